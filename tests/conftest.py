@@ -1,0 +1,56 @@
+"""What every test shares: the event loop, limits, and what hypothesis tries.
+
+An `async def test_…` is a test, on the loop that the daemon runs on. An error that asyncio could only log fails it: where
+that is what a test wants, it says so with `caplog.clear()`.
+
+HYPOTHESIS_PROFILE=explore tries more, and other examples each time; the default tries the same ones everywhere.
+"""
+
+import asyncio
+import functools
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("default", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if sys.platform == "win32":
+        return {"asyncio": asyncio.new_event_loop}
+    import uvloop
+
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        marker = item.get_closest_marker("timeout")
+        limit = marker.args[0] if marker else item.config.getoption("timeout") or item.config.getini("timeout")
+        item.obj = within(float(limit) * 0.9, item.obj)
+
+
+def within(seconds: float, test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Stop a hanging test where it waits, so that the traceback shows where that is."""
+
+    @functools.wraps(test)
+    async def limited(*args: object, **kwargs: object) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*args, **kwargs)
+
+    return limited
+
+
+@pytest.fixture(autouse=True)
+def no_stray_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    records = [*caplog.get_records("setup"), *caplog.get_records("call"), *caplog.records]
+    strays = [record for record in records if record.name == "asyncio" and record.levelno >= logging.ERROR]
+    assert not strays, "asyncio logged: " + "; ".join(record.getMessage() for record in strays)

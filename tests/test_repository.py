@@ -1,0 +1,29 @@
+"""What must hold between the files of this repository."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import quell
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+
+def test_the_version_is_the_same_in_both_places() -> None:
+    assert quell.__version__ == PROJECT["project"]["version"]
+
+
+def test_the_lock_has_hashes_and_no_addresses() -> None:
+    pins = re.split(r"^(?=[a-z0-9])", LOCK, flags=re.MULTILINE)[1:]
+    assert pins
+    assert [pin.splitlines()[0] for pin in pins if "--hash=sha256:" not in pin] == []
+    assert "://" not in LOCK
+    assert [line for line in LOCK.splitlines() if re.match(r"-|.* @ ", line)] == []
+
+
+def test_the_lock_pins_every_dependency_that_is_named() -> None:
+    named = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    pinned = set(re.findall(r"^([a-z0-9-]+)==", LOCK, flags=re.MULTILINE))
+    assert {re.split(r"[\[<>=;! ]", line)[0] for line in named} - pinned == set()
