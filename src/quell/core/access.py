@@ -1,0 +1,215 @@
+"""What a call would touch, and the parts in which it is judged.
+
+Rules: a tool makes the `Access` of a call from its parsed input, before anything is done; nothing here looks at a disk
+or parses a shell. `parts` splits it into what one rule can speak of. Which rules there are, and what follows, is the
+business of `permissions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from quell.core import patterns
+from quell.core.messages import ToolKind
+
+_NOWHERE = "/dev/null"
+_SHOWN = 100
+
+
+class Command(Struct, frozen=True):
+    """One simple command of a shell line, as parsed: its words with quotes removed.
+
+    `read_only` is the tool's judgement; `outside` are the paths beyond the workspace that its words name.
+    """
+
+    words: tuple[str, ...]
+    read_only: bool = False
+    outside: tuple[str, ...] = ()
+
+
+class Access(Struct, frozen=True, kw_only=True):
+    """What a call would touch.
+
+    `paths` are absolute, links resolved; `outside` are those of them beyond the workspace. For a shell line, `commands`
+    are all its simple commands, `paths` the files that its redirections write, and `opaque` says that some of it was
+    not understood, which no pattern may allow. `root` and `home`, links resolved, are what relative patterns and `~`
+    begin at; without them such an allow matches nothing, and such a deny or ask matches wherever it might.
+    """
+
+    tool: str
+    kind: ToolKind
+    title: str
+    paths: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+    commands: tuple[Command, ...] = ()
+    opaque: bool = False
+    root: str = ""
+    home: str = ""
+
+
+def short(text: str) -> str:
+    """On one line, for a reason."""
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+# What needs special care, and what "always" may be generous with
+
+_MARKED_FOLDERS: tuple[patterns.Steps, ...] = (
+    (".git",),
+    (".quell",),
+    (".config", "quell"),
+    (".local", "share", "quell"),
+    (".ssh",),
+    (".gnupg",),
+    (".config", "autostart"),
+    (".config", "fish"),
+    (".config", "systemd"),
+    ("library", "launchagents"),
+)
+_MARKED_FILES = frozenset(
+    {
+        ".bash_aliases",
+        ".bash_login",
+        ".bash_logout",
+        ".bash_profile",
+        ".bashrc",
+        ".cshrc",
+        ".gitconfig",
+        ".inputrc",
+        ".kshrc",
+        ".login",
+        ".profile",
+        ".tcshrc",
+        ".xinitrc",
+        ".xprofile",
+        ".xsessionrc",
+        ".zlogin",
+        ".zlogout",
+        ".zprofile",
+        ".zshenv",
+        ".zshrc",
+    }
+)
+"""What other programs run, or what says what may be run: a change there outlives the call in ways that nobody sees."""
+
+_WITH_ARGUMENTS: tuple[patterns.Steps, ...] = tuple(
+    (*words.split(), patterns.MANY)
+    for words in (
+        "cargo build",
+        "cargo check",
+        "cargo clippy",
+        "cargo fmt",
+        "cargo test",
+        "git add",
+        "git commit",
+        "go build",
+        "go test",
+        "go vet",
+        "mypy",
+        "npm test",
+        f"npm run {patterns.ANY}",
+        f"pnpm run {patterns.ANY}",
+        "pnpm test",
+        "pytest",
+        "python -m pytest",
+        "python3 -m pytest",
+        "ruff check",
+        "ruff format",
+        "uv run pytest",
+        f"yarn run {patterns.ANY}",
+        "yarn test",
+    )
+)
+"""Commands of which "always" means: whatever its arguments. Of every other command it means these very words."""
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """`kinds` maps the tools whose rules count to their kinds; of subjects in `plain_only`, only plain rules count.
+
+    `rules` are texts of which each may allow the part, or, of a command, the insides of such texts; the best one first.
+    """
+
+    what: Literal["command", "path", "whole"]
+    shown: str
+    kind: ToolKind
+    kinds: dict[str, str]
+    steps: patterns.Steps = ()
+    plain_only: frozenset[str] = frozenset()
+    outside: tuple[str, ...] = ()
+    read_only: bool = False
+    protected: bool = False
+    rules: tuple[str, ...] = ()
+
+
+def parts(access: Access) -> Sequence[Part]:
+    """At least one."""
+    own = {access.tool: f"kind:{access.kind}"}
+    found: list[Part] = []
+    if access.kind == "execute":
+        written = {"edit": "kind:edit", **own}
+        plain_only = frozenset((access.tool, *own.values()))
+        found.extend(
+            _path(path, access, "edit", "edit", written, plain_only) for path in access.paths if path != _NOWHERE
+        )
+    else:
+        found.extend(_path(path, access, access.tool, access.kind, own) for path in access.paths)
+    found.extend(_command(command, own) for command in access.commands)
+    if access.opaque or not found:
+        # For a line that was not understood, "always" would have to mean any line at all: that is not offered.
+        rules = () if access.kind == "execute" else (access.tool,)
+        shown = short(access.title or access.tool)
+        found.append(Part(what="whole", shown=shown, kind=access.kind, kinds=own, rules=rules))
+    return found
+
+
+def _path(
+    path: str,
+    access: Access,
+    tool: str,
+    kind: ToolKind,
+    kinds: dict[str, str],
+    plain_only: frozenset[str] = frozenset(),
+) -> Part:
+    steps, root = patterns.path_names(path), patterns.path_names(access.root)
+    relative = "/".join(steps[len(root) :]) or "." if root and steps[: len(root)] == root else path
+    # A search goes through a folder, so that its rule has to reach what is in it.
+    end = "/" if kind == "search" else ""
+    return Part(
+        what="path",
+        shown=short(relative),
+        kind=kind,
+        kinds=kinds,
+        steps=steps,
+        plain_only=plain_only,
+        outside=(path,) if path in access.outside else (),
+        protected=is_marked(steps),
+        rules=() if set(path) & set("*?") else (f"{tool}({relative}{end})", f"{tool}({path}{end})"),
+    )
+
+
+def _command(command: Command, own: dict[str, str]) -> Part:
+    exact = patterns.command_text(command.words)
+    lengths = [len(known) - 1 for known in _WITH_ARGUMENTS if patterns.covers(known, command.words)]
+    useful = (patterns.command_text(command.words[: max(lengths)], more=True),) if lengths else ()
+    return Part(
+        what="command",
+        shown=short(exact),
+        kind="execute",
+        kinds=own,
+        steps=command.words,
+        outside=command.outside,
+        read_only=command.read_only,
+        rules=(*useful, exact),
+    )
+
+
+def is_marked(steps: patterns.Steps) -> bool:
+    """A protected place, or something in one. Case is ignored, as some file systems do."""
+    names = tuple(name.casefold() for name in steps)
+    if not _MARKED_FILES.isdisjoint(names):
+        return True
+    return any(names[at : at + len(folder)] == folder for folder in _MARKED_FOLDERS for at in range(len(names)))

@@ -1,0 +1,131 @@
+"""What each input decides: `decide(session, input, at) -> Decision`.
+
+Pure: the caller appends the facts in one transaction and answers when they are on disk. An input that no longer applies decides
+nothing. A request that is refused raises one of `core.errors`, and nothing is written. The lettered comments are contract.md's.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from msgspec import Struct
+
+from quell.core import decide_queue as queue
+from quell.core import decide_run as run
+from quell.core import facts as f
+from quell.core import inputs as i
+from quell.core.errors import Conflict, SessionNotFound
+from quell.core.session import Session
+from quell.core.step import Step
+
+
+class Decision(Struct, frozen=True):
+    """The facts to append, the state after them, and the answer once they are on disk."""
+
+    records: tuple[f.Recorded, ...]
+    session: Session
+    reaction: i.Reaction
+
+
+def decide(session: Session, input: i.Input, at: str) -> Decision:
+    """Decide one input at the time `at` (RFC 3339). Raises `QuellError` for a request that is refused."""
+    step = Step(session, at)
+    reaction: i.Reaction | None = None
+    if isinstance(input, i.Create):
+        _create(step, input)
+    elif isinstance(input, i.Request):
+        reaction = _request(step, input)
+    else:
+        _report(step, input)
+    noted = i.Noted(step.session.seq, bool(step.records))
+    return Decision(tuple(step.records), step.session, reaction or noted)
+
+
+def _request(step: Step, input: i.Request) -> i.Reaction | None:
+    if not step.session.id or step.session.deleting:
+        if isinstance(input, i.Delete) and step.session.id:
+            return None
+        raise SessionNotFound("There is no such session.")
+    match input:
+        case i.Submit():
+            return queue.submit(step, input)
+        case i.Compact():
+            return queue.compact(step, input)
+        case i.Cancel():
+            return queue.cancel(step, input)
+        case i.Edit():
+            queue.edit(step, input)
+        case i.Move():
+            queue.move(step, input)
+        case i.Drop():
+            queue.drop(step, input)
+        case i.Promote():
+            queue.promote(step, input)
+        case i.Resume():
+            queue.resume(step, input)
+        case i.Delete():
+            queue.delete(step)
+        case i.Answer():
+            run.answer(step, input)
+        case i.Change():
+            _change(step, input)
+        case i.Create():
+            raise Conflict(f"Session {input.session} exists already.")
+        case _:
+            assert_never(input)
+    return None
+
+
+def _report(step: Step, input: i.Report) -> None:
+    match input:
+        case i.SampleReplied():
+            run.replied(step, input)
+        case i.SampleFailed():
+            run.sample_failed(step, input)
+        case i.CallAllowed():
+            run.call_allowed(step, input)
+        case i.CallNeedsAnswer():
+            run.call_needs_answer(step, input)
+        case i.CallReturned():
+            run.call_returned(step, input)
+        case i.CompactionDone():
+            run.compaction_done(step, input)
+        case i.TimeUp():
+            run.time_up(step, input)
+        case i.Unwound():
+            run.unwound(step, input)
+        case i.Restarted():
+            run.restarted(step, input)
+        case _:
+            assert_never(input)
+
+
+def _create(step: Step, input: i.Create) -> None:
+    if step.session.id:
+        raise Conflict(f"Session {input.session} exists already.")
+    step.add(
+        f.SessionCreated(
+            session=input.session,
+            workspace=input.workspace,
+            title=input.title,
+            model=input.model,
+            small_model=input.small_model,
+            mode=input.mode,
+            parent=input.parent,
+            extra=input.extra,
+        )
+    )
+
+
+def _change(step: Step, input: i.Change) -> None:
+    """K8: applies from the next sample or check."""
+    session = step.session
+    fact = f.SettingsChanged(
+        title=None if input.title == session.title else input.title,
+        model=None if input.model == session.model else input.model,
+        small_model=None if input.small_model == session.small_model else input.small_model,
+        mode=None if input.mode == session.mode else input.mode,
+        extra=None if input.extra == session.extra else input.extra,
+    )
+    if fact != f.SettingsChanged():
+        step.add(fact)

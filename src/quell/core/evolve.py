@@ -1,0 +1,310 @@
+"""What each fact changes in the state: `evolve(session, recorded) -> session`, and the fold of a journal.
+
+A fact is true: nothing is judged here, only applied. Whether it may happen is `core.decide`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from quell.core import facts as f
+from quell.core.messages import Reply
+from quell.core.permissions import Rule
+from quell.core.session import (
+    Call,
+    Calling,
+    Compacting,
+    Ending,
+    Entry,
+    PromptRecord,
+    Run,
+    Sampling,
+    Session,
+    Settlement,
+)
+
+
+def fold(records: Iterable[f.Recorded], session: Session = Session()) -> Session:
+    """The state after these facts."""
+    for recorded in records:
+        session = evolve(session, recorded)
+    return session
+
+
+def evolve(session: Session, recorded: f.Recorded) -> Session:
+    """The state after one more fact. O(log n) in the number of prompts, O(1) in everything else that grows."""
+    session = replace(session, seq=recorded.seq, updated=recorded.at)
+    fact = recorded.fact
+    match fact:
+        case f.SessionCreated():
+            return _created(session, fact)
+        case f.SettingsChanged():
+            return _settings(session, fact)
+        case f.DeletionStarted():
+            return replace(session, deleting=True)
+        case f.PromptAccepted() | f.CompactionAccepted() | f.FollowUpAccepted():
+            return _accepted(session, fact)
+        case f.EntryEdited() | f.EntryMoved() | f.EntryPromoted() | f.EntryDropped():
+            return _queue_edited(session, fact)
+        case f.QueueParked():
+            waiting = tuple(
+                replace(entry, parked=True, run=None) if entry.id in fact.entries else entry
+                for entry in session.waiting
+            )
+            return replace(session, waiting=waiting, parked=True)
+        case f.QueueResumed():
+            return replace(session, waiting=tuple(replace(e, parked=False) for e in session.waiting), parked=False)
+        case f.RunStarted():
+            return _run_started(session, fact)
+        case f.RunSettled():
+            return _run_settled(session, fact)
+        case f.PermissionRequested():
+            return _with_call(
+                replace(session, requests=session.requests.insert(fact.request, None)),
+                fact.call,
+                status="asked",
+                request=fact.request,
+                always=fact.always,
+                concurrent=fact.concurrent,
+            )
+        case f.PermissionAnswered():
+            return _answered(session, fact)
+        case f.CallStarted():
+            return _with_call(session, fact.call, status="started", concurrent=fact.concurrent)
+        case f.CallFinished():
+            return _with_call(session, fact.call, status="done", denied=fact.result.status == "denied")
+        case f.Replied():
+            return _replied(session, fact)
+        case f.SampleFailed():
+            return _sample_failed(session, fact)
+        case f.SteerJoined():
+            return _joined(session, fact)
+        case f.TurnStarted():
+            return _with_run(session, turn=fact.turn, attempt=1, phase=Sampling(), denied=_was_denied(_run(session)))
+        case f.RunEnding():
+            return _with_run(session, ending=Ending(fact.outcome, fact.stop_reason))
+        case f.RunRecovered():
+            return _with_run(session, recovered=True)
+        case f.CompactionStarted():
+            return _compaction_started(session, fact)
+        case f.Compacted():
+            return _compacted(session, fact)
+        case _:
+            assert_never(fact)
+
+
+def _created(session: Session, fact: f.SessionCreated) -> Session:
+    return replace(
+        session,
+        id=fact.session,
+        workspace=fact.workspace,
+        title=fact.title,
+        model=fact.model,
+        small_model=fact.small_model,
+        mode=fact.mode,
+        parent=fact.parent,
+        extra=fact.extra,
+        created=session.updated,
+    )
+
+
+def _settings(session: Session, fact: f.SettingsChanged) -> Session:
+    return replace(
+        session,
+        title=session.title if fact.title is None else fact.title,
+        model=session.model if fact.model is None else fact.model,
+        small_model=session.small_model if fact.small_model is None else fact.small_model,
+        mode=session.mode if fact.mode is None else fact.mode,
+        extra=session.extra if fact.extra is None else fact.extra,
+    )
+
+
+# The queue
+
+
+def _accepted(session: Session, fact: f.PromptAccepted | f.CompactionAccepted | f.FollowUpAccepted) -> Session:
+    match fact:
+        case f.PromptAccepted():
+            entry = Entry(
+                id=fact.prompt,
+                kind="prompt",
+                seq=session.seq,
+                accepted=session.updated,
+                prompt=fact.prompt,
+                text=fact.text,
+                attachments=fact.attachments,
+                origin=fact.origin,
+                run=fact.run,
+                limits=fact.limits,
+                allow=fact.allow,
+                on_ask=fact.on_ask,
+            )
+            record = PromptRecord(session.seq, fact.digest)
+            return replace(
+                session,
+                waiting=(*session.waiting, entry),
+                prompts=session.prompts.insert(fact.prompt, record),
+            )
+        case f.CompactionAccepted():
+            entry = Entry(
+                id=fact.entry,
+                kind="compaction",
+                seq=session.seq,
+                accepted=session.updated,
+                prompt=fact.entry,
+                origin=fact.origin,
+            )
+            return replace(session, waiting=(*session.waiting, entry))
+        case f.FollowUpAccepted():
+            entry = Entry(
+                id=fact.entry,
+                kind="follow_up",
+                seq=session.seq,
+                accepted=session.updated,
+                prompt=fact.prompt,
+                origin="recovery",
+                resumed=fact.count,
+            )
+            return replace(session, waiting=(entry, *session.waiting))
+        case _:
+            assert_never(fact)
+
+
+def _queue_edited(session: Session, fact: f.EntryEdited | f.EntryMoved | f.EntryPromoted | f.EntryDropped) -> Session:
+    position = next(i for i, entry in enumerate(session.waiting) if entry.id == fact.entry)
+    entry = session.waiting[position]
+    rest = session.waiting[:position] + session.waiting[position + 1 :]
+    match fact:
+        case f.EntryEdited():
+            if fact.text is not None:
+                entry = replace(entry, text=fact.text)
+            if fact.delivery is not None:
+                entry = replace(entry, run=fact.run)
+            return replace(session, waiting=(*rest[:position], entry, *rest[position:]))
+        case f.EntryMoved():
+            ids = [other.id for other in rest]
+            target = len(rest) if fact.before is None else ids.index(fact.before)
+            return replace(session, waiting=(*rest[:target], entry, *rest[target:]))
+        case f.EntryPromoted():
+            return replace(session, waiting=(replace(entry, parked=False, run=None), *rest))
+        case f.EntryDropped():
+            prompts = session.prompts
+            if entry.kind == "prompt":
+                prompts = prompts.insert(entry.id, replace(prompts[entry.id], dropped=True))
+            return replace(session, waiting=rest, prompts=prompts)
+        case _:
+            assert_never(fact)
+
+
+# A run
+
+
+def _run_started(session: Session, fact: f.RunStarted) -> Session:
+    entry = next(entry for entry in session.waiting if entry.id == fact.entry)
+    phase = Compacting(session.seq) if entry.kind == "compaction" else Sampling()
+    prompts = session.prompts
+    if entry.kind == "prompt":
+        prompts = prompts.insert(entry.id, replace(prompts[entry.id], run=fact.run))
+    return replace(
+        session,
+        run=Run(id=fact.run, entry=entry, started=session.updated, phase=phase),
+        waiting=tuple(other for other in session.waiting if other is not entry),
+        prompts=prompts,
+    )
+
+
+def _run_settled(session: Session, fact: f.RunSettled) -> Session:
+    """A steer that did not join is a queued prompt from now on, in its place."""
+    return replace(
+        session,
+        run=None,
+        waiting=tuple(replace(entry, run=None) if entry.run else entry for entry in session.waiting),
+        runs=session.runs.insert(fact.run, Settlement(fact.outcome, fact.stop_reason, fact.detail)),
+    )
+
+
+def _joined(session: Session, fact: f.SteerJoined) -> Session:
+    session = _with_run(session, joined=(*_run(session).joined, fact.prompt))
+    return replace(
+        session,
+        waiting=tuple(entry for entry in session.waiting if entry.id != fact.prompt),
+        prompts=session.prompts.insert(fact.prompt, replace(session.prompts[fact.prompt], run=fact.run)),
+    )
+
+
+def _replied(session: Session, fact: f.Replied) -> Session:
+    calls = tuple(Call(call.id, call.name) for call in fact.reply.calls)
+    run = _run(session)
+    cost = fact.reply.cost or 0
+    session = _with_run(
+        session,
+        replies=run.replies + 1,
+        replied=True,
+        overflowed=False,
+        phase=Calling(calls),
+        cost=run.cost + cost,
+    )
+    return replace(
+        session,
+        usage=session.usage + fact.reply.usage,
+        cost=session.cost + cost,
+        crowded=fact.crowded or (session.crowded and fact.reply.stop_reason in ("cancelled", "interrupted")),
+    )
+
+
+def _sample_failed(session: Session, fact: f.SampleFailed) -> Session:
+    run = _run(session)
+    phase = run.phase
+    if fact.retry_at is not None and not isinstance(phase, Calling):
+        run = replace(run, attempt=run.attempt + 1)
+        phase = replace(phase, not_before=fact.retry_at)
+    reply = fact.reply or Reply()
+    cost = reply.cost or 0
+    session = replace(session, run=run)
+    session = _with_run(session, phase=phase, replied=run.replied or bool(reply.parts), cost=run.cost + cost)
+    return replace(session, usage=session.usage + reply.usage, cost=session.cost + cost)
+
+
+def _answered(session: Session, fact: f.PermissionAnswered) -> Session:
+    session = replace(session, requests=session.requests.insert(fact.request, fact))
+    if fact.rule is None:
+        return session
+    rule = Rule("allow" if fact.option == "allow_always" else "deny", fact.rule, "session")
+    return session if rule in session.rules else replace(session, rules=(*session.rules, rule))
+
+
+def _compaction_started(session: Session, fact: f.CompactionStarted) -> Session:
+    attempt = _run(session).attempt + 1
+    return _with_run(session, attempt=attempt, phase=Compacting(fact.upto), overflowed=True)
+
+
+def _compacted(session: Session, fact: f.Compacted) -> Session:
+    cost = fact.cost or 0
+    session = _with_run(session, replied=True, cost=_run(session).cost + cost, phase=Calling(()))
+    return replace(session, crowded=False, usage=session.usage + fact.usage, cost=session.cost + cost)
+
+
+def _was_denied(run: Run) -> bool:
+    """Whether the turn that has just ended did nothing but be denied (a run that ends now was stopped by permission)."""
+    if isinstance(run.phase, Calling) and run.phase.calls:
+        return run.phase.denied
+    return run.denied
+
+
+def _run(session: Session) -> Run:
+    assert session.run is not None, "a fact of a run without a run"
+    return session.run
+
+
+def _with_run(session: Session, **changes: object) -> Session:
+    return replace(session, run=replace(_run(session), **changes))
+
+
+def _with_call(session: Session, id: str, **changes: object) -> Session:
+    phase = _run(session).phase
+    assert isinstance(phase, Calling), "a fact of a call without calls"
+    calls = tuple(replace(call, **changes) if call.id == id else call for call in phase.calls)
+    return _with_run(session, phase=Calling(calls))

@@ -1,0 +1,304 @@
+"""The facts: everything that can have happened in a session. The journal is made of nothing else.
+
+Rules: a fact is recorded once and never rewritten; it names its subjects; every field that is added later has a default. The tag
+(`kind`) is its name in the journal and in the event stream; its version is kept by `wire`. `contract.md` F1.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from msgspec import Struct
+
+from quell.core.errors import FailureCode
+from quell.core.messages import Attachment, Reply, StopReason, ToolResult, Usage
+from quell.core.permissions import Mode
+
+Delivery = Literal["queue", "steer"]
+Origin = Literal["user", "system", "recovery", "parent"]
+Outcome = Literal["completed", "failed", "cancelled", "interrupted"]
+OnAsk = Literal["wait", "deny"]
+PermissionOption = Literal["allow_once", "allow_always", "reject_once", "reject_always"]
+
+
+class Limits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a run may use at most: model calls, USD, seconds from its start."""
+
+    turns: int | None = None
+    cost: Decimal | None = None
+    seconds: float | None = None
+
+
+class Fact(Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):
+    """The root of all facts; never recorded itself."""
+
+
+# The session
+
+
+class SessionCreated(Fact, frozen=True, kw_only=True, tag="session_created"):
+    session: str
+    workspace: str
+    title: str = ""
+    model: str = ""
+    small_model: str = ""
+    mode: Mode = "edits"
+    parent: str | None = None
+    extra: tuple[str, ...] = ()
+
+
+class SettingsChanged(Fact, frozen=True, kw_only=True, tag="settings_changed"):
+    """None: as before."""
+
+    title: str | None = None
+    model: str | None = None
+    small_model: str | None = None
+    mode: Mode | None = None
+    extra: tuple[str, ...] | None = None
+
+
+class DeletionStarted(Fact, frozen=True, kw_only=True, tag="deletion_started"):
+    session: str
+
+
+# The queue
+
+
+class PromptAccepted(Fact, frozen=True, kw_only=True, tag="prompt_accepted"):
+    """We are responsible for this prompt. `run` is the run that a steer may join; `digest` is of its content as first submitted."""
+
+    prompt: str
+    text: str
+    digest: str
+    attachments: tuple[Attachment, ...] = ()
+    delivery: Delivery = "queue"
+    origin: Origin = "user"
+    run: str | None = None
+    limits: Limits = Limits()
+    allow: tuple[str, ...] = ()
+    on_ask: OnAsk = "wait"
+
+
+class CompactionAccepted(Fact, frozen=True, kw_only=True, tag="compaction_accepted"):
+    entry: str
+    origin: Origin = "user"
+
+
+class FollowUpAccepted(Fact, frozen=True, kw_only=True, tag="follow_up_accepted"):
+    """The `count`-th attempt to go on with a prompt whose run was interrupted. It goes before the queue."""
+
+    entry: str
+    run: str
+    prompt: str
+    count: int
+
+
+class EntryEdited(Fact, frozen=True, kw_only=True, tag="entry_edited"):
+    """None: as before. `run` is set with `delivery="steer"`."""
+
+    entry: str
+    text: str | None = None
+    delivery: Delivery | None = None
+    run: str | None = None
+
+
+class EntryMoved(Fact, frozen=True, kw_only=True, tag="entry_moved"):
+    """To right before another waiting entry, or last."""
+
+    entry: str
+    before: str | None = None
+
+
+class EntryPromoted(Fact, frozen=True, kw_only=True, tag="entry_promoted"):
+    """To the front, and no longer parked."""
+
+    entry: str
+
+
+class EntryDropped(Fact, frozen=True, kw_only=True, tag="entry_dropped"):
+    """It will never reach a model. The text is kept here, so that it can be put back into an editor."""
+
+    entry: str
+    reason: Literal["cancelled", "removed", "deleted"]
+    text: str = ""
+
+
+class QueueParked(Fact, frozen=True, kw_only=True, tag="queue_parked"):
+    """What waits now stays where it is until a user resumes it."""
+
+    entries: tuple[str, ...]
+    reason: Literal["cancelled", "failure", "downtime"]
+
+
+class QueueResumed(Fact, frozen=True, kw_only=True, tag="queue_resumed"):
+    """The queue is no longer parked, nor is any entry in it. `ended_by` tells a resume from a cancel of everything."""
+
+    ended_by: Literal["resumed", "cancelled"] = "resumed"
+
+
+# A run
+
+
+class RunStarted(Fact, frozen=True, kw_only=True, tag="run_started"):
+    """An entry left the queue. Its first sample is due."""
+
+    run: str
+    entry: str
+    entry_kind: Literal["prompt", "compaction", "follow_up"]
+
+
+class RunRecovered(Fact, frozen=True, kw_only=True, tag="run_recovered"):
+    """The process died before the run had anything to show; its first sample is due again."""
+
+    run: str
+
+
+class SteerJoined(Fact, frozen=True, kw_only=True, tag="steer_joined"):
+    run: str
+    prompt: str
+
+
+class TurnStarted(Fact, frozen=True, kw_only=True, tag="turn_started"):
+    run: str
+    turn: int
+
+
+class RunEnding(Fact, frozen=True, kw_only=True, tag="run_ending"):
+    """It starts nothing more, and will settle so when all that it started has stopped."""
+
+    run: str
+    outcome: Literal["completed", "cancelled"]
+    stop_reason: StopReason
+    origin: Origin = "user"
+
+
+class RunSettled(Fact, frozen=True, kw_only=True, tag="run_settled"):
+    run: str
+    outcome: Outcome
+    stop_reason: StopReason
+    failure: FailureCode | None = None
+    detail: str | None = None
+
+
+# A sample
+
+
+class Replied(Fact, frozen=True, kw_only=True, tag="replied"):
+    """The model's message. `crowded`: the conversation is to be compacted before the next sample."""
+
+    run: str
+    turn: int
+    attempt: int
+    message: str
+    reply: Reply
+    crowded: bool = False
+
+
+class SampleFailed(Fact, frozen=True, kw_only=True, tag="sample_failed"):
+    """An attempt that did not work. `reply` is what had arrived; the next attempt is due at `retry_at`, None: there is none."""
+
+    run: str
+    turn: int
+    attempt: int
+    message: str
+    failure: FailureCode
+    detail: str
+    reply: Reply | None = None
+    retry_at: str | None = None
+
+
+# A tool call
+
+
+class PermissionRequested(Fact, frozen=True, kw_only=True, tag="permission_requested"):
+    run: str
+    call: str
+    request: str
+    tool: str
+    title: str
+    reason: str
+    always: str | None = None
+    concurrent: bool = False
+
+
+class PermissionAnswered(Fact, frozen=True, kw_only=True, tag="permission_answered"):
+    """`rule` is what an "always" added to the session's rules."""
+
+    run: str
+    call: str
+    request: str
+    option: PermissionOption
+    note: str | None = None
+    rule: str | None = None
+
+
+class CallStarted(Fact, frozen=True, kw_only=True, tag="call_started"):
+    """Recorded before anything is done: after a crash, a started call without a result is one of unknown outcome."""
+
+    run: str
+    call: str
+    concurrent: bool = False
+
+
+class CallFinished(Fact, frozen=True, kw_only=True, tag="call_finished"):
+    run: str
+    call: str
+    result: ToolResult
+
+
+# Compaction
+
+
+class CompactionStarted(Fact, frozen=True, kw_only=True, tag="compaction_started"):
+    """The conversation up to the fact numbered `upto` is to be replaced by a summary."""
+
+    run: str
+    upto: int
+
+
+class Compacted(Fact, frozen=True, kw_only=True, tag="compacted"):
+    run: str
+    upto: int
+    message: str
+    summary: str
+    usage: Usage = Usage()
+    cost: Decimal | None = None
+
+
+AnyFact = (
+    SessionCreated
+    | SettingsChanged
+    | DeletionStarted
+    | PromptAccepted
+    | CompactionAccepted
+    | FollowUpAccepted
+    | EntryEdited
+    | EntryMoved
+    | EntryPromoted
+    | EntryDropped
+    | QueueParked
+    | QueueResumed
+    | RunStarted
+    | RunRecovered
+    | SteerJoined
+    | TurnStarted
+    | RunEnding
+    | RunSettled
+    | Replied
+    | SampleFailed
+    | PermissionRequested
+    | PermissionAnswered
+    | CallStarted
+    | CallFinished
+    | CompactionStarted
+    | Compacted
+)
+
+
+class Recorded(Struct, frozen=True):
+    """A fact in its place: `seq` counts from 1 without gaps, `at` is RFC 3339 UTC with milliseconds."""
+
+    seq: int
+    at: str
+    fact: AnyFact

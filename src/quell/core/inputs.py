@@ -1,0 +1,237 @@
+"""The inputs: everything that the world can tell a session, and the answers to those who ask.
+
+Rules: ids and times come with the input. Outcomes name their effect; one that no longer applies decides nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from quell.core.errors import FailureCode
+from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption
+from quell.core.messages import Attachment, Reply, ToolResult, Usage
+from quell.core.permissions import Mode
+
+# What users and clients ask for
+
+
+class Create(Struct, frozen=True, kw_only=True):
+    session: str
+    workspace: str
+    title: str = ""
+    model: str = ""
+    small_model: str = ""
+    mode: Mode = "edits"
+    parent: str | None = None
+    extra: tuple[str, ...] = ()
+
+
+class Submit(Struct, frozen=True, kw_only=True):
+    """Rejected while `shutting_down`, or with `queue_limit` entries waiting, unless it was accepted before."""
+
+    prompt: str
+    text: str
+    attachments: tuple[Attachment, ...] = ()
+    delivery: Delivery = "queue"
+    origin: Origin = "user"
+    limits: Limits = Limits()
+    allow: tuple[str, ...] = ()
+    on_ask: OnAsk = "wait"
+    queue_limit: int = 100
+    shutting_down: bool = False
+
+    def digest(self) -> str:
+        """Of what makes two submissions the same: text, attachments, delivery (contract.md A3)."""
+        content = msgspec.json.encode((self.text, self.attachments, self.delivery))
+        return hashlib.sha256(content).hexdigest()
+
+
+class Compact(Struct, frozen=True, kw_only=True):
+    entry: str
+    shutting_down: bool = False
+
+
+class Cancel(Struct, frozen=True, kw_only=True):
+    """`run`: only if that one is active. `upto`: only what was accepted at or before that `seq`. `prompt`: that prompt alone."""
+
+    scope: Literal["all", "active"] = "all"
+    run: str | None = None
+    upto: int | None = None
+    prompt: str | None = None
+    origin: Origin = "user"
+
+
+class Edit(Struct, frozen=True, kw_only=True):
+    entry: str
+    text: str | None = None
+    delivery: Delivery | None = None
+
+
+class Move(Struct, frozen=True, kw_only=True):
+    entry: str
+    before: str | None = None
+
+
+class Drop(Struct, frozen=True, kw_only=True):
+    """One waiting entry; None: all of them."""
+
+    entry: str | None = None
+
+
+class Promote(Struct, frozen=True, kw_only=True):
+    entry: str
+    interrupt: bool = False
+
+
+class Resume(Struct, frozen=True, kw_only=True):
+    origin: Origin = "user"
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    request: str
+    option: PermissionOption
+    note: str | None = None
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    title: str | None = None
+    model: str | None = None
+    small_model: str | None = None
+    mode: Mode | None = None
+    extra: tuple[str, ...] | None = None
+
+
+class Delete(Struct, frozen=True, kw_only=True):
+    pass
+
+
+# What effects report
+
+
+class SampleReplied(Struct, frozen=True, kw_only=True):
+    run: str
+    turn: int
+    attempt: int
+    reply: Reply
+    crowded: bool = False
+
+
+class SampleFailed(Struct, frozen=True, kw_only=True):
+    """Of a sample or of a compaction. Without `retry_at` there is no further attempt."""
+
+    run: str
+    turn: int
+    attempt: int
+    failure: FailureCode
+    detail: str
+    reply: Reply | None = None
+    retry_at: str | None = None
+
+
+class CallAllowed(Struct, frozen=True, kw_only=True):
+    run: str
+    call: str
+    concurrent: bool = False
+
+
+class CallNeedsAnswer(Struct, frozen=True, kw_only=True):
+    run: str
+    call: str
+    tool: str
+    title: str
+    reason: str
+    always: str | None = None
+    concurrent: bool = False
+
+
+class CallReturned(Struct, frozen=True, kw_only=True):
+    """The result of a call that ran, or that the check refused."""
+
+    run: str
+    call: str
+    result: ToolResult
+
+
+class CompactionDone(Struct, frozen=True, kw_only=True):
+    run: str
+    turn: int
+    attempt: int
+    upto: int
+    summary: str
+    usage: Usage = Usage()
+    cost: Decimal | None = None
+
+
+class TimeUp(Struct, frozen=True, kw_only=True):
+    run: str
+
+
+class Unwound(Struct, frozen=True, kw_only=True):
+    """Everything that the run started has stopped. `reply` is what its unfinished sample had streamed."""
+
+    run: str
+    reply: Reply | None = None
+
+
+# What the process reports
+
+
+class Restarted(Struct, frozen=True, kw_only=True):
+    """An owner begins, or (`stopping`) ends: no effect runs. `reply` is the draft that was kept.
+
+    `park`: it was down too long to go on by itself. `resume_interrupted`: follow up an interrupted run.
+    """
+
+    reply: Reply | None = None
+    park: bool = False
+    resume_interrupted: bool = False
+    stopping: bool = False
+
+
+Request = Create | Submit | Compact | Cancel | Edit | Move | Drop | Promote | Resume | Answer | Change | Delete
+Report = (
+    SampleReplied
+    | SampleFailed
+    | CallAllowed
+    | CallNeedsAnswer
+    | CallReturned
+    | CompactionDone
+    | TimeUp
+    | Unwound
+    | Restarted
+)
+Input = Request | Report
+
+
+# Answers
+
+
+class Accepted(Struct, frozen=True):
+    """To a submission: on disk as fact `seq`. `run` is the run that it started, joined, or may join; None while it waits."""
+
+    prompt: str
+    seq: int
+    run: str | None
+
+
+class Covered(Struct, frozen=True):
+    """To a cancel: what it covers that has not settled yet."""
+
+    seq: int
+    run: str | None = None
+    prompts: tuple[str, ...] = ()
+
+
+class Noted(Struct, frozen=True):
+    """To everything else. `applied` is false when the input decided nothing."""
+
+    seq: int
+    applied: bool
+
+
+Reaction = Accepted | Covered | Noted

@@ -1,0 +1,251 @@
+"""The ports: what the engine needs of the world, as Protocols. Adapters implement them and do not know each other.
+
+Every port has a fake in `quell.testing` and one contract suite for fake and real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from quell.core.facts import Recorded
+from quell.core.messages import ModelRequest, PartDelta, Reply, ToolCall, ToolKind, ToolResult, ToolSpec
+from quell.core.permissions import Access
+from quell.core.session import Summary
+
+
+class Draft(Struct, frozen=True):
+    """The text streamed so far of a message that is not recorded yet: one row beside the journal, overwritten, not a fact."""
+
+    message: str
+    reply: Reply
+
+
+def position(summary: Summary) -> str:
+    """A place in the list of sessions, as `before` of `Journal.summaries`. It stays when the session that made it moves or goes."""
+    return f"{summary.updated} {summary.id}"
+
+
+class Journal(Protocol):
+    """The facts of every session, in order, without gaps; with each append, in one transaction, the session's row.
+
+    Every method may raise `StorageRefused`. When an append returns, its facts survive power loss.
+    """
+
+    async def append(self, session: str, expected: int, records: Sequence[Recorded], summary: Summary) -> None:
+        """Add `records`, numbered `expected + 1` on, and replace the row. A recorded message's draft goes with it.
+
+        Raises `StaleWriter`, with nothing written, when the session's last `seq` is not `expected` (0: it is new), and when
+        it was deleted.
+        """
+
+    async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
+        """The facts with `seq > after`, in order. Empty for an unknown session."""
+
+    async def summary(self, session: str) -> Summary | None:
+        """The session's row; None when it never was, or was deleted."""
+
+    async def summaries(
+        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+    ) -> Sequence[Summary]:
+        """Rows, last updated first. `query` is searched in titles, in any case; `before` is where the last page ended (`position`)."""
+
+    async def busy(self) -> Sequence[str]:
+        """The ids of the sessions whose row says busy: those that a restart has to wake."""
+
+    async def save_draft(self, session: str, draft: Draft) -> None:
+        """Keep a draft, in place of the session's earlier one. Ignored when its message is recorded, and when there is no such session.
+
+        When it returns, the draft survives the end of the process; power loss only after the next append.
+        """
+
+    async def draft(self, session: str) -> Draft | None:
+        """The draft kept for a message that was never recorded."""
+
+    async def delete(self, session: str) -> None:
+        """Forget everything but that the id was used."""
+
+    async def close(self) -> None:
+        """Finish what was accepted, and let go of the storage."""
+
+
+class LanguageModel(Protocol):
+    """One model, ready to be asked. `window` is its context window in tokens, None when unknown."""
+
+    name: str
+    window: int | None
+
+    async def sample(self, request: ModelRequest, emit: Callable[[PartDelta], None]) -> Reply:
+        """Ask once; no retries. Each delta goes to `emit` (never blocks) as it arrives.
+
+        Cancelling the task closes the connection to the provider. Raises `ModelFailed`.
+        """
+
+
+class Models(Protocol):
+    """Finds models by their spec: `provider/model`, or `scripted:FILE`."""
+
+    def check(self, spec: str) -> None:
+        """Whether there is such a model; loads nothing. Raises `UnknownModel`, `NoModel` for an empty spec."""
+
+    async def open(self, spec: str, environment: Mapping[str, str]) -> LanguageModel:
+        """`environment` may hold the provider's key. Raises `UnknownModel`; `ModelFailed("no_key")` when a key is needed."""
+
+
+class Place(Struct, frozen=True):
+    """A path that a model wrote, made real: `path` is absolute with symbolic links resolved, `shown` is how to name it."""
+
+    path: str
+    shown: str
+    inside: bool
+
+
+class Entry(Struct, frozen=True):
+    """One name in a folder, links not followed. `size` in bytes, `modified` in nanoseconds since 1970."""
+
+    path: str
+    kind: Literal["file", "directory", "link", "other"]
+    size: int
+    modified: int
+
+
+class Listing(Struct, frozen=True):
+    """Entries that were found; `cut` says what kept the rest from being found."""
+
+    entries: tuple[Entry, ...]
+    cut: Literal["limit", "time"] | None = None
+
+
+class Match(Struct, frozen=True):
+    """One matching line: `line` and `column` count from 1, `text` is capped."""
+
+    path: str
+    line: int
+    column: int
+    text: str
+
+
+class Matches(Struct, frozen=True):
+    """Matching lines in order of path and line; `cut` as in `Listing`."""
+
+    matches: tuple[Match, ...]
+    cut: Literal["limit", "time"] | None = None
+
+
+class ProcessEnd(Struct, frozen=True):
+    """How a command ended: by itself, or because it was `stopped`.
+
+    `leftover` names the background processes that were ended with it, `unkillable` those that the kernel would not end.
+    """
+
+    status: int | None
+    signal: int | None = None
+    stopped: Literal["timeout", "cancelled"] | None = None
+    leftover: tuple[str, ...] = ()
+    unkillable: tuple[int, ...] = ()
+
+
+class Workspace(Protocol):
+    """The folder that a session works in, and the processes started there.
+
+    `path` is always one of `place`: a symbolic link that appears in it afterwards is refused, not followed. What the disk refuses
+    is an `OSError`.
+    """
+
+    root: str
+    extra: tuple[str, ...]
+
+    def place(self, path: str) -> Place:
+        """Relative paths are relative to the root; `~` is expanded. `inside` holds for the root and the extra folders."""
+
+    async def entry(self, path: str) -> Entry: ...
+
+    async def read(self, path: str, start: int = 0, limit: int | None = None) -> bytes:
+        """At most `limit` bytes of a regular file, from `start` on. Devices, pipes and folders are refused."""
+
+    async def write(self, path: str, content: bytes, *, replaces: str | None) -> bool:
+        """Atomically replace the content whose SHA-256 is `replaces`; with None, make a new file and its parents.
+
+        False, with nothing written, when the file is another by now (with None: when there is one). Keeps mode and ownership.
+        Once begun it is finished: a cancellation meanwhile is not raised, the answer is what happened.
+        """
+
+    async def walk(self, path: str, *, depth: int | None, ignore: Sequence[str], limit: int) -> Listing:
+        """What is below a folder, nearest levels first, without what is ignored; `ignore` adds patterns as in .gitignore."""
+
+    async def find(self, path: str, pattern: str, *, limit: int) -> Listing:
+        """The files below a folder whose relative path fits a glob, last modified first. Raises `ValueError` for a bad glob."""
+
+    async def search(self, path: str, pattern: str, *, literal: bool, include: str, limit: int) -> Matches:
+        """The lines that fit a regular expression (or hold a literal text), in a file or the files below a folder.
+
+        `include` is a glob for the files, or empty. Raises `ValueError`, with the reason, for a bad expression or glob.
+        """
+
+    async def run(
+        self,
+        command: Sequence[str],
+        *,
+        directory: str,
+        environment: Mapping[str, str],
+        output: Callable[[bytes], None],
+        timeout: float | None = None,
+    ) -> ProcessEnd:
+        """Run to its end, standard input closed, both outputs to `output` as they come. Raises `OSError` when it cannot start.
+
+        When the task is cancelled, or time is up, the whole process tree gets SIGTERM, then SIGKILL after two seconds; when it
+        returns, no process of the tree is left. A cancellation is not raised but answered with `stopped`: the caller has to.
+        """
+
+
+class ToolContext(Struct, frozen=True):
+    """What a running call has in hand. `seen` maps the absolute paths whose content the session knows to its SHA-256."""
+
+    session: str
+    call: str
+    workspace: Workspace
+    environment: Mapping[str, str]
+    seen: Mapping[str, str]
+    output: Callable[[str], None]
+
+
+class PreparedCall(Protocol):
+    """A call whose input was understood. A `concurrent` one may run at the same time as others."""
+
+    @property
+    def kind(self) -> ToolKind: ...
+
+    @property
+    def concurrent(self) -> bool: ...
+
+    @property
+    def access(self) -> Access: ...
+
+    async def run(self, context: ToolContext) -> ToolResult:
+        """Do it. Failures are results.
+
+        Cancelled, it ends what it started and then raises, or returns the true result of what had been done by then (a file
+        that was written; the output of a command, with the status `cancelled`): that result is the one to record.
+
+        `metadata["seen"]` of the result maps the absolute paths that the model now knows to the SHA-256 of their content.
+        """
+
+
+class Toolset(Protocol):
+    """What a model may do."""
+
+    def specs(self) -> Sequence[ToolSpec]: ...
+
+    def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
+        """Parse the call's input; a result (failed, with advice for the model) when it cannot be understood."""
+
+
+class Clock(Protocol):
+    """Time, so that tests can have their own."""
+
+    def now(self) -> str:
+        """RFC 3339, UTC, milliseconds."""
+
+    async def sleep_until(self, at: str) -> None: ...

@@ -1,0 +1,341 @@
+"""The session machine: its state, and what is due in it.
+
+    decide(session, input, at) -> facts, answer     core.decide
+    evolve(session, recorded) -> session            core.evolve
+    due(session) -> effects                         here
+
+The state is the fold of the facts, and of nothing else. Effects are read off it: the owner starts what is due and not running,
+and stops what runs and is no longer due (contract.md, The machine). What grows with a session's age (prompts, runs, requests)
+is kept in persistent maps, whose updates share structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Literal, assert_never
+
+from msgspec import Struct
+from rpds import HashTrieMap
+
+from quell.core import facts as f
+from quell.core.messages import Attachment, StopReason, Usage
+from quell.core.permissions import Mode, Rule
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """Something that waits for a run of its own, or, with `run`, to join that one. A follow-up's `prompt` is the one it goes on with."""
+
+    id: str
+    kind: Literal["prompt", "compaction", "follow_up"]
+    seq: int
+    accepted: str
+    prompt: str
+    text: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    origin: f.Origin = "user"
+    run: str | None = None
+    parked: bool = False
+    limits: f.Limits = f.Limits()
+    allow: tuple[str, ...] = ()
+    on_ask: f.OnAsk = "wait"
+    resumed: int = 0
+
+    @property
+    def delivery(self) -> f.Delivery:
+        return "queue" if self.run is None else "steer"
+
+
+class Call(Struct, frozen=True):
+    """One tool call of the present turn."""
+
+    id: str
+    name: str
+    status: Literal["new", "asked", "started", "done"] = "new"
+    concurrent: bool = False
+    request: str | None = None
+    always: str | None = None
+    denied: bool = False
+
+
+class Sampling(Struct, frozen=True):
+    """The model is asked, or will be at `not_before`."""
+
+    not_before: str | None = None
+
+
+class Calling(Struct, frozen=True):
+    """The calls of the turn's reply are checked and executed."""
+
+    calls: tuple[Call, ...]
+
+    @property
+    def denied(self) -> bool:
+        """Something was denied, and nothing was done."""
+        return any(call.denied for call in self.calls) and all(
+            call.denied for call in self.calls if call.status == "done"
+        )
+
+
+class Compacting(Struct, frozen=True):
+    """The conversation up to `upto` is being summarised."""
+
+    upto: int
+    not_before: str | None = None
+
+
+class Ending(Struct, frozen=True):
+    """How the run will settle when everything that it started has stopped."""
+
+    outcome: Literal["completed", "cancelled"]
+    stop_reason: StopReason
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """The active run. `entry` is what it was started for; `joined` are the steers that it took in.
+
+    `attempt` counts what the model was asked in this turn, compactions included, so that an outcome names one attempt for ever.
+    `replied`: there is something to show, if only a fragment; `overflowed`: this turn was compacted for; `denied`: the last calls
+    were all denied.
+    """
+
+    id: str
+    entry: Entry
+    started: str
+    phase: Sampling | Calling | Compacting
+    turn: int = 1
+    attempt: int = 1
+    joined: tuple[str, ...] = ()
+    replies: int = 0
+    replied: bool = False
+    recovered: bool = False
+    overflowed: bool = False
+    denied: bool = False
+    cost: Decimal = Decimal(0)
+    ending: Ending | None = None
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        own = () if self.entry.kind != "prompt" else (self.entry.id,)
+        return own + self.joined
+
+    @property
+    def message(self) -> str:
+        """The id of the assistant message that the present attempt writes, also the name of the attempt."""
+        return message_id(self.id, self.turn, self.attempt)
+
+
+class PromptRecord(Struct, frozen=True):
+    """What is remembered of every prompt as long as the session exists."""
+
+    seq: int
+    digest: str
+    run: str | None = None
+    dropped: bool = False
+
+
+class Settlement(Struct, frozen=True):
+    """How a run ended."""
+
+    outcome: f.Outcome
+    stop_reason: StopReason
+    detail: str | None = None
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """The whole state. A session that was never created is `Session()`."""
+
+    id: str = ""
+    seq: int = 0
+    workspace: str = ""
+    extra: tuple[str, ...] = ()
+    parent: str | None = None
+    title: str = ""
+    model: str = ""
+    small_model: str = ""
+    mode: Mode = "edits"
+    created: str = ""
+    updated: str = ""
+    deleting: bool = False
+    run: Run | None = None
+    waiting: tuple[Entry, ...] = ()
+    parked: bool = False
+    crowded: bool = False
+    rules: tuple[Rule, ...] = ()
+    prompts: HashTrieMap[str, PromptRecord] = HashTrieMap()
+    runs: HashTrieMap[str, Settlement] = HashTrieMap()
+    requests: HashTrieMap[str, f.PermissionAnswered | None] = HashTrieMap()
+    usage: Usage = Usage()
+    cost: Decimal = Decimal(0)
+
+    @property
+    def busy(self) -> bool:
+        """A run, or something that waits for one and is not parked (contract.md I4), or a deletion that is not done yet."""
+        return self.run is not None or self.deleting or any(not entry.parked for entry in self.waiting)
+
+    @property
+    def awaiting(self) -> tuple[Call, ...]:
+        """The calls that wait for a person."""
+        if self.run is None or self.run.ending is not None or not isinstance(self.run.phase, Calling):
+            return ()
+        return tuple(call for call in self.run.phase.calls if call.status == "asked")
+
+    def entry(self, id: str) -> Entry | None:
+        return next((entry for entry in self.waiting if entry.id == id), None)
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """A session as a list shows it; a row beside the journal, written with every append. Field meanings: the HTTP API's Session."""
+
+    id: str
+    workspace: str
+    parent: str | None
+    title: str
+    model: str
+    mode: Mode
+    created: str
+    updated: str
+    busy: bool
+    parked: bool
+    queued: int
+    awaiting: int
+    usage: Usage
+    cost: Decimal
+    seq: int
+
+
+def summary(session: Session) -> Summary:
+    return Summary(
+        id=session.id,
+        workspace=session.workspace,
+        parent=session.parent,
+        title=session.title,
+        model=session.model,
+        mode=session.mode,
+        created=session.created,
+        updated=session.updated,
+        busy=session.busy,
+        parked=session.parked,
+        queued=len(session.waiting),
+        awaiting=len(session.awaiting),
+        usage=session.usage,
+        cost=session.cost,
+        seq=session.seq,
+    )
+
+
+# Ids are derived, so that a decision needs no randomness and a delta can name its message before it is recorded. They are made of
+# letters, digits and "-" because call ids are sent to providers.
+
+
+def run_id(seq: int) -> str:
+    """The run that the fact numbered `seq` starts."""
+    return f"r{seq}"
+
+
+def message_id(run: str, turn: int, attempt: int) -> str:
+    return f"{run}-{turn}-{attempt}"
+
+
+def request_id(call: str) -> str:
+    return f"{call}-ask"
+
+
+# Effects
+
+
+class Sample(Struct, frozen=True):
+    """Ask the model, not before a time; the outcome is `Reply` or `Failure`, named by (run, turn, attempt)."""
+
+    run: str
+    turn: int
+    attempt: int
+    not_before: str | None = None
+
+
+class Compact(Struct, frozen=True):
+    """Summarise the conversation up to `upto`."""
+
+    run: str
+    turn: int
+    attempt: int
+    upto: int
+    not_before: str | None = None
+
+
+class Check(Struct, frozen=True):
+    """Find out whether a call may run."""
+
+    run: str
+    call: str
+
+
+class Execute(Struct, frozen=True):
+    """Do what a call asks for. It was recorded as started: it is never started twice."""
+
+    run: str
+    call: str
+
+
+class Expire(Struct, frozen=True):
+    """Report when the run's time is up."""
+
+    run: str
+    started: str
+    seconds: float
+
+
+class Unwind(Struct, frozen=True):
+    """Report when everything that the run started has stopped, at the latest after the grace."""
+
+    run: str
+
+
+class Erase(Struct, frozen=True):
+    """Forget the session."""
+
+    session: str
+
+
+Effect = Sample | Compact | Check | Execute | Expire | Unwind | Erase
+
+
+def due(session: Session) -> tuple[Effect, ...]:
+    """What has to be running in this state; everything else has to be stopped."""
+    run = session.run
+    if run is None:
+        return (Erase(session.id),) if session.deleting else ()
+    if run.ending is not None:
+        return (Unwind(run.id),)
+    effects: list[Effect] = []
+    if run.entry.limits.seconds is not None:
+        effects.append(Expire(run.id, run.started, run.entry.limits.seconds))
+    match run.phase:
+        case Sampling(not_before):
+            effects.append(Sample(run.id, run.turn, run.attempt, not_before))
+        case Compacting(upto, not_before):
+            effects.append(Compact(run.id, run.turn, run.attempt, upto, not_before))
+        case Calling(calls):
+            effects.extend(_due_calls(run.id, calls))
+        case _:
+            assert_never(run.phase)
+    return tuple(effects)
+
+
+def _due_calls(run: str, calls: tuple[Call, ...]) -> Iterable[Effect]:
+    """In the order that the model asked for; only calls that change nothing run side by side, and nothing passes one that may."""
+    for call in calls:
+        match call.status:
+            case "done":
+                continue
+            case "new":
+                yield Check(run, call.id)
+                return
+            case "asked":
+                return
+            case "started":
+                yield Execute(run, call.id)
+                if not call.concurrent:
+                    return
+            case _:
+                assert_never(call.status)

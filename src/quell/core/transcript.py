@@ -1,0 +1,143 @@
+"""The transcript: facts → messages, for people and for models.
+
+`messages` is all that was said, in order. `to_send()` is made from it and is acceptable to every provider for any prefix of any
+journal (contract.md I5): no call without a result and no result without a call, results in call order, nothing empty, no reasoning
+that nobody signed, no half-streamed call, no fragment of an attempt that was repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from quell.core import facts as f
+from quell.core.messages import (
+    AssistantMessage,
+    Attachment,
+    Message,
+    Part,
+    Reasoning,
+    SummaryMessage,
+    Text,
+    ToolCall,
+    ToolMessage,
+    ToolResult,
+    UserMessage,
+)
+
+NO_RESULT = ToolResult(text="No result: the call was not finished.", status="interrupted")
+GO_ON = "The work on the last request was interrupted and has been resumed. Look at what is done already, then go on with it."
+
+
+class Transcript:
+    """A fold: `add` every fact once, in order. `seen` maps the files whose content the model knows to its SHA-256."""
+
+    def __init__(self, records: Iterable[f.Recorded] = ()) -> None:
+        self.messages: list[Message] = []
+        self.seen: dict[str, str] = {}
+        self._seqs: list[int] = []
+        self._waiting: dict[str, tuple[str, tuple[Attachment, ...]]] = {}
+        self._calls: dict[str, str] = {}
+        self._summary: tuple[int, SummaryMessage] | None = None
+        for recorded in records:
+            self.add(recorded)
+
+    def add(self, recorded: f.Recorded) -> None:
+        message = self._message(recorded.fact)
+        if message is not None:
+            self.messages.append(message)
+            self._seqs.append(recorded.seq)
+
+    def _message(self, fact: f.AnyFact) -> Message | None:
+        match fact:
+            case f.PromptAccepted():
+                self._waiting[fact.prompt] = (fact.text, fact.attachments)
+            case f.EntryEdited(text=str(text)):
+                self._waiting[fact.entry] = (text, self._waiting[fact.entry][1])
+            case f.EntryDropped():
+                self._waiting.pop(fact.entry, None)
+            case f.RunStarted(entry_kind="prompt"):
+                return self._user(fact.entry)
+            case f.RunStarted(entry_kind="follow_up"):
+                return UserMessage(id=fact.entry, text=GO_ON)
+            case f.SteerJoined():
+                return self._user(fact.prompt)
+            case f.Replied():
+                self._calls.update((call.id, call.name) for call in fact.reply.calls)
+                reply = fact.reply
+                return AssistantMessage(
+                    id=fact.message, parts=reply.parts, stop_reason=reply.stop_reason, model=reply.model
+                )
+            case f.SampleFailed() if fact.retry_at is None or (fact.reply and fact.reply.parts):
+                parts = tuple(part for part in fact.reply.parts if not isinstance(part, ToolCall)) if fact.reply else ()
+                return AssistantMessage(id=fact.message, parts=parts, stop_reason="error", error=fact.detail)
+            case f.CallFinished():
+                self.seen.update(_seen(fact.result.metadata))
+                return ToolMessage(call=fact.call, name=self._calls[fact.call], result=fact.result)
+            case f.Compacted():
+                summary = SummaryMessage(id=fact.message, text=fact.summary)
+                self._summary = (fact.upto, summary)
+                self.seen.clear()
+                return summary
+            case _:
+                pass
+        return None
+
+    def _user(self, prompt: str) -> UserMessage:
+        text, attachments = self._waiting.pop(prompt)
+        return UserMessage(id=prompt, text=text, attachments=attachments)
+
+    def to_send(self) -> tuple[Message, ...]:
+        """What the next sample sends: from the last summary on, and only what every provider accepts."""
+        upto, sent = 0, list[Message]()
+        if self._summary is not None:
+            upto, summary = self._summary
+            sent.append(summary)
+        live = [m for seq, m in zip(self._seqs, self.messages, strict=True) if seq > upto]
+        results = {m.call: m for m in live if isinstance(m, ToolMessage)}
+        for message in live:
+            match message:
+                case UserMessage():
+                    sent.append(message)
+                case AssistantMessage(error=None):
+                    parts = tuple(part for part in message.parts if _sendable(part))
+                    if any(not isinstance(part, Reasoning) for part in parts):
+                        sent.append(replace(message, parts=parts))
+                        sent.extend(_results(parts, results))
+                case _:
+                    pass  # results go with their calls; summaries replace what they cover; failed attempts were repeated
+        return tuple(sent)
+
+    def last_text(self, after: int = 0) -> str:
+        """The text of the last assistant message that has any, among those recorded after a `seq`."""
+        for seq, message in zip(reversed(self._seqs), reversed(self.messages), strict=True):
+            if seq <= after:
+                break
+            if isinstance(message, AssistantMessage):
+                text = "".join(part.text for part in message.parts if isinstance(part, Text))
+                if text:
+                    return text
+        return ""
+
+
+def _sendable(part: Part) -> bool:
+    match part:
+        case Text():
+            return bool(part.text.strip())
+        case Reasoning():
+            return part.signature is not None
+        case ToolCall():
+            return True
+
+
+def _results(parts: tuple[Part, ...], results: dict[str, ToolMessage]) -> Iterable[ToolMessage]:
+    for part in parts:
+        if isinstance(part, ToolCall):
+            yield results.get(part.id) or ToolMessage(call=part.id, name=part.name, result=NO_RESULT)
+
+
+def _seen(metadata: dict[str, Any]) -> dict[str, str]:
+    """The convention between tools and transcript: `ToolContext.seen` in core.ports."""
+    return metadata.get("seen") or {}

@@ -1,0 +1,220 @@
+"""The actor: one per open session, the only writer of its state in this process.
+
+It takes one input at a time, has it recorded and answers; then it compares what is due with what runs, starts the one and stops the
+other (contract.md, The machine). Nothing else starts or stops an effect. What an effect finds out comes back as an input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from quell.core import inputs as i
+from quell.core.errors import QuellError, SessionNotFound, ShuttingDown, StorageRefused
+from quell.core.ports import Draft
+from quell.core.session import Effect, Unwind, due
+from quell.engine.bus import Bus
+from quell.engine.ledger import Ledger
+from quell.engine.live import Streams
+from quell.engine.perform import Performer
+from quell.engine.scene import Scene
+
+log = logging.getLogger(__name__)
+
+RETRY_REFUSED = 0.5
+"""Seconds between two attempts to record an outcome that the journal refused (contract.md K5)."""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """An input, and who waits for the answer."""
+
+    input: i.Input
+    answer: asyncio.Future[i.Reaction] | None = None
+
+    def refuse(self, error: QuellError) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(error)
+
+    def reply(self, reaction: i.Reaction) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(reaction)
+
+
+class Actor:
+    """`post` or `ask`; `run` is its life. `closed` is why it ended, once it has: deleted, stopped, or unreadable."""
+
+    def __init__(self, id: str, performer: Performer, bus: Bus) -> None:
+        self.ledger = Ledger(id, performer.ports.journal, performer.ports.clock, bus)
+        self.streams = Streams(id, bus, self._draft_is_due)
+        self.stalled: StorageRefused | None = None
+        self.closed: QuellError | None = None
+        self.ended = asyncio.Event()
+        self._performer = performer
+        self._inbox: deque[Letter] = deque()
+        self._kept: deque[Letter] = deque()
+        self._running: dict[Effect, asyncio.Task[None]] = {}
+        self._arrival = asyncio.Event()
+        self._loaded = asyncio.Event()
+        self._draft_due = False
+
+    # From outside
+
+    async def ready(self) -> None:
+        """Wait until the journal was folded. Raises what that failed with."""
+        await self._loaded.wait()
+        if self.closed is not None:
+            raise self.closed
+
+    def post(self, input: i.Input) -> None:
+        self._inbox.append(Letter(input))
+        self._arrival.set()
+
+    async def ask(self, request: i.Request) -> i.Reaction:
+        """Post a request and wait until it is decided and on disk. Raises what it was refused with."""
+        if self.closed is not None:
+            raise self.closed
+        answer: asyncio.Future[i.Reaction] = asyncio.get_running_loop().create_future()
+        self._inbox.append(Letter(request, answer))
+        self._arrival.set()
+        return await answer
+
+    def close(self, why: QuellError) -> None:
+        """End. What runs is stopped, and settled as a crash would be (contract.md K6), unless the session is gone."""
+        self.closed = why
+        self._arrival.set()
+
+    def _gone(self) -> None:
+        self.close(SessionNotFound("The session was deleted."))
+        self.ledger.bury()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is due, nothing runs, nothing has arrived: it could be loaded again at any time."""
+        working = any(not task.done() for task in self._running.values())
+        return not (self._inbox or self._kept or working or due(self.ledger.session))
+
+    # Its life
+
+    async def run(self) -> None:
+        """Fold the journal, then take inputs until it is closed. Nothing is started before the first input."""
+        try:
+            await self.ledger.load()
+            self._loaded.set()
+            await self._live()
+        except QuellError as error:
+            self.closed = error
+            log.error("session %s: %s", self.ledger.id, error)  # written for people, says it all
+        finally:
+            self.closed = self.closed or ShuttingDown("The session was closed by a fault; it can be opened again.")
+            for letter in self._inbox:
+                letter.refuse(self.closed)
+            self._loaded.set()
+            self.ended.set()
+
+    async def _live(self) -> None:
+        scene = Scene(self.ledger, self.streams, self.post, self._gone)
+        async with asyncio.TaskGroup() as group:
+            try:
+                while self.closed is None:
+                    letter = await self._next()
+                    if letter is not None:
+                        await self._handle(letter)
+                        self._reconcile(group, scene)
+                    elif self._draft_due:
+                        await self._save_draft()
+                if not isinstance(self.closed, SessionNotFound):
+                    await self._stop_effects()
+            finally:
+                for task in self._running.values():
+                    task.cancel()
+
+    async def _next(self) -> Letter | None:
+        """The next input; outcomes that could not be recorded are tried again when some time has passed."""
+        while not (self._inbox or self._draft_due or self.closed is not None):
+            self._arrival.clear()
+            try:
+                async with asyncio.timeout(RETRY_REFUSED if self._kept else None):
+                    await self._arrival.wait()
+            except TimeoutError:
+                return self._kept.popleft()
+        return self._inbox.popleft() if self._inbox else None
+
+    async def _handle(self, letter: Letter) -> None:
+        try:
+            reaction, facts = await self.ledger.record(letter.input, self._performer.options.append_timeout)
+        except StorageRefused as error:
+            self._refused(letter, error)
+        except QuellError as error:
+            letter.refuse(error)
+        else:
+            self.stalled = None
+            for fact in facts:
+                self.streams.settle(fact)
+            letter.reply(reaction)
+
+    def _refused(self, letter: Letter, error: StorageRefused) -> None:
+        """K5: the caller gets the error; an outcome, or a cancel, is kept; a cancel stops the work first."""
+        self.stalled = error
+        log.error("session %s: %s", self.ledger.id, error)
+        if isinstance(letter.input, i.Cancel):
+            for task in self._running.values():
+                task.cancel()
+        if letter.answer is None or isinstance(letter.input, i.Cancel):
+            self._kept.append(Letter(letter.input))
+        letter.refuse(error)
+
+    # Effects
+
+    def _reconcile(self, group: asyncio.TaskGroup, scene: Scene) -> None:
+        """Stop what runs and is not due; start what is due and does not run. An effect stays known until it is no longer due."""
+        wanted = due(self.ledger.session)
+        for effect, task in list(self._running.items()):
+            if effect not in wanted:
+                if task.done():
+                    del self._running[effect]
+                elif not task.cancelling():
+                    task.cancel()
+        if self.stalled is not None or self.closed is not None:
+            return
+        for effect in wanted:
+            if effect not in self._running:
+                work = self._unwind(effect) if isinstance(effect, Unwind) else self._performer.perform(effect, scene)
+                self._running[effect] = group.create_task(work)
+
+    async def _unwind(self, effect: Unwind) -> None:
+        """Wait for what the run started; what does not stop in time does not hold up settlement (C7, T1)."""
+        others = [task for other, task in self._running.items() if other != effect and not task.done()]
+        if others:
+            await asyncio.wait(others, timeout=self._performer.options.unwind_grace)
+        self.post(i.Unwound(run=effect.run, reply=self.streams.fragment()))
+
+    async def _stop_effects(self) -> None:
+        tasks = [task for task in self._running.values() if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._performer.options.stop_grace)
+        letters = [*self._kept, *self._inbox]
+        self._kept.clear()
+        self._inbox.clear()
+        for letter in letters:
+            await self._handle(letter)
+        await self._handle(Letter(i.Restarted(reply=self.streams.fragment(), stopping=True)))
+
+    # Drafts
+
+    def _draft_is_due(self) -> None:
+        self._draft_due = True
+        self._arrival.set()
+
+    async def _save_draft(self) -> None:
+        self._draft_due = False
+        reply = self.streams.reply
+        if reply is not None:
+            try:
+                await self._performer.ports.journal.save_draft(self.ledger.id, Draft(reply.message, reply.fragment()))
+            except StorageRefused as error:
+                log.warning("session %s: the draft was not saved: %s", self.ledger.id, error)

@@ -1,0 +1,120 @@
+"""The bus: who follows a session, and what they get.
+
+A subscription is a bounded buffer. A follower that does not keep up loses its buffer, not events: it is sent back to the journal,
+which is the event stream (contract.md E1, E4). Publishing never waits, so no follower can slow a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Literal
+
+from msgspec import Struct
+
+from quell.core.facts import Recorded
+from quell.core.session import Summary
+
+BUFFER = 1024
+"""Events that one follower may have outstanding."""
+
+
+class Delta(Struct, frozen=True, omit_defaults=True):
+    """More of an open part: `text` goes after the first `offset` code points. Not replayed. `output` is of the call named."""
+
+    message: str
+    part: int
+    kind: Literal["text", "reasoning", "tool_input", "output"]
+    offset: int
+    text: str
+    call: str | None = None
+    name: str | None = None
+
+
+class DraftPart(Struct, frozen=True, omit_defaults=True):
+    """All of an open part so far: where deltas go on from. Sent when a replay ends, and when a follower has lost its place."""
+
+    message: str
+    part: int
+    kind: Literal["text", "reasoning", "tool_input", "output"]
+    text: str
+    call: str | None = None
+    name: str | None = None
+
+
+class Reset(Struct, frozen=True):
+    """The follower is ahead of the journal (`seq` is its end): what it holds is of another session, or of a lost database."""
+
+    seq: int
+
+
+class Deleted(Struct, frozen=True):
+    """The session is gone; nothing comes after this."""
+
+    session: str
+
+
+Event = Recorded | Delta | DraftPart | Reset | Deleted
+
+
+class Subscription:
+    """One follower's buffer. When it overflows it is emptied: what was in it is in the journal, or was a delta."""
+
+    def __init__(self) -> None:
+        self._buffer: deque[Event | Summary] = deque()
+        self._lost = False
+        self._arrival: asyncio.Future[None] | None = None
+
+    def push(self, event: Event | Summary) -> None:
+        if len(self._buffer) >= BUFFER:
+            self._buffer.clear()
+            self._lost = True
+        self._buffer.append(event)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def take(self) -> list[Event | Summary] | None:
+        """Everything in the buffer, without waiting; None when something was lost since the last time."""
+        taken = None if self._lost else list(self._buffer)
+        self._buffer.clear()
+        self._lost = False
+        return taken
+
+    async def arrival(self) -> None:
+        """Return when there is something to take."""
+        if not self._buffer:
+            self._arrival = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrival
+            finally:
+                self._arrival = None
+
+
+class Bus:
+    """Subscriptions by topic: a session's id, or `ALL` for the summaries of every session."""
+
+    ALL = ""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, set[Subscription]] = {}
+        self.followers = 0
+
+    def subscribe(self, topic: str) -> Subscription:
+        subscription = Subscription()
+        self._topics.setdefault(topic, set()).add(subscription)
+        self.followers += 1
+        return subscription
+
+    def unsubscribe(self, topic: str, subscription: Subscription) -> None:
+        subscriptions = self._topics[topic]
+        subscriptions.remove(subscription)
+        self.followers -= 1
+        if not subscriptions:
+            del self._topics[topic]
+
+    def followed(self, topic: str) -> bool:
+        return topic in self._topics
+
+    def publish(self, topic: str, event: Event | Summary) -> None:
+        for subscription in self._topics.get(topic, ()):
+            subscription.push(event)

@@ -1,0 +1,309 @@
+"""The engine: what a server, or a program, talks to. Every change goes through `apply`; everything else only looks.
+
+    async with Engine(ports, options) as engine:    # recovers what was unfinished; at the end, stops what runs
+        await engine.apply(session, Submit(prompt=…, text=…))
+        async with engine.follow(session, after=0) as events: …
+
+It opens an actor for each session that something happens in, and closes those that have been idle the longest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+
+from msgspec.structs import replace
+
+from quell.core import inputs as i
+from quell.core.errors import SessionNotFound, ShuttingDown
+from quell.core.facts import Recorded
+from quell.core.permissions import parse_rule
+from quell.core.session import Session, Summary
+from quell.core.transcript import Transcript
+from quell.core.view import View
+from quell.core.view import apply as apply_to_view
+from quell.engine.actor import Actor
+from quell.engine.bus import Bus, Deleted, Event, Reset, Subscription
+from quell.engine.options import Options, Ports
+from quell.engine.perform import Performer
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+"""Facts that a replay reads at once."""
+
+
+class Engine:
+    """See the module. `running` counts sessions with a run."""
+
+    def __init__(self, ports: Ports, options: Options = Options()) -> None:
+        self.shutting_down = False
+        self._ports = ports
+        self._options = options
+        self._bus = Bus()
+        self._performer = Performer(ports, options)
+        self._actors: dict[str, Actor] = {}
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Engine:
+        await self._tasks.__aenter__()
+        await self._recover()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+        await self._tasks.__aexit__(kind, error, trace)
+
+    async def shutdown(self) -> None:
+        """Refuse new prompts, stop what runs, settle it as a crash would be; return when all of it is on disk (contract.md K6)."""
+        self.shutting_down = True
+        for actor in self._actors.values():
+            actor.close(ShuttingDown("The server is shutting down."))
+        for actor in list(self._actors.values()):
+            await actor.ended.wait()
+
+    @property
+    def running(self) -> int:
+        return sum(actor.ledger.session.run is not None for actor in self._actors.values())
+
+    @property
+    def busy(self) -> int:
+        """Sessions that are not idle: while there is one, the process must not leave by itself."""
+        return sum(actor.ledger.session.busy for actor in self._actors.values())
+
+    @property
+    def followers(self) -> int:
+        return self._bus.followers
+
+    # Changing
+
+    async def apply(self, session: str, request: i.Request, environment: Mapping[str, str] | None = None) -> i.Reaction:
+        """Decide a request; the answer comes when it is on disk. Raises `QuellError` when it is refused: nothing was written.
+
+        `environment` is the client's, kept in memory for this session's model calls and tools.
+        """
+        request = await self._prepared(session, request)
+        actor = self._actor(session)
+        if environment is not None:
+            self._performer.environments[session] = environment
+        return await actor.ask(request)
+
+    async def _prepared(self, session: str, request: i.Request) -> i.Request:
+        """What only the process knows is filled in, and what only the world can tell is checked."""
+        match request:
+            case i.Create():
+                self._ports.open_workspace(request.workspace, request.extra)
+                self._ports.models.check(request.model)
+            case i.Change(model=str(model)):
+                self._ports.models.check(model)
+            case i.Submit():
+                actor = self._actor(session)
+                await actor.ready()
+                if actor.ledger.session.id:
+                    self._ports.open_workspace(actor.ledger.session.workspace, actor.ledger.session.extra)
+                for rule in request.allow:
+                    parse_rule(rule, "run")
+                return replace(request, queue_limit=self._options.queue_limit, shutting_down=self.shutting_down)
+            case i.Compact():
+                return replace(request, shutting_down=self.shutting_down)
+            case _:
+                pass
+        return request
+
+    # Looking
+
+    async def state(self, session: str) -> Session:
+        """The machine's state: queue, requests, prompts and runs are read off it. Raises `SessionNotFound`."""
+        return (await self._open(session)).ledger.session
+
+    async def transcript(self, session: str) -> Transcript:
+        """All that was said. Raises `SessionNotFound`."""
+        return (await self._open(session)).ledger.transcript
+
+    async def view(self, session: str) -> tuple[int, View]:
+        """What a screen shows, and the `seq` to follow on from. Raises `SessionNotFound`."""
+        actor = await self._open(session)
+        view, seq = View(), 0
+        for recorded in await self._ports.journal.read(actor.ledger.id):
+            apply_to_view(view, recorded)
+            seq = recorded.seq
+        return seq, view
+
+    async def summaries(
+        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+    ) -> Sequence[Summary]:
+        """Sessions, last updated first."""
+        return await self._ports.journal.summaries(workspace=workspace, query=query, limit=limit, before=before)
+
+    def environment(self, session: str) -> Mapping[str, str]:
+        """What the session's model calls and tools get."""
+        return self._performer.environment(session)
+
+    async def wait(self, session: str, prompt: str, timeout: float) -> None:
+        """Return when the prompt has ended, is parked, or its run awaits a person; or after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout), self.follow(session, (await self.state(session)).seq) as events:
+                if _rests(await self.state(session), prompt):
+                    return
+                async for batch in events:
+                    if any(isinstance(event, Deleted) for event in batch) or _rests(await self.state(session), prompt):
+                        return
+        except TimeoutError:
+            return
+
+    @asynccontextmanager
+    async def follow(self, session: str, after: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
+        """The session's facts after `after`, then what comes, in batches of what is there. Raises `SessionNotFound`."""
+        actor = await self._open(session)
+        subscription = self._bus.subscribe(session)
+        try:
+            if after > actor.ledger.session.seq:
+                yield _only(Reset(actor.ledger.session.seq))
+            else:
+                yield self._events(session, after, subscription)
+        finally:
+            self._bus.unsubscribe(session, subscription)
+
+    async def _events(self, session: str, last: int, subscription: Subscription) -> AsyncIterator[list[Event]]:
+        """Replay, then live; back to the replay whenever the buffer was lost. Each replay ends with the drafts (E2)."""
+        while True:
+            while page := await self._ports.journal.read(session, last, PAGE):
+                last = page[-1].seq
+                yield list(page)
+            news = subscription.take()
+            if news is None:
+                continue
+            actor = self._actors.get(session)
+            drafts = actor.streams.drafts() if actor is not None else []
+            if events := [*_facts_after(last, news), *drafts]:
+                yield events
+            while news is not None:
+                last = max((event.seq for event in news if isinstance(event, Recorded)), default=last)
+                if any(isinstance(event, Deleted) for event in news):
+                    return
+                await subscription.arrival()
+                news = subscription.take()
+                if news:
+                    yield [event for event in news if not isinstance(event, Summary)]
+
+    @asynccontextmanager
+    async def follow_all(self, workspace: str | None) -> AsyncIterator[AsyncIterator[list[Summary | Deleted]]]:
+        """The sessions (of one workspace) as they are, then each that changes, or goes."""
+        subscription = self._bus.subscribe(Bus.ALL)
+        try:
+            yield self._summaries(workspace, subscription)
+        finally:
+            self._bus.unsubscribe(Bus.ALL, subscription)
+
+    async def _summaries(
+        self, workspace: str | None, subscription: Subscription
+    ) -> AsyncIterator[list[Summary | Deleted]]:
+        while True:
+            before: str | None = None
+            while page := await self._ports.journal.summaries(workspace=workspace, limit=PAGE, before=before):
+                before = page[-1].id
+                yield list(page)
+            news = subscription.take()
+            while news is not None:
+                latest: dict[str, Summary | Deleted] = {}
+                for event in news:
+                    if isinstance(event, Deleted):
+                        latest[event.session] = event
+                    elif isinstance(event, Summary) and workspace in (None, event.workspace):
+                        latest[event.id] = event
+                if latest:
+                    yield list(latest.values())
+                await subscription.arrival()
+                news = subscription.take()
+
+    # Actors
+
+    async def _open(self, session: str) -> Actor:
+        actor = self._actor(session)
+        await actor.ready()
+        if not actor.ledger.session.id or actor.ledger.session.deleting:
+            raise SessionNotFound(f"There is no session {session}.")
+        return actor
+
+    def _actor(self, session: str) -> Actor:
+        """The session's actor, opened if need be; it becomes the one used last."""
+        actor = self._actors.pop(session, None)
+        if actor is None:
+            if self.shutting_down:
+                raise ShuttingDown("The server is shutting down.")
+            actor = Actor(session, self._performer, self._bus)
+            self._tasks.create_task(self._guarded(actor))
+        self._actors[session] = actor
+        if len(self._actors) > self._options.idle_actors:
+            self._close_idle()
+        return actor
+
+    def _close_idle(self) -> None:
+        for session, actor in list(self._actors.items()):
+            if len(self._actors) <= self._options.idle_actors // 2:
+                break
+            if actor.idle and actor is not self._actors[next(reversed(self._actors))]:
+                actor.close(ShuttingDown("The session was closed because it was idle."))
+                self._forget(session)
+
+    def _forget(self, session: str) -> None:
+        self._actors.pop(session, None)
+        self._performer.environments.pop(session, None)
+
+    async def _guarded(self, actor: Actor) -> None:
+        """An actor that fails has a bug; its siblings go on, and its session is recovered from the journal."""
+        try:
+            await actor.run()
+        except* Exception:
+            log.exception("session %s: its actor failed", actor.ledger.id)
+        if self._actors.get(actor.ledger.id) is actor:
+            self._forget(actor.ledger.id)
+
+    async def _recover(self) -> None:
+        """Wake the sessions with unfinished work, and only those (contract.md K4)."""
+        journal, now = self._ports.journal, self._ports.clock.now()
+        for session in await journal.busy():
+            row = await journal.summary(session)
+            draft = await journal.draft(session)
+            down = _seconds(row.updated, now) if row is not None else 0.0
+            self._actor(session).post(
+                i.Restarted(
+                    reply=draft.reply if draft is not None else None,
+                    park=down > self._options.recover_within,
+                    resume_interrupted=self._options.resume_interrupted,
+                )
+            )
+
+
+def _seconds(since: str, now: str) -> float:
+    return (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds()
+
+
+def _facts_after(last: int, events: list[Event | Summary]) -> list[Event]:
+    """What a replay has not shown yet; deltas are dropped, for the drafts are newer."""
+    return [
+        event
+        for event in events
+        if (isinstance(event, Recorded) and event.seq > last) or isinstance(event, Deleted | Reset)
+    ]
+
+
+async def _only(event: Event) -> AsyncIterator[list[Event]]:
+    yield [event]
+
+
+def _rests(session: Session, prompt: str) -> bool:
+    """Whether there is nothing to wait for, at the moment or for ever (contract.md I1)."""
+    record = session.prompts.get(prompt)
+    if record is None or record.dropped:
+        return True
+    if record.run is not None:
+        return record.run in session.runs or bool(session.awaiting)
+    entry = session.entry(prompt)
+    return entry is not None and entry.parked

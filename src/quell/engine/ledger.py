@@ -1,0 +1,68 @@
+"""The ledger of one session: its state and transcript, and the one way to change them: decide, append, apply, publish."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from quell.core import inputs as i
+from quell.core.decide import decide
+from quell.core.errors import AppendTimeout, StaleWriter
+from quell.core.evolve import evolve
+from quell.core.facts import AnyFact, Recorded
+from quell.core.ports import Clock, Journal
+from quell.core.session import Session, summary
+from quell.core.transcript import Transcript
+from quell.engine.bus import Bus, Deleted
+
+
+class Ledger:
+    """What is known of the session, from its facts and nothing else."""
+
+    def __init__(self, id: str, journal: Journal, clock: Clock, bus: Bus) -> None:
+        self.id = id
+        self.session = Session()
+        self.transcript = Transcript()
+        self._journal = journal
+        self._clock = clock
+        self._bus = bus
+
+    async def load(self) -> None:
+        """Fold the journal."""
+        for recorded in await self._journal.read(self.id, self.session.seq):
+            self._apply(recorded, evolve(self.session, recorded))
+
+    async def record(self, input: i.Input, patience: float) -> tuple[i.Reaction, list[AnyFact]]:
+        """Decide an input and append what it decided; returns the answer and the facts.
+
+        If another writer was first, it is decided again from the new state, with jitter, for `patience` seconds: `AppendTimeout`.
+        Raises what the input is refused with, and `StorageRefused`; nothing is written then.
+        """
+        deadline = asyncio.get_running_loop().time() + patience
+        while True:
+            decision = decide(self.session, input, self._clock.now())
+            if not decision.records:
+                return decision.reaction, []
+            try:
+                await self._journal.append(self.id, self.session.seq, decision.records, summary(decision.session))
+            except StaleWriter:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise AppendTimeout("Other writers were always faster; nothing was written.") from None
+                await asyncio.sleep(random.uniform(0, 0.02))  # spreads writers, hides nothing
+                await self.load()
+            else:
+                for recorded in decision.records:
+                    self._apply(recorded, decision.session)
+                if self._bus.followed(Bus.ALL):
+                    self._bus.publish(Bus.ALL, summary(self.session))
+                return decision.reaction, [recorded.fact for recorded in decision.records]
+
+    def bury(self) -> None:
+        """The session is gone: tell its followers."""
+        self._bus.publish(self.id, Deleted(self.id))
+        self._bus.publish(Bus.ALL, Deleted(self.id))
+
+    def _apply(self, recorded: Recorded, session: Session) -> None:
+        self.session = session
+        self.transcript.add(recorded)
+        self._bus.publish(self.id, recorded)

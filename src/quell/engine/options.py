@@ -1,0 +1,50 @@
+"""What an engine is made of: its ports, and its options. `app` fills both in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from quell.core.errors import ModelFailed
+from quell.core.permissions import Rule
+from quell.core.ports import Clock, Journal, Models, Toolset, Workspace
+from quell.core.session import Session
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """`recover_within`: after being down for longer (seconds), queues are parked instead of going on by themselves (contract.md K2).
+
+    `unwind_grace`: seconds from a cancel to its settlement, whatever hangs (C7). `stop_grace`: seconds that a shutdown waits for tools.
+    """
+
+    queue_limit: int = 100
+    recover_within: float = 3600.0
+    resume_interrupted: bool = False
+    unwind_grace: float = 4.5
+    stop_grace: float = 2.5
+    append_timeout: float = 10.0
+    idle_actors: int = 64
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The world, as the engine sees it.
+
+    `open_workspace(root, extra)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
+    seconds, None to give up. `is_crowded(tokens, window)` says whether to compact before the next sample. `environment` is the
+    process's own, for sessions whose client has not sent one.
+    """
+
+    journal: Journal
+    models: Models
+    toolset: Toolset
+    clock: Clock
+    open_workspace: Callable[[str, tuple[str, ...]], Workspace]
+    system_prompt: Callable[[Session, Workspace], Awaitable[str]]
+    compaction_prompt: str
+    retry_delay: Callable[[int, ModelFailed], float | None]
+    is_crowded: Callable[[int, int | None], bool]
+    environment: Mapping[str, str]

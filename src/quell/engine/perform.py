@@ -1,0 +1,90 @@
+"""Performs effects: each ends as one input to its session, whatever happens to it.
+
+An effect that raises has a bug; it is logged under an id and becomes the failure that its session knows how to go on from
+(design.md, rules 3 and 9). One that is cancelled reports nothing, but what it truly found out.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import assert_never
+
+from quell.core import inputs as i
+from quell.core.messages import ToolResult
+from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Unwind
+from quell.engine import sample, toolcall
+from quell.engine.options import Options, Ports
+from quell.engine.scene import Scene
+
+log = logging.getLogger(__name__)
+
+
+class Performer:
+    """What every actor performs its effects with. `environments` are the clients', by session; they are nowhere else."""
+
+    def __init__(self, ports: Ports, options: Options) -> None:
+        self.ports = ports
+        self.options = options
+        self.environments: dict[str, Mapping[str, str]] = {}
+
+    def environment(self, session: str) -> Mapping[str, str]:
+        return self.environments.get(session, self.ports.environment)
+
+    async def perform(self, effect: Effect, scene: Scene) -> None:
+        """Do it, and post its outcome. Raises nothing but cancellation."""
+        try:
+            outcome = await self._outcome(effect, scene)
+        except Exception:  # the outermost loop of an effect
+            incident = uuid.uuid4().hex[:8]
+            log.exception("session %s: %r failed, incident %s", scene.ledger.id, effect, incident)
+            outcome = _failure(effect, f"Quell has a bug: incident {incident} in its log.")
+        if outcome is not None:
+            scene.post(outcome)
+
+    async def _outcome(self, effect: Effect, scene: Scene) -> i.Input | None:
+        environment = self.environment(scene.ledger.id)
+        match effect:
+            case Sample():
+                await self._sleep_until(effect.not_before)
+                return await sample.sample(effect, scene, self.ports, environment)
+            case Compact():
+                await self._sleep_until(effect.not_before)
+                return await sample.compact(effect, scene, self.ports, environment)
+            case Check():
+                return toolcall.check(effect, scene, self.ports, self.options.rules)
+            case Execute():
+                return await toolcall.execute(effect, scene, self.ports, environment)
+            case Expire():
+                await self._sleep_until(sample.later(effect.started, effect.seconds))
+                return i.TimeUp(run=effect.run)
+            case Erase():
+                await self.ports.journal.delete(scene.ledger.id)
+                self.environments.pop(scene.ledger.id, None)
+                scene.gone()
+                return None
+            case Unwind():
+                raise AssertionError("the actor unwinds its own effects")
+            case _:
+                assert_never(effect)
+
+    async def _sleep_until(self, at: str | None) -> None:
+        if at is not None:
+            await self.ports.clock.sleep_until(at)
+
+
+def _failure(effect: Effect, detail: str) -> i.Input | None:
+    match effect:
+        case Sample() | Compact():
+            return i.SampleFailed(
+                run=effect.run, turn=effect.turn, attempt=effect.attempt, failure="internal", detail=detail
+            )
+        case Check() | Execute():
+            return i.CallReturned(run=effect.run, call=effect.call, result=ToolResult(text=detail, status="failed"))
+        case Expire():
+            return i.TimeUp(run=effect.run)
+        case Erase() | Unwind():
+            return None
+        case _:
+            assert_never(effect)

@@ -1,0 +1,101 @@
+"""Asks the model once: for the next message of a run, or for the summary that a compaction leaves.
+
+Deltas go to the followers at once; the actor keeps a draft of them on disk. When the task is cancelled the adapter closes the
+connection to the provider, and what had arrived stays in `scene.streams`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from quell.core import inputs as i
+from quell.core.errors import FailureCode, InvalidRequest, ModelFailed, UnknownModel
+from quell.core.messages import ModelRequest, PartDelta, Reply, Text, UserMessage
+from quell.core.session import Compact, Sample, message_id
+from quell.engine.options import Ports
+from quell.engine.scene import Scene
+
+
+async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
+    """The next message of the run, or why there is none."""
+    session = scene.ledger.session
+    live = scene.streams.begin(message_id(effect.run, effect.turn, effect.attempt), session.model)
+    try:
+        workspace = ports.open_workspace(session.workspace, session.extra)
+        request = ModelRequest(
+            message=live.message,
+            system=await ports.system_prompt(session, workspace),
+            messages=scene.ledger.transcript.to_send(),
+            tools=tuple(ports.toolset.specs()),
+        )
+        model = await ports.models.open(session.model, environment)
+        reply = await model.sample(request, live.emit)
+    except ModelFailed as failure:
+        return _failed(effect, failure, live.fragment(), ports)
+    except InvalidRequest as refusal:
+        reason: FailureCode = "unknown_model" if isinstance(refusal, UnknownModel) else "invalid_request"
+        return _failed(effect, ModelFailed(reason, str(refusal)), live.fragment(), ports)
+    return i.SampleReplied(
+        run=effect.run,
+        turn=effect.turn,
+        attempt=effect.attempt,
+        reply=reply,
+        crowded=ports.is_crowded(reply.usage.context, model.window),
+    )
+
+
+async def compact(effect: Compact, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
+    """A summary of the conversation so far. It streams to nobody: it is no message of the run."""
+    session = scene.ledger.session
+    message = message_id(effect.run, effect.turn, effect.attempt)
+    request = ModelRequest(
+        message=message,
+        system=ports.compaction_prompt,
+        messages=(
+            *scene.ledger.transcript.to_send(),
+            UserMessage(id=message, text="Summarise the conversation so far, as your instructions say."),
+        ),
+    )
+    try:
+        model = await ports.models.open(session.model, environment)
+        reply = await model.sample(request, _ignore)
+        summary = "".join(part.text for part in reply.parts if isinstance(part, Text)).strip()
+        if not summary:
+            raise ModelFailed("garbled", "The model answered the request for a summary with no text.")
+    except ModelFailed as failure:
+        return _failed(effect, failure, None, ports)
+    except UnknownModel as unknown:
+        return _failed(effect, ModelFailed("unknown_model", str(unknown)), None, ports)
+    return i.CompactionDone(
+        run=effect.run,
+        turn=effect.turn,
+        attempt=effect.attempt,
+        upto=effect.upto,
+        summary=summary,
+        usage=reply.usage,
+        cost=reply.cost,
+    )
+
+
+def _ignore(delta: PartDelta) -> None:
+    pass
+
+
+def _failed(effect: Sample | Compact, failure: ModelFailed, fragment: Reply | None, ports: Ports) -> i.SampleFailed:
+    delay = ports.retry_delay(effect.attempt, failure)
+    return i.SampleFailed(
+        run=effect.run,
+        turn=effect.turn,
+        attempt=effect.attempt,
+        failure=failure.reason,
+        detail=failure.detail,
+        reply=fragment if fragment is not None and fragment.parts else None,
+        retry_at=None if delay is None else later(ports.clock.now(), delay),
+    )
+
+
+def later(at: str, seconds: float) -> str:
+    """The time `seconds` after `at`, both RFC 3339."""
+    moment = datetime.fromisoformat(at) + timedelta(seconds=seconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,20 @@
+"""Where an effect plays: all of its session that it may see, and how it says what it found out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from quell.core import inputs as i
+from quell.engine.ledger import Ledger
+from quell.engine.live import Streams
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`gone` says that the session was erased: there is nothing left to record in."""
+
+    ledger: Ledger
+    streams: Streams
+    post: Callable[[i.Input], None]
+    gone: Callable[[], None]

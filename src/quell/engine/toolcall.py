@@ -1,0 +1,91 @@
+"""One tool call: may it run (`check`), and doing it (`execute`).
+
+Whatever happens is a result for the model: input that cannot be understood, a denial with what would allow it, a failure, a stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from quell.core import inputs as i
+from quell.core.messages import AssistantMessage, ToolCall, ToolResult
+from quell.core.permissions import Rule, headless_reason, parse_rule
+from quell.core.permissions import check as judge
+from quell.core.ports import ToolContext
+from quell.core.session import Check, Execute
+from quell.engine.options import Ports
+from quell.engine.scene import Scene
+
+
+def check(effect: Check, scene: Scene, ports: Ports, rules: tuple[Rule, ...]) -> i.Input:
+    """What the rules and the mode, as they are now, say to the call."""
+    session = scene.ledger.session
+    run = session.run
+    workspace = ports.open_workspace(session.workspace, session.extra)
+    prepared = ports.toolset.prepare(_call(scene, effect.call), workspace)
+    if isinstance(prepared, ToolResult):
+        return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
+    allowed = tuple(parse_rule(text, "run") for text in run.entry.allow) if run is not None else ()
+    verdict = judge(prepared.access, (*rules, *session.rules, *allowed), session.mode)
+    match verdict.answer:
+        case "allow":
+            return i.CallAllowed(run=effect.run, call=effect.call, concurrent=prepared.concurrent)
+        case "ask" if run is not None and run.entry.on_ask == "wait":
+            return i.CallNeedsAnswer(
+                run=effect.run,
+                call=effect.call,
+                tool=prepared.access.tool,
+                title=prepared.access.title,
+                reason=verdict.reason,
+                always=verdict.always,
+                concurrent=prepared.concurrent,
+            )
+        case "ask":
+            return _denied(effect, headless_reason(prepared.access, verdict))
+        case "deny":
+            return _denied(effect, verdict.reason)
+
+
+def _denied(effect: Check, reason: str) -> i.CallReturned:
+    return i.CallReturned(run=effect.run, call=effect.call, result=ToolResult(text=reason, status="denied"))
+
+
+async def execute(effect: Execute, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
+    """Run the call to its end. When it is stopped, the session is told what it had printed by then."""
+    session = scene.ledger.session
+    workspace = ports.open_workspace(session.workspace, session.extra)
+    prepared = ports.toolset.prepare(_call(scene, effect.call), workspace)
+    if isinstance(prepared, ToolResult):
+        return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
+    output = scene.streams.print(effect.call)
+    context = ToolContext(
+        session=scene.ledger.id,
+        call=effect.call,
+        workspace=workspace,
+        environment=environment,
+        seen=scene.ledger.transcript.seen,
+        output=output.emit,
+    )
+    try:
+        result = await prepared.run(context)
+    except asyncio.CancelledError:
+        scene.post(i.CallReturned(run=effect.run, call=effect.call, result=_stopped(output.text)))
+        raise
+    return i.CallReturned(run=effect.run, call=effect.call, result=result)
+
+
+def _stopped(output: str) -> ToolResult:
+    printed = f" It had printed:\n{output}" if output else ""
+    text = f"Stopped before it was finished: the run was cancelled. It may have done part of its work.{printed}"
+    return ToolResult(text=text, status="cancelled")
+
+
+def _call(scene: Scene, id: str) -> ToolCall:
+    """The call as the model wrote it: in one of the last messages."""
+    for message in reversed(scene.ledger.transcript.messages):
+        if isinstance(message, AssistantMessage):
+            for part in message.parts:
+                if isinstance(part, ToolCall) and part.id == id:
+                    return part
+    raise LookupError(f"call {id} is in no message of the transcript")

@@ -1,0 +1,535 @@
+"""The decision as a table, and what must hold for any rules at all."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
+
+from quell.core import patterns
+from quell.core.errors import InvalidRequest
+from quell.core.messages import ToolKind
+from quell.core.permissions import (
+    Access,
+    Answer,
+    Command,
+    Mode,
+    Rule,
+    Scope,
+    Verdict,
+    check,
+    headless_reason,
+    parse_rule,
+)
+
+ROOT = "/work/app"
+HOME = "/home/ann"
+MODES: tuple[Mode, ...] = get_args(Mode)
+SEVERITY = {"allow": 0, "ask": 1, "deny": 2}
+
+
+def touch(kind: ToolKind, tool: str, *paths: str) -> Access:
+    """`paths` are relative to the workspace, or absolute."""
+    real = tuple(path if path.startswith("/") else f"{ROOT}/{path}".rstrip("/") for path in paths)
+    outside = tuple(path for path in real if not (path + "/").startswith(ROOT + "/"))
+    return Access(tool=tool, kind=kind, title=tool, paths=real, outside=outside, root=ROOT, home=HOME)
+
+
+def view(*paths: str) -> Access:
+    return touch("read", "view", *paths)
+
+
+def grep(path: str) -> Access:
+    return touch("search", "grep", path)
+
+
+def edit(*paths: str) -> Access:
+    return touch("edit", "edit", *paths)
+
+
+def bash(*commands: str, writes: str = "", opaque: bool = False) -> Access:
+    """Commands are split at blanks. `?` before one: it only reads; what it names outside follows `@`."""
+    parsed = []
+    for text in commands:
+        line, _, outside = text.removeprefix("?").partition(" @")
+        words = tuple(word.replace("_", " ") for word in line.split())
+        parsed.append(Command(words, text.startswith("?"), (outside,) if outside else ()))
+    written = touch("edit", "edit", *([writes] if writes else []))
+    return replace(
+        written, tool="bash", kind="execute", title="; ".join(commands), commands=tuple(parsed), opaque=opaque
+    )
+
+
+class RuleText(Struct, frozen=True, array_like=True):
+    answer: Answer
+    pattern: str
+    scope: Scope
+
+
+def rules(text: str) -> list[Rule]:
+    """`[scope:] answer rule`, one a line or separated by ` | `."""
+    found = []
+    for line in filter(None, (part.strip() for part in text.split(" | "))):
+        scope, _, rule = line.rpartition(": ") if line.split()[0].endswith(":") else ("user", "", line)
+        answer, _, pattern = rule.partition(" ")
+        found.append(msgspec.convert((answer, pattern, scope), RuleText))
+    return [parse_rule(text.pattern, text.scope, text.answer) for text in found]
+
+
+class Row(Struct, frozen=True):
+    access: Access
+    mode: Mode
+    rules: str
+    answer: Answer
+
+
+def everywhere(access: Access, text: str, answers: str) -> list[Row]:
+    """One row for each mode, in the order ask, edits, plan, yolo."""
+    return [
+        msgspec.convert({"access": access, "mode": mode, "rules": text, "answer": answer}, Row)
+        for mode, answer in zip(MODES, answers.split(), strict=True)
+    ]
+
+
+MODE_TABLE = [
+    # reading and searching
+    *everywhere(view("src/a.py"), "", "allow allow allow allow"),
+    *everywhere(view("/etc/hosts"), "", "ask ask ask allow"),
+    *everywhere(grep(""), "", "allow allow allow allow"),
+    *everywhere(grep("/usr/include"), "", "ask ask ask allow"),
+    *everywhere(view("src/a.py", "/etc/hosts"), "", "ask ask ask allow"),
+    *everywhere(view(".git/config"), "", "allow allow allow allow"),
+    # changing files
+    *everywhere(edit("src/a.py"), "", "ask allow deny allow"),
+    *everywhere(edit("/etc/hosts"), "", "ask ask deny allow"),
+    *everywhere(edit("src/a.py", "/tmp/x"), "", "ask ask deny allow"),
+    *everywhere(touch("delete", "rm", "src/a.py"), "", "ask ask deny allow"),
+    *everywhere(touch("move", "mv", "src/a.py", "src/b.py"), "", "ask ask deny allow"),
+    # protected places
+    *everywhere(edit(".git/hooks/pre-commit"), "", "ask ask deny allow"),
+    *everywhere(edit(".git/config"), "", "ask ask deny allow"),
+    *everywhere(edit("vendor/lib/.git/info/attributes"), "", "ask ask deny allow"),
+    *everywhere(edit(".GIT/Config"), "", "ask ask deny allow"),
+    *everywhere(edit(".quell/config.toml"), "", "ask ask deny allow"),
+    *everywhere(edit("dotfiles/.bashrc"), "", "ask ask deny allow"),
+    *everywhere(edit("dotfiles/.config/quell/config.toml"), "", "ask ask deny allow"),
+    *everywhere(edit(".gitignore"), "", "ask allow deny allow"),
+    *everywhere(edit("src/git/hooks/x"), "", "ask allow deny allow"),
+    # commands
+    *everywhere(bash("?git status"), "", "ask allow allow allow"),
+    *everywhere(bash("npm install"), "", "ask ask deny allow"),
+    *everywhere(bash("?git status", "npm install"), "", "ask ask deny allow"),
+    *everywhere(bash("?cat /etc/passwd @/etc/passwd"), "", "ask ask ask allow"),
+    *everywhere(bash("?echo hello", writes="out.txt"), "", "ask allow deny allow"),
+    *everywhere(bash("?echo hello", writes="/etc/motd"), "", "ask ask deny allow"),
+    *everywhere(bash("?echo hello", writes=".git/hooks/pre-push"), "", "ask ask deny allow"),
+    *everywhere(bash("?git status", writes="/dev/null"), "", "ask allow allow allow"),
+    *everywhere(bash("?git status", opaque=True), "", "ask ask deny allow"),
+    *everywhere(bash(), "", "ask ask deny allow"),
+    *everywhere(bash(writes="/dev/null"), "", "ask ask deny allow"),
+    # tools that name nothing
+    *everywhere(touch("think", "todos"), "", "allow allow allow allow"),
+    *everywhere(touch("read", "job_output"), "", "allow allow allow allow"),
+    *everywhere(touch("edit", "mcp_edits"), "", "ask ask deny allow"),
+    *everywhere(touch("fetch", "fetch"), "", "ask ask ask allow"),
+    *everywhere(touch("other", "mcp_x_y"), "", "ask ask ask allow"),
+]
+
+RULE_TABLE = [
+    # plain rules
+    *everywhere(edit("src/a.py"), "allow edit", "allow allow deny allow"),
+    *everywhere(edit("src/a.py"), "ask edit", "ask ask deny allow"),
+    *everywhere(edit("src/a.py"), "deny edit", "deny deny deny deny"),
+    *everywhere(edit("src/a.py"), "allow kind:edit", "allow allow deny allow"),
+    *everywhere(edit("src/a.py"), "deny kind:read", "ask allow deny allow"),
+    *everywhere(view("/etc/hosts"), "allow view", "allow allow allow allow"),
+    *everywhere(touch("other", "mcp_x_y"), "allow mcp_x_y", "allow allow allow allow"),
+    *everywhere(bash("npm install"), "allow bash", "allow allow deny allow"),
+    *everywhere(bash("npm install", opaque=True), "allow bash", "allow allow deny allow"),
+    *everywhere(bash("npm install", opaque=True), "allow kind:execute", "allow allow deny allow"),
+    # paths
+    Row(edit("docs/guide/a.md"), "ask", "allow edit(docs/**)", "allow"),
+    Row(edit("docs"), "ask", "allow edit(docs/**)", "allow"),
+    Row(edit("docs/a.md"), "ask", "allow edit(docs/)", "allow"),
+    Row(edit("docs/guide/a.md"), "ask", "allow edit(docs/*)", "ask"),
+    Row(edit("docs/a.md"), "ask", "allow edit(docs/*)", "allow"),
+    Row(edit("docs/a.md"), "ask", "allow edit(docs)", "ask"),
+    Row(edit("docs/a.md"), "edits", "deny edit(docs)", "deny"),
+    Row(edit("old/docs/a.md"), "edits", "deny edit(docs)", "allow"),
+    Row(edit("old/docs/a.md"), "edits", "deny edit(**/docs)", "deny"),
+    Row(edit("a.md"), "ask", "allow edit(**/*.md)", "allow"),
+    Row(edit("x/y/a.md"), "ask", "allow edit(**/*.md)", "allow"),
+    Row(edit("x/y/a.mdx"), "ask", "allow edit(**/*.md)", "ask"),
+    Row(edit("a1.py"), "ask", "allow edit(a?.py)", "allow"),
+    Row(edit("a12.py"), "ask", "allow edit(a?.py)", "ask"),
+    Row(edit("x/a.py"), "ask", "allow edit(x?a.py)", "ask"),
+    Row(edit("src/[id].ts"), "ask", "allow edit(src/[id].ts)", "allow"),
+    Row(edit("src/i.ts"), "ask", "allow edit(src/[id].ts)", "ask"),
+    Row(edit("src/a.py"), "ask", "allow edit(./src/a.py)", "allow"),
+    Row(edit("src/a.py"), "ask", "allow edit(/work/app/src/a.py)", "allow"),
+    Row(edit("src/a.py"), "ask", "allow edit(/src/a.py)", "ask"),
+    Row(view("/home/ann/notes/x"), "edits", "allow view(~/notes/**)", "allow"),
+    Row(view("/home/ann/.ssh/id"), "edits", "allow view(~/notes/**)", "ask"),
+    Row(view("/home/ann/.ssh/id"), "yolo", "deny view(~/.ssh)", "deny"),
+    Row(view("/home/ann/.ssh/id"), "edits", "allow view(~) | deny view(~/.ssh)", "deny"),
+    Row(view("/usr/include/a.h"), "edits", "allow kind:read(/usr/include/**)", "allow"),
+    Row(grep("/usr/include"), "edits", "allow kind:read(/usr/include/**)", "ask"),
+    Row(grep("/usr/include"), "edits", "allow kind:search(/usr/**)", "allow"),
+    Row(edit("src/a.py", "src/b.py"), "ask", "allow edit(src/a.py)", "ask"),
+    Row(edit("src/a.py", "src/b.py"), "edits", "deny edit(src/b.py)", "deny"),
+    Row(edit("src/a.py"), "edits", "deny write(src/**)", "allow"),
+    Row(edit("src/a.py"), "edits", "deny kind:edit(src/**)", "deny"),
+    # protected places: only a rule that names them opens them
+    Row(edit(".git/hooks/x"), "edits", "allow edit", "ask"),
+    Row(edit(".git/hooks/x"), "edits", "allow edit(**)", "ask"),
+    Row(edit(".git/hooks/x"), "edits", "allow edit(**/x)", "ask"),
+    Row(edit(".git/hooks/x"), "edits", "allow edit(.git/**)", "allow"),
+    Row(edit(".git/hooks/x"), "edits", "allow edit(.git/hooks/x)", "allow"),
+    Row(edit("a/.bashrc"), "edits", "allow edit(**/.bashrc)", "allow"),
+    Row(bash("?echo x", writes=".git/hooks/x"), "edits", "allow edit", "ask"),
+    Row(bash("?echo x", writes=".git/hooks/x"), "edits", "allow bash", "allow"),
+    # commands
+    Row(bash("npm test"), "edits", "allow bash(npm test)", "allow"),
+    Row(bash("npm test --watch"), "edits", "allow bash(npm test)", "ask"),
+    Row(bash("npm test --watch"), "edits", "allow bash(npm test *)", "allow"),
+    Row(bash("npm test"), "edits", "allow bash(npm test *)", "allow"),
+    Row(bash("npm tester"), "edits", "allow bash(npm test *)", "ask"),
+    Row(bash("npm run test:unit"), "edits", "allow bash(npm run test:*)", "allow"),
+    Row(bash("npm run test:unit -- -v"), "edits", "allow bash(npm run test:*)", "ask"),
+    Row(bash("git -C x push --force"), "edits", "deny bash(git * push *)", "deny"),
+    Row(bash("git push"), "edits", "deny bash(git * push *)", "deny"),
+    Row(bash("git commit -m fix_the_push"), "edits", "allow bash(git commit *) | deny bash(git * push *)", "allow"),
+    Row(bash("git commit -m fix_it"), "edits", "allow bash(git commit -m 'fix it')", "allow"),
+    Row(bash("git commit -m fix it"), "edits", "allow bash(git commit -m 'fix it')", "ask"),
+    Row(bash("rm *"), "edits", "allow bash(rm '*')", "allow"),
+    Row(bash("rm -rf"), "edits", "allow bash(rm '*')", "ask"),
+    Row(bash("npm ci", "npm test"), "edits", "allow bash(npm test)", "ask"),
+    Row(bash("npm ci", "npm test"), "edits", "allow bash(npm test) | allow bash(npm ci)", "allow"),
+    Row(bash("npm ci", "npm test"), "edits", "allow bash(npm ci; npm test)", "allow"),
+    Row(bash("npm ci", "git push"), "edits", "allow bash(npm ci) | deny bash(git push)", "deny"),
+    Row(bash("npm ci", "git push"), "yolo", "deny bash(git push)", "deny"),
+    Row(bash("npm test", "?tail -5"), "edits", "allow bash(npm test)", "allow"),
+    Row(bash("npm test", "?tail -5"), "ask", "allow bash(npm test)", "allow"),
+    Row(bash("?tail -5"), "ask", "allow bash(npm test)", "ask"),
+    Row(bash("npm test", "?cat /etc/passwd @/etc/passwd"), "ask", "allow bash(npm test)", "ask"),
+    Row(bash("npm test", "?cat x"), "ask", "allow bash(npm test) | ask bash(cat *)", "ask"),
+    Row(bash("?cat /etc/passwd @/etc/passwd"), "edits", "allow bash(cat *)", "allow"),
+    Row(bash("npm test", opaque=True), "edits", "allow bash(npm test)", "ask"),
+    Row(bash("npm test", opaque=True), "edits", "allow bash(*)", "ask"),
+    Row(bash("npm test", opaque=True), "edits", "allow bash | deny bash(npm *)", "deny"),
+    Row(bash("?git status"), "edits", "ask bash", "ask"),
+    Row(bash("?git status"), "edits", "deny bash", "deny"),
+    Row(bash("?git log"), "plan", "ask bash(git log)", "ask"),
+    Row(bash("npm test"), "edits", "allow kind:execute(npm test)", "allow"),
+    # what a line writes
+    Row(bash("npm test", writes="out.txt"), "edits", "allow bash(npm test)", "allow"),
+    Row(bash("npm test", writes="/tmp/out"), "edits", "allow bash(npm test)", "ask"),
+    Row(bash("npm test", writes="/tmp/out"), "edits", "allow bash(npm test) | allow edit(/tmp/**)", "allow"),
+    Row(bash("npm test", writes="/tmp/out"), "edits", "allow bash", "allow"),
+    Row(bash("?echo x", writes="secrets/key"), "edits", "deny edit(secrets)", "deny"),
+    Row(bash("?echo x", writes="secrets/key"), "edits", "allow bash | deny edit(secrets)", "deny"),
+    Row(bash("?echo x", writes="secrets/key"), "edits", "allow bash | deny kind:edit", "deny"),
+    Row(bash("?echo x", writes="secrets/key"), "edits", "deny bash(secrets/*)", "allow"),
+    # narrower overrules wider
+    Row(bash("git push origin"), "edits", "deny bash | allow bash(git push *)", "allow"),
+    Row(bash("git push origin"), "edits", "allow bash | deny bash(git push *)", "deny"),
+    Row(bash("git push origin"), "edits", "deny bash(git *) | allow bash(git push origin)", "allow"),
+    Row(
+        bash("git push origin"),
+        "edits",
+        "deny bash(git *) | allow bash(git push origin) | ask bash(git push *)",
+        "allow",
+    ),
+    Row(bash("git push origin"), "edits", "allow bash(git *) | ask bash(git push *)", "ask"),
+    Row(bash("git push origin"), "edits", "deny bash(git push *) | allow bash(* origin)", "deny"),
+    Row(edit("docs/a.md"), "edits", "deny edit(docs) | allow edit(docs/a.md)", "allow"),
+    Row(edit("src/x/.env"), "edits", "deny edit(**/.env) | allow edit(src/x/**)", "deny"),
+    Row(edit("src/x/.env"), "edits", "deny edit(**/.env) | allow edit(src/x/.env)", "allow"),
+    Row(edit("src/a.py"), "edits", "deny kind:edit(src/**) | allow edit(src/**)", "allow"),
+    Row(edit("src/a.py"), "edits", "deny edit | allow kind:edit(src/**)", "deny"),
+    Row(edit("src/a.py"), "edits", "deny kind:edit | allow edit", "allow"),
+    # equal rules: deny, ask, allow; between scopes the nearer one
+    Row(edit("src/a.py"), "edits", "allow edit(src/a.py) | deny edit(src/a.py)", "deny"),
+    Row(edit("src/a.py"), "edits", "deny edit(src/**) | allow edit(src/**)", "deny"),
+    Row(edit("src/a.py"), "edits", "ask edit(src/**) | allow edit(src/)", "ask"),
+    Row(edit("src/a.py"), "edits", "ask edit(src/**) | session: allow edit(src/**)", "allow"),
+    Row(edit("src/a.py"), "edits", "deny edit(src/**) | run: allow edit(src/**)", "allow"),
+    Row(edit("src/a.py"), "edits", "session: deny edit(src/**) | run: allow edit(src/**)", "allow"),
+    Row(edit("src/a.py"), "edits", "allow edit(src/**) | session: deny edit(src/**)", "deny"),
+    Row(edit("src/a.py"), "edits", "deny edit(src/a.py) | run: allow edit(src/**)", "deny"),
+    Row(edit("src/a.py"), "edits", "deny edit(src/a.py) | run: allow edit", "deny"),
+    Row(bash("npm test"), "edits", "ask bash(npm *) | run: allow bash", "ask"),
+    # a project takes away, and never gives
+    Row(edit("src/a.py"), "edits", "project: deny edit(src/**)", "deny"),
+    Row(edit("src/a.py"), "yolo", "project: deny edit(src/**)", "deny"),
+    Row(edit("src/a.py"), "edits", "allow edit(src/a.py) | project: deny edit(src/**)", "allow"),
+    Row(edit("src/a.py"), "edits", "allow edit | project: deny edit(src/**)", "deny"),
+    Row(edit("src/a.py"), "edits", "allow edit(src/**) | project: deny edit(src/**)", "deny"),
+    Row(edit("src/a.py"), "edits", "run: allow edit(src/**) | project: deny edit(src/**)", "allow"),
+    Row(bash("git status"), "edits", "deny bash | project: ask bash(git status)", "deny"),
+    Row(bash("git status"), "edits", "deny bash | project: allow bash(git status)", "deny"),
+    Row(bash("git status"), "edits", "project: deny bash | project: ask bash(git status)", "ask"),
+    # what cannot be resolved takes away, and never gives
+    Row(replace(edit("src/a.py"), root=""), "ask", "allow edit(src/**)", "ask"),
+    Row(replace(edit("src/a.py"), root=""), "edits", "deny edit(src/**)", "deny"),
+    Row(replace(view("/home/ann/.ssh/id"), home=""), "edits", "allow view(~/.ssh/**)", "ask"),
+    Row(replace(view("/home/ann/.ssh/id"), home=""), "yolo", "deny view(~/.ssh)", "deny"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(MODE_TABLE)))
+def test_modes(number: int) -> None:
+    row = MODE_TABLE[number]
+    verdict = check(row.access, rules(row.rules), row.mode)
+    assert verdict.answer == row.answer, (row, verdict)
+
+
+@pytest.mark.parametrize("number", range(len(RULE_TABLE)))
+def test_rules(number: int) -> None:
+    row = RULE_TABLE[number]
+    verdict = check(row.access, rules(row.rules), row.mode)
+    assert verdict.answer == row.answer, (row, verdict)
+
+
+# Rules as text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "does not begin with the name of a tool"),
+        ("(x)", "does not begin"),
+        ("edit docs", "'edit docs' is not the name of a tool"),
+        ("edit(docs", "not closed"),
+        ("edit(docs) more", "not closed at its end"),
+        ("edit()", "nothing is between the parentheses; for everything, write edit"),
+        ("bash(  )", "write bash"),
+        ("kind:write", "there is no kind 'write'; the kinds are read, edit"),
+        ("bash(echo 'x)", "the quote ' is not closed"),
+        ("bash(npm ci;)", "a command is missing beside a `;`"),
+        ("edit(../x)", "never matches"),
+        ("edit(a\x00)", "control character"),
+    ],
+)
+def test_nonsense_is_refused_with_advice(text: str, says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_rule(text, "user")
+    assert says in str(caught.value)
+    assert "bash(npm run *)" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["bash(find . -name ';')", "edit(a(b).py)", "bash(f (x))", " edit ", "edit(it's)"])
+def test_unusual_rules_are_understood(text: str) -> None:
+    assert parse_rule(text, "run") == Rule("allow", text.strip(), "run")
+
+
+def test_a_rule_of_another_version_takes_away_and_never_gives() -> None:
+    strange = Rule("allow", "edit(docs/**) unless night", "session")
+    assert check(edit("docs/a.md"), [strange], "ask").answer == "ask"
+    assert check(edit("src/a.py"), [replace(strange, answer="deny")], "edits").answer == "deny"
+
+
+# Reasons
+
+
+def test_a_denial_names_the_rule_its_source_and_what_would_help() -> None:
+    verdict = check(bash("git push --force"), rules("project: deny bash(git push *)"), "edits")
+    assert verdict.answer == "deny"
+    assert "`deny bash(git push *)` in the project's configuration" in verdict.reason
+    assert "`git push --force`" in verdict.reason
+    assert "Only the user can permit it" in verdict.reason
+
+
+def test_plan_says_what_to_do_instead() -> None:
+    verdict = check(edit("src/a.py"), [], "plan")
+    assert "mode plan is read only" in verdict.reason
+    assert "`src/a.py`" in verdict.reason
+    assert "switch to mode edits" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("access", "mode", "says"),
+    [
+        (view("/etc/hosts"), "edits", "`/etc/hosts` is outside of the workspace"),
+        (edit("a.py"), "ask", "`a.py` would be changed"),
+        (edit(".git/hooks/x"), "edits", "protected place"),
+        (bash("npm install"), "edits", "`npm install` is not known to only read"),
+        (bash("?cat /etc/x @/etc/x"), "edits", "names what is outside of the workspace: /etc/x"),
+        (bash("?ls"), "ask", "every command is asked about"),
+        (bash("x", opaque=True), "edits", "not all of `x` was understood"),
+        (touch("other", "mcp_a"), "edits", "`mcp_a` may do more than read"),
+        (bash("a", "b", "c", "d", "e"), "edits", "and 2 more"),
+    ],
+)
+def test_asking_says_why(access: Access, mode: Mode, says: str) -> None:
+    verdict = check(access, [], mode)
+    assert verdict.answer == "ask"
+    assert says in verdict.reason
+    assert f"mode {mode}" in verdict.reason
+
+
+def test_a_long_command_is_shown_short() -> None:
+    assert len(check(bash("x" * 5000), [], "edits").reason) < 300
+
+
+# "Always"
+
+
+@pytest.mark.parametrize(
+    ("access", "mode", "always"),
+    [
+        (bash("rm -rf build"), "edits", "bash(rm -rf build)"),
+        (bash("npm test"), "edits", "bash(npm test *)"),
+        (bash("npm run lint --fix"), "edits", "bash(npm run lint *)"),
+        (bash("python -m pytest tests -q"), "edits", "bash(python -m pytest *)"),
+        (bash("python x.py"), "edits", "bash(python x.py)"),
+        (bash("git commit -m it_works"), "edits", "bash(git commit *)"),
+        (bash("git push origin main"), "edits", "bash(git push origin main)"),
+        (bash("?cd x", "npm ci", "npm test", "npm ci"), "edits", "bash(npm ci; npm test *)"),
+        (bash("npm test", "?tail"), "ask", "bash(npm test *)"),
+        (bash("?git status"), "ask", "bash(git status)"),
+        (bash("sh -c it's"), "edits", 'bash(sh -c "it\'s")'),
+        (bash("find . ;"), "edits", "bash(find . ';')"),
+        (edit("src/a.py"), "ask", "edit(src/a.py)"),
+        (edit("~/a.py"), "ask", "edit(/work/app/~/a.py)"),
+        (edit(".git/hooks/x"), "edits", "edit(.git/hooks/x)"),
+        (edit("src/*.py"), "ask", None),
+        (edit("a.py", "b.py"), "ask", None),
+        (view("/etc/hosts"), "edits", "view(/etc/hosts)"),
+        (grep("/usr/include"), "edits", "grep(/usr/include/)"),
+        (bash("?echo x", writes="/tmp/out"), "edits", "edit(/tmp/out)"),
+        (bash("make", writes="/tmp/out"), "edits", None),
+        (bash("x", opaque=True), "edits", None),
+        (touch("other", "mcp_a"), "edits", "mcp_a"),
+    ],
+)
+def test_always_is_the_narrowest_useful_rule(access: Access, mode: Mode, always: str | None) -> None:
+    verdict = check(access, [], mode)
+    assert (verdict.answer, verdict.always) == ("ask", always)
+
+
+def test_always_answers_a_rule_that_asks_with_the_very_words() -> None:
+    verdict = check(bash("npm test -u"), rules("ask bash(npm test -u *)"), "edits")
+    assert verdict.always == "bash(npm test -u)"
+
+
+def test_headless_names_what_to_pass() -> None:
+    access = bash("npm install")
+    reason = headless_reason(access, check(access, [], "edits"))
+    assert "--allow 'bash(npm install)'" in reason
+    assert "--yolo" in reason
+    assert "not known to only read" in reason
+
+
+def test_headless_names_the_tool_where_no_pattern_can_help_and_quotes_for_a_shell() -> None:
+    opaque = bash("x", opaque=True)
+    assert "--allow 'bash'" in headless_reason(opaque, check(opaque, [], "edits"))
+    assert "--allow 'bash(a '\\''b c'\\'')'" in headless_reason(opaque, Verdict("ask", "why", "bash(a 'b c')"))
+
+
+# What holds for any rules
+
+words = st.sampled_from(["git", "push", "npm", "test", "-f", "a b", "*", ";", "it's"])
+commands = st.lists(words, min_size=1, max_size=4).map(tuple)
+names = st.sampled_from(["a", "b", "ab", ".git", "docs"])
+relative = st.lists(names, min_size=1, max_size=4).map("/".join)
+wild_names = st.sampled_from(["a", "b", "*", "**", "a*", "*b", "?", ".git", "docs"])
+path_patterns = st.lists(wild_names, min_size=1, max_size=4).map("/".join)
+wild_words = st.sampled_from(["git", "push", "npm", "test", "-*", "*", "'a b'", "p*"])
+command_patterns = st.lists(wild_words, min_size=1, max_size=4).map(" ".join)
+texts = st.one_of(
+    st.sampled_from(["edit", "kind:edit", "view", "bash", "kind:execute"]),
+    st.builds("edit({})".format, path_patterns),
+    st.builds("kind:edit({})".format, path_patterns),
+    st.builds("bash({})".format, command_patterns),
+    st.builds("kind:execute({})".format, command_patterns),
+)
+any_rules = st.lists(
+    st.builds(Rule, st.sampled_from(get_args(Answer)), texts, st.sampled_from(get_args(Scope))), max_size=6
+)
+modes = st.sampled_from(MODES)
+accesses = st.one_of(
+    relative.map(edit),
+    st.builds(
+        lambda lines, written, opaque: replace(
+            bash(writes=written, opaque=opaque), commands=tuple(Command(line, ro) for line, ro in lines)
+        ),
+        st.lists(st.tuples(commands, st.booleans()), max_size=3),
+        st.one_of(st.just(""), relative),
+        st.booleans(),
+    ),
+)
+
+
+@given(accesses, any_rules, modes, st.randoms(use_true_random=False))
+def test_order_and_repetition_mean_nothing(access: Access, given_rules: list[Rule], mode: Mode, random: object) -> None:
+    shuffled = [*given_rules, *given_rules]
+    random.shuffle(shuffled)  # type: ignore[attr-defined]  # a random.Random, whatever hypothesis calls it
+    assert check(access, shuffled, mode).answer == check(access, given_rules, mode).answer
+
+
+@given(accesses, any_rules, modes)
+def test_a_project_never_loosens(access: Access, given_rules: list[Rule], mode: Mode) -> None:
+    # Its allows are not even read; see tests/config/test_load.py.
+    read = [rule for rule in given_rules if rule.scope != "project" or rule.answer != "allow"]
+    ours = [rule for rule in read if rule.scope != "project"]
+    assert SEVERITY[check(access, read, mode).answer] >= SEVERITY[check(access, ours, mode).answer]
+
+
+@given(accesses, any_rules, modes, texts, st.sampled_from(get_args(Scope)))
+def test_another_deny_never_loosens(
+    access: Access, given_rules: list[Rule], mode: Mode, text: str, scope: Scope
+) -> None:
+    more = [*given_rules, Rule("deny", text, scope)]
+    assert SEVERITY[check(access, more, mode).answer] >= SEVERITY[check(access, given_rules, mode).answer]
+
+
+@given(accesses, any_rules, modes, st.sampled_from(["edit", "kind:edit", "bash", "kind:execute"]))
+def test_a_broader_allow_lifts_no_deny(access: Access, given_rules: list[Rule], mode: Mode, text: str) -> None:
+    patterned = [rule for rule in given_rules if "(" in rule.pattern]
+    assume(check(access, patterned, mode).answer == "deny")
+    assert check(access, [*patterned, Rule("allow", text, "run")], mode).answer == "deny"
+
+
+@given(accesses, any_rules)
+def test_plan_never_lets_anything_change(access: Access, given_rules: list[Rule]) -> None:
+    changes = access.kind == "edit" or access.opaque or any(not c.read_only for c in access.commands)
+    assume(changes)
+    assert check(access, given_rules, "plan").answer == "deny"
+
+
+@given(accesses, any_rules)
+def test_no_pattern_allows_what_was_not_understood(access: Access, given_rules: list[Rule]) -> None:
+    patterned = [rule for rule in given_rules if "(" in rule.pattern]
+    for mode in ("ask", "edits", "plan"):
+        assert check(replace(access, opaque=True), patterned, mode).answer != "allow"
+
+
+@given(accesses, any_rules, modes)
+def test_always_does_what_it_says(access: Access, given_rules: list[Rule], mode: Mode) -> None:
+    verdict = check(access, given_rules, mode)
+    if verdict.always is not None:
+        assert verdict.answer == "ask"
+        for scope in ("session", "run"):
+            assert check(access, [*given_rules, parse_rule(verdict.always, scope)], mode).answer == "allow"
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\x00\x01")), min_size=1, max_size=5))
+def test_written_words_match_themselves_and_nothing_else(line: list[str]) -> None:
+    pattern = patterns.parse(f"bash({patterns.command_text(line)})")
+    assert pattern.commands == (tuple(line),)
+
+
+@given(path_patterns, path_patterns, relative)
+def test_covering_is_what_it_claims(broad: str, narrow: str, path: str) -> None:
+    wide, thin = (patterns.path_steps(p, "", "", whole_folders=True) for p in (broad, narrow))
+    assert wide is not None
+    assert thin is not None
+    if patterns.covers(wide, thin) and patterns.covers(thin, patterns.path_names(path)):
+        assert patterns.covers(wide, patterns.path_names(path))
+    assert patterns.covers(wide, wide)

@@ -1,0 +1,135 @@
+"""A prompt through the engine: accepted, answered, with and without tools."""
+
+from __future__ import annotations
+
+import pytest
+
+from quell.core import facts as f
+from quell.core.errors import Conflict, EmptyPrompt, SessionNotFound
+from quell.core.messages import AssistantMessage, Text, ToolMessage, UserMessage
+from quell.testing.harness import played
+
+
+async def test_a_prompt_is_answered() -> None:
+    async with played() as play:
+        session = await play.session()
+        accepted = await play.submit(session, "hello")
+        asked = await play.asked()
+        assert [type(message) for message in asked.request.messages] == [UserMessage]
+        asked.say("hi")
+        asked.reply()
+        settled = await play.settled(session)
+        assert (settled.run, settled.outcome, settled.stop_reason) == (accepted.run, "completed", "end_turn")
+        transcript = await play.engine.transcript(session)
+        user, assistant = transcript.messages
+        assert isinstance(user, UserMessage)
+        assert user.text == "hello"
+        assert isinstance(assistant, AssistantMessage)
+        assert assistant.parts == (Text("hi"),)
+
+
+async def test_a_tool_call_goes_round() -> None:
+    async with played() as play:
+        session = await play.session()
+        await play.submit(session, "touch it")
+        asked = await play.asked()
+        call = asked.call("touch")
+        asked.reply()
+        touched = await play.touched()
+        touched.finish("done")
+        asked = await play.asked()
+        result = asked.request.messages[-1]
+        assert isinstance(result, ToolMessage)
+        assert (result.call, result.result.text) == (call, "done")
+        asked.say("finished")
+        asked.reply()
+        assert (await play.settled(session)).outcome == "completed"
+
+
+async def test_what_a_tool_prints_reaches_followers_while_it_runs() -> None:
+    async with played() as play:
+        session = await play.session()
+        await play.submit(session, "go")
+        asked = await play.asked()
+        call = asked.call("touch")
+        asked.reply()
+        touched = await play.touched()
+        async with play.engine.follow(session, (await play.engine.state(session)).seq) as events:
+            touched.output("line 1\n")
+            first = (await anext(events))[0]
+            assert getattr(first, "call", None) == call
+            touched.finish()
+            (await play.asked()).reply()
+            await play.idle(session)
+
+
+async def test_a1_an_empty_prompt_and_an_unknown_session_are_rejected_with_nothing_written() -> None:
+    async with played() as play:
+        session = await play.session()
+        with pytest.raises(EmptyPrompt):
+            await play.submit(session, " \n")
+        with pytest.raises(SessionNotFound):
+            await play.submit("nobody", "hello")
+        assert len(await play.facts(session)) == 1
+
+
+async def test_a3_the_same_submission_again_is_the_same_prompt() -> None:
+    async with played() as play:
+        session = await play.session()
+        first = await play.submit(session, "hello", prompt="mine")
+        again = await play.submit(session, "hello", prompt="mine")
+        assert (first.prompt, first.seq) == (again.prompt, again.seq)
+        with pytest.raises(Conflict):
+            await play.submit(session, "other", prompt="mine")
+        (await play.asked()).reply()
+        await play.idle(session)
+        assert (await play.submit(session, "hello", prompt="mine")).run == first.run
+        assert play.nothing_asked
+
+
+async def test_prompts_run_one_after_another_in_the_order_of_acceptance() -> None:
+    async with played() as play:
+        session = await play.session()
+        for text in ("one", "two", "three"):
+            await play.submit(session, text)
+        for text in ("one", "two", "three"):
+            asked = await play.asked()
+            last = asked.request.messages[-1]
+            assert isinstance(last, UserMessage)
+            assert last.text == text
+            assert play.nothing_asked
+            asked.reply()
+        await play.idle(session)
+
+
+async def test_a_failed_attempt_is_repeated_and_said() -> None:
+    async with played() as play:
+        session = await play.session()
+        await play.submit(session, "hello")
+        (await play.asked()).fail("overloaded", "come back later", retry_after=0.01)
+        (await play.asked()).reply()
+        assert (await play.settled(session)).outcome == "completed"
+        failed = [fact for fact in await play.facts(session) if isinstance(fact, f.SampleFailed)]
+        assert [(fact.failure, fact.retry_at is not None) for fact in failed] == [("overloaded", True)]
+
+
+async def test_i6_a_failure_that_would_meet_the_next_prompt_too_parks_the_queue() -> None:
+    async with played() as play:
+        session = await play.session()
+        await play.submit(session, "one")
+        await play.submit(session, "two")
+        (await play.asked()).fail("unauthorized", "wrong key")
+        state = await play.idle(session)
+        assert state.parked
+        assert [entry.text for entry in state.waiting] == ["two"]
+        assert play.nothing_asked
+
+
+async def test_i6_any_other_failure_lets_the_queue_go_on() -> None:
+    async with played() as play:
+        session = await play.session()
+        await play.submit(session, "one")
+        await play.submit(session, "two")
+        (await play.asked()).fail("invalid_request")
+        (await play.asked()).reply()
+        assert (await play.settled(session)).outcome == "completed"
