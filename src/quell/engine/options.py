@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -26,14 +26,13 @@ class Options(Struct, frozen=True, kw_only=True):
     stop_grace: float = 2.5
     append_timeout: float = 10.0
     idle_actors: int = 64
-    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True)
 class Ports:
     """The world, as the engine sees it.
 
-    `open_workspace(root, extra)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
+    `rules(root)` are those that are configured for a workspace. `open_workspace(root, extra)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
     seconds, None to give up. `is_crowded(tokens, window)` says whether to compact before the next sample. `environment` is the
     process's own, for sessions whose client has not sent one.
     """
@@ -42,6 +41,7 @@ class Ports:
     models: Models
     toolset: Toolset
     clock: Clock
+    rules: Callable[[str], Sequence[Rule]]
     open_workspace: Callable[[str, tuple[str, ...]], Workspace]
     system_prompt: Callable[[Session, Workspace], Awaitable[str]]
     compaction_prompt: str

@@ -53,7 +53,7 @@ class Performer:
                 await self._sleep_until(effect.not_before)
                 return await sample.compact(effect, scene, self.ports, environment)
             case Check():
-                return toolcall.check(effect, scene, self.ports, self.options.rules)
+                return toolcall.check(effect, scene, self.ports)
             case Execute():
                 return await toolcall.execute(effect, scene, self.ports, environment)
             case Expire():

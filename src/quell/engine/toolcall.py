@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from quell.core import inputs as i
 from quell.core.messages import AssistantMessage, ToolCall, ToolResult
-from quell.core.permissions import Rule, headless_reason, parse_rule
+from quell.core.permissions import headless_reason, parse_rule
 from quell.core.permissions import check as judge
 from quell.core.ports import ToolContext
 from quell.core.session import Check, Execute
@@ -18,7 +18,7 @@ from quell.engine.options import Ports
 from quell.engine.scene import Scene
 
 
-def check(effect: Check, scene: Scene, ports: Ports, rules: tuple[Rule, ...]) -> i.Input:
+def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
     """What the rules and the mode, as they are now, say to the call."""
     session = scene.ledger.session
     run = session.run
@@ -27,7 +27,7 @@ def check(effect: Check, scene: Scene, ports: Ports, rules: tuple[Rule, ...]) ->
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
     allowed = tuple(parse_rule(text, "run") for text in run.entry.allow) if run is not None else ()
-    verdict = judge(prepared.access, (*rules, *session.rules, *allowed), session.mode)
+    verdict = judge(prepared.access, (*ports.rules(session.workspace), *session.rules, *allowed), session.mode)
     match verdict.answer:
         case "allow":
             return i.CallAllowed(run=effect.run, call=effect.call, concurrent=prepared.concurrent)

@@ -252,6 +252,7 @@ async def played(journal: Journal | None = None, options: Options = Options()) -
         models=model,
         toolset=tools,
         clock=WallClock(),
+        rules=lambda root: (),
         open_workspace=_no_workspace,
         system_prompt=prompt,
         compaction_prompt="Summarise.",
