@@ -1,12 +1,13 @@
 """Makes `src/quell/llm/catalog.json`: the models that are known by name. `python scripts/catalog.py` writes it anew.
 
-Windows and prices are genai-prices', the longest reply and whether a model reasons pydantic-ai's. Left out is what a coding
-agent cannot use (images, sound, embeddings), what Chat Completions does not serve, and what is deprecated.
+Windows and prices are genai-prices', the longest reply and whether a model reasons pydantic-ai's. Left out is what a
+coding agent cannot use (images, sound, embeddings), what Chat Completions does not serve, and what is deprecated.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -26,13 +27,13 @@ from quell.llm.providers import PROVIDERS
 FILE = Path(__file__).parent.parent / "src/quell/llm/catalog.json"
 
 LISTED = ("anthropic", "openai", "deepseek", "groq", "mistral", "moonshotai", "x-ai")
-"""Providers whose models are worth a list. Resellers have hundreds, servers on one's own machine whatever was loaded."""
+"""Providers whose models are worth a list. Resellers have hundreds, local servers whatever was loaded."""
 
-PROFILES = {
-    "anthropic": AnthropicProvider,
-    "openai": OpenAIProvider,
-    "deepseek": DeepSeekProvider,
-    "moonshotai": MoonshotAIProvider,
+PROFILES: dict[str, Callable[[str], ModelProfile | None]] = {
+    "anthropic": AnthropicProvider.model_profile,
+    "openai": OpenAIProvider.model_profile,
+    "deepseek": DeepSeekProvider.model_profile,
+    "moonshotai": MoonshotAIProvider.model_profile,
 }
 
 OTHER_USES = re.compile(
@@ -53,16 +54,17 @@ def price(value: Decimal | TieredPrices | None) -> Decimal | None:
 
 def known(provider: str, model: ModelInfo) -> Known | None:
     prices = model.prices[-1].prices if isinstance(model.prices, list) else model.prices
-    unusable = OTHER_USES.search(model.id) or BYGONE.search(model.id)
-    unusable = unusable or (provider == "openai" and NOT_SERVED.search(model.id))
+    left_out = [OTHER_USES, BYGONE, *([NOT_SERVED] if provider == "openai" else [])]
+    unusable = any(pattern.search(model.id) for pattern in left_out)
     if model.deprecated or unusable or prices.output_mtok is None or (model.context_window or 0) < SMALLEST_WINDOW:
         return None
-    profile: ModelProfile = PROFILES.get(provider, OpenAICompatibleProvider).model_profile(model.id) or ModelProfile()
+    profile = PROFILES.get(provider, OpenAICompatibleProvider.model_profile)(model.id) or ModelProfile()
+    longest = profile.get("anthropic_max_output_tokens")
     return Known(
         provider=provider,
         model=model.id,
         window=model.context_window,
-        max_output=profile.get("anthropic_max_output_tokens"),
+        max_output=longest if isinstance(longest, int) else None,
         reasoning=bool(profile.get("supports_thinking")),
         input_price=price(prices.input_mtok),
         output_price=price(prices.output_mtok),

@@ -22,6 +22,7 @@ from quell.core import inputs as i
 from quell.core.errors import SessionNotFound, ShuttingDown
 from quell.core.facts import Recorded
 from quell.core.permissions import parse_rule
+from quell.core.ports import position
 from quell.core.session import Session, Summary
 from quell.core.transcript import Transcript
 from quell.core.view import View
@@ -207,7 +208,7 @@ class Engine:
         while True:
             before: str | None = None
             while page := await self._ports.journal.summaries(workspace=workspace, limit=PAGE, before=before):
-                before = page[-1].id
+                before = position(page[-1])
                 yield list(page)
             news = subscription.take()
             while news is not None:

@@ -1,0 +1,222 @@
+"""The composition root: settings in, a running engine and server out. The only module that imports everything.
+
+Nothing is decided here but what goes where. The models' libraries are heavy: they are loaded when the server answers already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from quell import __version__
+from quell.config.load import Configuration
+from quell.config.paths import Paths, paths, secure_folder
+from quell.config.secrets import key_variables
+from quell.config.settings import ProviderSettings, Settings
+from quell.context.budget import is_crowded
+from quell.context.build import SystemPrompts, prompt
+from quell.core import inputs as i
+from quell.core.errors import ModelFailed, NoModel
+from quell.core.permissions import Rule
+from quell.core.ports import LanguageModel, Workspace
+from quell.core.session import Session
+from quell.engine import Engine, Options, Ports
+from quell.engine.clock import WallClock
+from quell.llm.models import ProviderModels
+from quell.llm.options import ProviderOptions
+from quell.llm.providers import KEY_VARIABLES
+from quell.llm.retry import RetryOptions, delay
+from quell.server import daemon
+from quell.server.auth import load_token
+from quell.server.listen import tcp_socket, unix_socket
+from quell.store.sqlite import SqliteJournal
+from quell.tools import Options as ToolOptions
+from quell.tools import Tools
+from quell.wire import api
+from quell.workspace.folder import open_workspace
+
+log = logging.getLogger(__name__)
+
+WARM_UP_AFTER = 0.3
+"""Seconds from the first answer to loading the default model's libraries, so that the commands that wait are served first."""
+
+
+def serve(listen: tuple[str, int] | None = None, ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until told to leave; `ready` is called when the server answers. Raises `QuellError`, `ConfigError`, `PathRefused`."""
+    uvloop.run(_serve(paths(os.environ), dict(os.environ), listen, ready))
+
+
+async def _serve(
+    place: Paths, environment: Mapping[str, str], listen: tuple[str, int] | None, ready: Callable[[], None]
+) -> None:
+    configured = Configured(Configuration(place.config_file, environment), environment)
+    settings = configured.settings()
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=settings.logging.level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    secure_folder(place.data_dir)
+    secure_folder(os.path.dirname(place.socket))
+    with ExitStack() as stack:
+        listeners = [daemon.Listener(stack.enter_context(unix_socket(place.socket)))]
+        if listen is not None:
+            listeners.append(daemon.Listener(tcp_socket(*listen), load_token(place.token), (listen[0],)))
+        journal = SqliteJournal.open(Path(place.database))
+        try:
+            async with Engine(_ports(place, journal, configured, environment), _options(settings)) as engine:
+                answering = asyncio.Event()
+
+                def answer() -> None:
+                    ready()
+                    answering.set()
+
+                async with asyncio.TaskGroup() as group:
+                    warming = group.create_task(_warm_up(configured, answering))
+                    await daemon.serve(engine, configured, listeners, _server_options(settings), answer)
+                    warming.cancel()
+        finally:
+            await journal.close()
+            await configured.close()
+
+
+async def _warm_up(configured: Configured, answering: asyncio.Event) -> None:
+    await answering.wait()
+    await asyncio.sleep(WARM_UP_AFTER)
+    await configured.warm()
+
+
+def _ports(place: Paths, journal: SqliteJournal, configured: Configured, environment: Mapping[str, str]) -> Ports:
+    prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
+
+    async def system_prompt(session: Session, workspace: Workspace) -> str:
+        today = date.today().isoformat()
+        return await prompts.system_prompt(workspace.root, workspace.extra, session.mode, today, session.id)
+
+    hidden = key_variables(KEY_VARIABLES, configured.settings())
+    return Ports(
+        journal=journal,
+        models=configured,
+        toolset=Tools(options=ToolOptions(hidden=hidden)),
+        clock=WallClock(),
+        rules=configured.rules,
+        open_workspace=open_workspace,
+        system_prompt=system_prompt,
+        compaction_prompt=prompt("compact"),
+        retry_delay=configured.retry_delay,
+        is_crowded=is_crowded,
+        environment=environment,
+    )
+
+
+def _options(settings: Settings) -> Options:
+    return Options(
+        queue_limit=settings.queue_limit,
+        recover_within=settings.recover_within,
+        resume_interrupted=settings.resume_interrupted,
+    )
+
+
+def _server_options(settings: Settings) -> daemon.Options:
+    return daemon.Options(version=__version__, idle_exit=settings.server.idle_exit or None)
+
+
+class Configured:
+    """What the files say at this moment: the server's `Choices`, the engine's `Models` and rules.
+
+    A configuration that was changed holds from the next session, sample or check, without a restart.
+    """
+
+    def __init__(self, configuration: Configuration, environment: Mapping[str, str]) -> None:
+        self._configuration = configuration
+        self._environment = environment
+        self._providers: Mapping[str, ProviderSettings] = {}
+        self._models = ProviderModels((), environment)
+        self._replaced: list[ProviderModels] = []
+
+    def settings(self, workspace: str | None = None) -> Settings:
+        return self._configuration.load(workspace).settings
+
+    def rules(self, workspace: str) -> Sequence[Rule]:
+        return self._configuration.load(workspace).rules
+
+    def retry_delay(self, attempt: int, failure: ModelFailed) -> float | None:
+        options = msgspec.convert(msgspec.to_builtins(self.settings().retry), RetryOptions)
+        return delay(attempt, failure, random.random(), options)  # noqa: S311  # spreads clients, hides nothing
+
+    # The server's choices
+
+    async def new_session(self, id: str, asked: api.NewSession) -> i.Create:
+        """With what the client left open decided from its folder's configuration, and its environment's keys."""
+        open_workspace(asked.workspace, asked.extra)
+        settings = self.settings(asked.workspace)
+        model = asked.model or settings.model or self._current().default(asked.environment)
+        if model is None:
+            raise NoModel("No model is configured.")
+        return i.Create(
+            session=id,
+            workspace=os.path.realpath(asked.workspace),
+            title=asked.title,
+            model=model,
+            small_model=asked.small_model or settings.small_model or "",
+            mode=asked.mode or settings.mode,
+            extra=tuple(os.path.realpath(folder) for folder in asked.extra),
+        )
+
+    async def models(self) -> Sequence[api.Model]:
+        """What a session can use, or could if what is missing were mended."""
+        models = self._current()
+        default = self.settings().model or models.default({})
+        return [
+            api.Model(
+                spec=row.spec,
+                provider=row.provider,
+                configured=row.configured,
+                problem=row.missing,
+                window=row.window,
+                max_output=row.max_output,
+                input_price=row.input_price,
+                output_price=row.output_price,
+                default=row.spec == default,
+            )
+            for row in models.known({})
+        ]
+
+    # The engine's models
+
+    def check(self, spec: str) -> None:
+        self._current().check(spec)
+
+    async def open(self, spec: str, environment: Mapping[str, str]) -> LanguageModel:
+        return await self._current().open(spec, environment)
+
+    async def warm(self) -> None:
+        """Load what the default model needs."""
+        models = self._current()
+        if default := self.settings().model or models.default({}):
+            await models.warm(default, {})
+
+    async def close(self) -> None:
+        for models in (*self._replaced, self._models):
+            await models.close()
+
+    def _current(self) -> ProviderModels:
+        providers = self.settings().providers
+        if providers != self._providers:
+            options = [
+                msgspec.convert({"name": name, **msgspec.to_builtins(provider)}, ProviderOptions)
+                for name, provider in providers.items()
+            ]
+            self._replaced.append(self._models)  # samples may still run on its connections
+            self._models, self._providers = ProviderModels(options, self._environment), providers
+        return self._models

@@ -1,0 +1,129 @@
+"""The commands beside the fast path: a table of where each is, loaded when it is used.
+
+A command is one file in this package, and one line in `COMMANDS`. `run` is made here from the table that its fast path reads, so that its
+help and its mistakes are explained by click.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from quell import __version__
+from quell.cli.failure import COMPLETED, FAILED, USAGE, CommandFailed, of_refusal
+from quell.cli.options import MODES, OPTIONS, Option, RunOptions
+from quell.client.oneshot import Refused, Unreachable
+from quell.core.errors import EXIT, QuellError
+
+COMMANDS = {  # name: (where it is, what the help says of it)
+    "run": ("quell.cli.commands:run_command", "Give the agent one task, and follow it to its end."),
+    "sessions": ("quell.cli.sessions:sessions_command", "List, show, export, rename and delete sessions."),
+    "cancel": ("quell.cli.cancel:cancel", "Stop what runs in a session."),
+    "models": ("quell.cli.models:models", "The models that are known, and which of them can be used."),
+    "serve": ("quell.cli.serve:serve", "Run the server here, or stop the running one."),
+    "logs": ("quell.cli.logs:logs", "The server's log."),
+    "doctor": ("quell.cli.doctor:doctor", "What is configured, found and missing, and how to mend it."),
+    "demo": ("quell.cli.demo:demo", "Watch an agent repair a project, with a scripted model."),
+}
+
+
+class _Commands(click.Group):
+    """Knows its commands by name, and imports the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    epilog="Exit status: 0 completed, 1 failed, 2 wrong usage, 3 stopped by a permission or a limit, 130 cancelled.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, "-V", "--version", message="quell %(version)s")
+@click.pass_context
+def root(context: click.Context) -> None:
+    """Quell, a coding agent: a server that owns every run, and front ends that come and go."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status. Raises `CommandFailed`."""
+    try:
+        status = root.main(list(arguments), prog_name="quell", standalone_mode=False)
+    except click.UsageError as mistake:
+        path = mistake.ctx.command_path if mistake.ctx is not None else "quell"
+        raise CommandFailed(f"{_sentence(mistake.format_message())} See `{path} --help`", USAGE) from None
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except Refused as refused:
+        raise of_refusal(refused) from None
+    except Unreachable as lost:
+        raise CommandFailed(f"the server was lost in the middle of this: {lost}. Give the command again") from None
+    except QuellError as error:  # of a server that was to run in this process
+        raise CommandFailed(str(error), EXIT.get(error.code, FAILED)) from None
+    return status if isinstance(status, int) else COMPLETED
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _parameter(option: Option) -> click.Option:
+    kinds: dict[str, click.ParamType[object]] = {
+        "count": click.IntRange(min=1),
+        "seconds": click.FloatRange(min=0, min_open=True, max=31_536_000),
+        "mode": click.Choice(MODES),
+    }
+    return click.Option(
+        list(option.names),
+        is_flag=option.kind == "flag",
+        multiple=option.kind == "many",
+        type=None if option.kind == "flag" else kinds.get(option.kind, click.STRING),
+        metavar=option.metavar or None,
+        help=option.help,
+    )
+
+
+def _run(words: tuple[str, ...], **given: object) -> int:
+    from quell.cli.run import run
+
+    options = RunOptions()
+    options.words = words
+    for option in OPTIONS:
+        value = given[option.key]
+        if option.kind == "many" and isinstance(value, tuple):
+            for each in value:
+                options.put(option, each)
+        else:
+            options.put(option, value)
+    return run(options)
+
+
+run_command = click.Command(
+    "run",
+    callback=_run,
+    params=[click.Argument(["words"], nargs=-1, metavar="[PROMPT]..."), *(_parameter(option) for option in OPTIONS)],
+    help="""Give the agent one task, and follow it to its end.
+
+    The prompt is what standard input holds, if it is a pipe or a file, and then the arguments. The model's text goes to standard output
+    as it arrives, progress to standard error. Nobody is asked for permission: what would ask is denied, unless --allow or --yolo says
+    otherwise. Ctrl-C cancels the run and waits until it has stopped; a second Ctrl-C leaves at once.
+    """,
+    epilog="Exit status: 0 completed, 1 failed, 2 wrong usage, 3 stopped by a permission or a limit, 130 cancelled.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)

@@ -1,0 +1,253 @@
+"""The server behind the command: found, started when there is none, replaced when it is older and idle, stopped when asked.
+
+    connect   a connection to a server that can be used; the way in for every command
+    stop      `quell serve --stop`
+
+Rules: one start at a time, however many commands want one: whoever holds the start lock starts, the others wait for the lock and then find
+the server. The server tells that it is ready through a pipe, whose other end closes by itself when it dies. A busy server is never
+stopped for an upgrade. That there is one server per data directory is the server's own rule, not made here.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+
+from quell import __version__
+from quell.cli.failure import CommandFailed, of_refusal
+from quell.client.oneshot import Connection, Json, Refused, Unreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from quell.config.paths import Paths
+
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+PAUSE = 0.005
+LOG_LINES = 12
+
+
+def here() -> Paths:
+    """The files of this user, from the environment."""
+    from quell.config.paths import PathRefused, paths
+
+    try:
+        return paths(os.environ)
+    except PathRefused as refused:
+        raise CommandFailed(str(refused)) from None
+
+
+def connect(place: Paths) -> Connection:
+    """A connection to the user's server. Raises `CommandFailed` when there is none and none can be started."""
+    connection = _agreed(place)
+    if connection is not None:
+        return connection
+    with _StartLock(place):
+        return _agreed(place) or _replace_or_start(place)
+
+
+def running(place: Paths) -> Json | None:
+    """What the present server says of itself; None when there is none."""
+    try:
+        with Connection(place.socket, timeout=START_SECONDS) as connection:
+            return connection.request("GET", "/v1/health")
+    except Unreachable:
+        return None
+    except Refused as refused:
+        raise of_refusal(refused) from None
+
+
+def stop(place: Paths, *, force: bool) -> Json | None:
+    """Stop the server, and wait until it is gone. None: there was none."""
+    health = running(place)
+    if health is None:
+        return None
+    try:
+        with Connection(place.socket, timeout=START_SECONDS) as connection:
+            connection.request("POST", "/v1/shutdown", {"force": True} if force else {})
+    except Refused as refused:
+        if refused.status == 409:
+            raise CommandFailed(
+                f"the server (pid {health.number('pid')}) is working: {refused.detail.rstrip('.')}. Wait, cancel what runs with"
+                " `quell cancel`, or stop it anyway with `quell serve --stop --force`"
+            ) from None
+        raise of_refusal(refused) from None
+    except Unreachable:
+        pass  # it left before it had answered
+    _wait_for_end(health.number("pid"))
+    return health
+
+
+def _agreed(place: Paths) -> Connection | None:
+    """A connection to a server that this command can work with; None when there is none, or one that should be replaced."""
+    try:
+        connection = Connection(place.socket)
+    except Unreachable:
+        return None
+    try:
+        health = connection.request("GET", "/v1/health")
+    except Unreachable:  # it is just leaving
+        connection.close()
+        return None
+    except Refused as refused:
+        connection.close()
+        if refused.status == 404:
+            raise CommandFailed(
+                f"the running server speaks another version of the API than this command ({__version__}), and will not be stopped"
+                " while it works. Use the command that it came with, or stop it there with `quell serve --stop`"
+            ) from None
+        raise of_refusal(refused) from None
+    if _older(health.text("version")) and not health.flag("busy"):
+        connection.close()
+        return None
+    return connection
+
+
+def _older(version: str) -> bool:
+    return version != __version__ and _release(version) < _release(__version__)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """`0.10.1` as numbers; what follows them is left out."""
+    numbers = []
+    for piece in version.split("."):
+        digits = piece[: len(piece) - len(piece.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+class _StartLock:
+    """Held by the one command that starts a server. The kernel lets it go with the process."""
+
+    def __init__(self, place: Paths) -> None:
+        from quell.config.paths import PathRefused, secure_folder
+
+        try:
+            secure_folder(place.data_dir)
+            secure_folder(os.path.dirname(place.log))
+            self._file = os.open(
+                os.path.join(place.data_dir, "start.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except PathRefused as refused:
+            raise CommandFailed(str(refused)) from None
+        except OSError as error:
+            raise CommandFailed(
+                f"cannot write to {place.data_dir}: {error.strerror}. Make room, or set QUELL_DATA_DIR to another folder"
+            ) from None
+
+    def __enter__(self) -> None:
+        import fcntl
+
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+
+def _replace_or_start(place: Paths) -> Connection:
+    """With the start lock held: end an older idle server if there is one, then start ours."""
+    try:
+        with Connection(place.socket) as old:
+            health = old.request("GET", "/v1/health")
+            old.request("POST", "/v1/shutdown", {})
+        _wait_for_end(health.number("pid"))
+    except Unreachable:
+        pass  # nobody there, which is the usual case, or just gone
+    except Refused as refused:
+        if refused.status != 409:
+            raise of_refusal(refused) from None
+        # It has become busy meanwhile, and speaks our API: use it.
+        return Connection(place.socket)
+    _start(place)
+    try:
+        return Connection(place.socket)
+    except Unreachable as error:
+        raise CommandFailed(f"a server was started and left at once: {error}. Its log is {place.log}") from None
+
+
+def _start(place: Paths) -> None:
+    """Start a server that outlives us, and return when it answers."""
+    import subprocess
+
+    try:
+        log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CommandFailed(
+            f"cannot write the server's log {place.log}: {error.strerror}. Make room, or mend its permissions"
+        ) from None
+    ready, told = os.pipe()
+    try:
+        before = os.fstat(log).st_size
+        # -P: its folder is /, which has no business on the path of its imports.
+        server = subprocess.Popen(
+            [sys.executable, "-P", "-m", "quell", "serve", "--ready-fd", str(told)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=(told,),
+        )
+        os.close(told)
+        told = -1
+        answered = bool(select.select([ready], [], [], START_SECONDS)[0])
+        if answered and os.read(ready, 1):
+            server.returncode = 0  # it is not ours to wait for: we leave first
+            return
+        if not answered:
+            server.kill()
+        status = server.wait()
+    finally:
+        os.close(log)
+        os.close(ready)
+        if told >= 0:
+            os.close(told)
+    why = f"it did not answer within {START_SECONDS:.0f} s" if not answered else f"it ended with status {status}"
+    raise CommandFailed(f"the server could not be started: {why}.{_said(place.log, before)}")
+
+
+def _said(log: str, since: int) -> str:
+    """The last lines that were added to the log."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(since, os.fstat(file.fileno()).st_size - (1 << 14)))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()[-LOG_LINES:]
+    except OSError:
+        lines = []
+    if not lines:
+        return f" It said nothing; its log is {log}"
+    return f" The end of its log ({log}):\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _wait_for_end(pid: int) -> None:
+    """Return when the process is gone."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while _alive(pid):
+        if time.monotonic() > deadline:
+            raise CommandFailed(
+                f"the server (pid {pid}) was asked to stop and has not within {STOP_SECONDS:.0f} s. End it with: kill -9 {pid}"
+            )
+        time.sleep(PAUSE)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Ended, but nobody has asked for its status: so in containers whose first process does not."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] == b"Z"
+    except OSError:
+        return False

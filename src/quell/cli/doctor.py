@@ -1,0 +1,255 @@
+"""`quell doctor`: what is configured, found and missing; whatever is not right says how to mend it.
+
+It looks and changes nothing, but that it starts a server when there is none, since a server that cannot be started is what most troubles
+come to. Of keys only the names of their variables are shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from typing import Literal
+
+import click
+from msgspec import Struct
+
+from quell import __version__
+from quell.cli import daemon, terminal
+from quell.cli.failure import COMPLETED, FAILED, CommandFailed, of_refusal
+from quell.client.oneshot import Json, Refused, Unreachable
+from quell.config.paths import Paths
+
+Health = Literal["ok", "note", "bad"]
+_MARKS: dict[Health, tuple[str, str]] = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
+
+
+class Finding(Struct, frozen=True):
+    """One thing that was looked at. `mend` says what to do where something is to be done."""
+
+    health: Health
+    what: str
+    found: str
+    mend: str = ""
+
+
+@click.command("doctor", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def doctor(as_json: bool) -> int:
+    """Look at the configuration, the models, the server and the programs that tools use. Exits with 1 when something has to be mended."""
+    place = daemon.here()
+    findings: list[Finding] = []
+    for finding in _look(place):
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    if as_json:
+        import msgspec
+
+        print(json.dumps(msgspec.to_builtins(findings), ensure_ascii=False, indent=2))
+    return FAILED if any(finding.health == "bad" for finding in findings) else COMPLETED
+
+
+def _print(finding: Finding) -> None:
+    mark, style = _MARKS[finding.health]
+    colours = terminal.has_colours(sys.stdout)
+    print(f"{terminal.styled(mark, style, colours)}  {finding.what:<14} {terminal.visible(finding.found)}")
+    for line in finding.mend.splitlines():
+        print(f"{'':<20} → {line}")
+
+
+def _look(place: Paths) -> Iterator[Finding]:
+    yield Finding("ok", "version", f"quell {__version__}, Python {sys.version.split()[0]}")
+    yield _settings_file("your settings", place.config_file)
+    project = _project_file(os.getcwd())
+    if project is not None:
+        yield _settings_file("this project's", project)
+    yield _keys()
+    yield _folder("data", place.data_dir)
+    yield _database(place)
+    yield from _server(place)
+    yield _program("rg", "search is slower without it", "ripgrep", beside_python=True)
+    yield _program("git", "the model is told nothing about the repository", "git")
+    yield _program("bash", "commands run in sh", "bash")
+    yield _program("bwrap", "commands are not sandboxed", "bubblewrap")
+
+
+def _settings_file(what: str, path: str) -> Finding:
+    """Whether it can be read at all; what its keys mean is the server's to judge, and it is asked below."""
+    try:
+        with open(path, "rb") as file:
+            tomllib.load(file)
+    except FileNotFoundError:
+        return Finding(
+            "note", what, f"none ({path})", 'None is needed. For a model of your own choice:  model = "provider/name"'
+        )
+    except tomllib.TOMLDecodeError as error:
+        return Finding("bad", what, f"{path}: not TOML: {error}", "Correct that line")
+    except (OSError, UnicodeDecodeError) as error:
+        return Finding(
+            "bad",
+            what,
+            f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8'}",
+            "Make it a UTF-8 file that you may read",
+        )
+    return Finding("ok", what, path)
+
+
+def _project_file(folder: str) -> str | None:
+    """The nearest `.quell/config.toml`, up to the root of the repository."""
+    while True:
+        path = os.path.join(folder, ".quell", "config.toml")
+        if os.path.exists(path):
+            return path
+        above = os.path.dirname(folder)
+        if above == folder or os.path.exists(os.path.join(folder, ".git")):
+            return None
+        folder = above
+
+
+def _keys() -> Finding:
+    names = sorted(name for name, value in os.environ.items() if value and name.endswith(("_API_KEY", "_AUTH_TOKEN")))
+    if names:
+        return Finding("ok", "keys", f"in the environment: {', '.join(names)}")
+    return Finding(
+        "note",
+        "keys",
+        "none in the environment",
+        "export ANTHROPIC_API_KEY=… or OPENAI_API_KEY=…; or use a local server, which needs none",
+    )
+
+
+def _folder(what: str, path: str) -> Finding:
+    try:
+        mode = os.stat(path)
+    except FileNotFoundError:
+        return Finding("note", what, f"{path} will be made")
+    except OSError as error:
+        return Finding("bad", what, f"{path}: {error.strerror}", "Mend its permissions, or set QUELL_DATA_DIR")
+    if mode.st_uid != os.getuid() or not os.access(path, os.W_OK | os.X_OK):
+        return Finding(
+            "bad", what, f"{path} is not yours to write", f"chown {os.getuid()} {path}, or set QUELL_DATA_DIR"
+        )
+    free = shutil.disk_usage(path).free
+    if free < 64 << 20:
+        return Finding(
+            "bad", what, f"{path}: {free >> 20} MiB left on its disk", "Make room: what cannot be recorded is not done"
+        )
+    return Finding("ok", what, f"{path} ({free >> 30} GiB free)")
+
+
+def _database(place: Paths) -> Finding:
+    path = place.database
+    if not os.path.exists(path):
+        return Finding("note", "database", f"{path} will be made with the first session")
+    try:
+        connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, timeout=2)
+        try:
+            verdict = connection.execute("pragma quick_check(1)").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return Finding(
+            "bad",
+            "database",
+            f"{path}: {error}",
+            "Keep the file, and start with another: set QUELL_DATA_DIR, or move it away",
+        )
+    if verdict != "ok":
+        return Finding(
+            "bad",
+            "database",
+            f"{path} is damaged: {verdict}",
+            f"Keep a copy; then: sqlite3 {path} .recover | sqlite3 mended.db",
+        )
+    return Finding("ok", "database", f"{path} ({os.path.getsize(path) >> 10} KiB)")
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path)
+
+
+def _server(place: Paths) -> Iterator[Finding]:
+    yield _socket(place)
+    try:
+        with daemon.connect(place) as connection:
+            health = connection.request("GET", "/v1/health")
+            known = connection.request("GET", "/v1/models").items("items")
+    except CommandFailed as failed:
+        yield Finding("bad", "server", str(failed), f"Its log: quell logs ({place.log})")
+        return
+    except Refused as refused:
+        yield Finding("bad", "server", str(of_refusal(refused)))
+        return
+    except Unreachable as lost:
+        yield Finding("bad", "server", str(lost), f"Its log: quell logs ({place.log})")
+        return
+    age = "" if health.text("version") == __version__ else f" — this command is {__version__}"
+    busy = f", {health.number('sessions')} busy" if health.flag("busy") else ""
+    yield Finding(
+        "ok",
+        "server",
+        f"pid {health.number('pid')}, version {health.text('version')}{age}, since {health.text('started')}{busy}",
+    )
+    yield _model(known)
+
+
+def _socket(place: Paths) -> Finding:
+    try:
+        found = os.stat(place.socket)
+    except FileNotFoundError:
+        return Finding("ok", "socket", f"{place.socket} (no server was running)")
+    except OSError as error:
+        return Finding(
+            "bad",
+            "socket",
+            f"{place.socket}: {error.strerror}",
+            "Mend the permissions of its folder, or set XDG_RUNTIME_DIR",
+        )
+    if not stat.S_ISSOCK(found.st_mode):
+        return Finding("bad", "socket", f"{place.socket} is not a socket", f"Look what it is, then: rm {place.socket}")
+    return Finding("ok", "socket", place.socket)
+
+
+def _model(known: list[Json]) -> Finding:
+    default = next((model for model in known if model.flag("default")), None)
+    usable = [model.text("spec") for model in known if model.flag("configured")]
+    if default is not None and default.flag("configured"):
+        return Finding("ok", "model", default.text("spec"))
+    if default is not None:
+        return Finding(
+            "bad",
+            "model",
+            f"{default.text('spec')} cannot be used: {default.text('problem')}",
+            "Set its key, or another `model`",
+        )
+    if usable:
+        return Finding(
+            "note",
+            "model",
+            f"none by default; can be used: {', '.join(usable[:5])}",
+            "Give --model, or set `model` in your settings",
+        )
+    return Finding(
+        "bad",
+        "model",
+        "none is configured, and none can be used as it is",
+        "A provider's key in the environment, or a local server and --model ollama/NAME, or `quell demo` to look around",
+    )
+
+
+def _program(name: str, without: str, package: str, *, beside_python: bool = False) -> Finding:
+    path = shutil.which(name)
+    if path is None and beside_python:
+        path = shutil.which(name, path=sysconfig.get_path("scripts"))
+    if path is None:
+        return Finding("note", name, f"not found: {without}", f"Install {package}")
+    return Finding("ok", name, path)

@@ -1,0 +1,56 @@
+"""How a command fails: a text for the person, and an exit status.
+
+    0 completed   1 failed   2 wrong usage   3 stopped by a permission or a limit   130 cancelled
+
+Every text says what happened, why, and what to do. What the server refuses arrives as a code, and is translated here.
+"""
+
+from __future__ import annotations
+
+COMPLETED, FAILED, USAGE, STOPPED, CANCELLED = 0, 1, 2, 3, 130
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from quell.client.oneshot import Refused
+
+NO_MODEL = """no model configured. Three ways to go on:
+
+  with a provider's key    export ANTHROPIC_API_KEY=…   (or OPENAI_API_KEY=…), then the same command again
+  with a local server      quell run --model ollama/NAME "…"   (or any other compatible server: see `quell models`)
+  without any model        quell demo   (a scripted model; everything else is real)
+
+A model for every run: `model = "provider/name"` in the configuration; `quell doctor` shows where that is."""
+
+
+class CommandFailed(Exception):
+    """The command ends here. `str(failure)` goes to standard error after `quell: `; `status` is the exit status."""
+
+    def __init__(self, text: str, status: int = FAILED) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def wrong_usage(text: str) -> CommandFailed:
+    return CommandFailed(text, USAGE)
+
+
+def of_refusal(refused: Refused) -> CommandFailed:
+    """What the server would not do, in words for a person."""
+    from quell.core.errors import EXIT  # only a failing command pays for it
+
+    if refused.code == "no_model":
+        return CommandFailed(NO_MODEL, EXIT[refused.code])
+    advice = _ADVICE.get(refused.code)
+    text = refused.detail if advice is None else f"{refused.detail.rstrip('.')}. {advice}"
+    status = USAGE if refused.status == 413 else EXIT.get(refused.code, FAILED)
+    return CommandFailed(text, status)
+
+
+_ADVICE = {
+    "session_not_found": "`quell sessions list` shows those that exist",
+    "unknown_model": "`quell models` shows those that are known",
+    "queue_full": "Wait for some to finish, or drop them with `quell cancel`",
+    "shutting_down": "Give the command again in a moment: a new server will be started",
+    "not_http": "The socket belongs to another program; `quell doctor` names it. Remove it, or set QUELL_DATA_DIR to another folder",
+    "not_json": "The socket belongs to another program; `quell doctor` names it. Remove it, or set QUELL_DATA_DIR to another folder",
+}

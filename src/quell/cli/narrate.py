@@ -1,0 +1,215 @@
+"""What `quell run` shows while it runs: the model's text on standard output, one calm line an event on standard error.
+
+`Narrator` is given the session's events from the prompt's acceptance on and shows those of its run. Text appears as it arrives; what a
+dropped connection swallowed comes with the draft or with the whole reply, and nothing is shown twice. Tools are named when they are
+done, or when they start where that may take long.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from quell.cli import terminal
+from quell.client.oneshot import Event, Json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+QUICK = frozenset({"view", "ls", "glob", "grep", "edit", "multiedit", "write"})
+"""Tools that take no time worth announcing: one line when they are done."""
+
+_ARGUMENTS = ("command", "file_path", "path", "pattern", "url", "query", "prompt")
+_FAILURES = {
+    "rate_limit": "the provider's rate limit is reached",
+    "overloaded": "the provider is overloaded",
+    "unreachable": "the provider cannot be reached",
+    "garbled": "the provider's answer was garbled",
+}
+
+
+def describe_call(name: str, input: str) -> str:
+    """`bash  npm test`: a call in one line."""
+    try:
+        arguments = Json(json.loads(input))
+    except ValueError:
+        arguments = Json(None)
+    shown = next((arguments.text(key) for key in _ARGUMENTS if key in arguments), "")
+    return f"{terminal.one_line(name)}  {terminal.one_line(shown)}".rstrip()
+
+
+def describe_result(result: Json) -> tuple[str, str]:
+    """What there is to say about a result that the call itself does not, and in which style; nothing for plain success."""
+    first = next((line for line in terminal.visible(result.text("text")).splitlines() if line.strip()), "")
+    match result.text("status") or "completed":
+        case "completed":
+            metadata = result.inner("metadata")
+            changed = "additions" in metadata or "removals" in metadata
+            return (f"+{metadata.number('additions')} −{metadata.number('removals')}" if changed else "", "dim")
+        case "denied":
+            return (f"denied: {first}", "yellow")
+        case "cancelled":
+            return ("cancelled", "yellow")
+        case "unknown":
+            return ("outcome unknown: the server stopped in the middle of it", "yellow")
+        case status:
+            return (f"{status}: {first}", "red")
+
+
+class _Streamed:
+    """How much of one message's text is shown already."""
+
+    __slots__ = ("begun", "message", "parts")
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        self.parts: dict[int, int] = {}
+        self.begun: set[int] = set()
+
+
+class Narrator:
+    """Shows one run. `text` is off for `--json`; `progress` is off for `--quiet`."""
+
+    def __init__(self, *, text: bool, progress: bool) -> None:
+        self._out: TextIO | None = sys.stdout if text else None
+        self._progress = progress
+        self._colours = terminal.has_colours(sys.stderr)
+        self._safe = terminal.is_terminal(sys.stdout)
+        self._shared = self._safe and terminal.is_terminal(sys.stderr)
+        self._streamed = _Streamed("")
+        self._in_line = False
+        self._wrote = False
+        self._calls: dict[str, str] = {}
+        self._announced: set[str] = set()
+
+    def take(self, event: Event) -> None:
+        """Show what there is to show of an event of our run."""
+        body = event.body
+        match event.kind:
+            case "delta" if body.text("kind") == "text":
+                self._text(body.text("message"), body.number("part"), body.number("offset"), body.text("text"))
+            case "draft" if body.text("kind") == "text":
+                self._text(body.text("message"), body.number("part"), 0, body.text("text"))
+            case "fact":
+                self._fact(body)
+            case _:
+                pass  # reasoning, and what tools print
+
+    def line(self, text: str, style: str = "dim") -> None:
+        """One line of progress."""
+        if not self._progress:
+            return
+        if self._shared:
+            self.end_line()
+        try:
+            room = terminal.width(sys.stderr)
+            sys.stderr.write(
+                terminal.styled(terminal.clip(terminal.visible(text).replace("\n", " "), room), style, self._colours)
+                + "\n"
+            )
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._progress = False  # nobody reads it any more; the run and its text are not concerned
+
+    def end_line(self) -> None:
+        """What was written so far is a whole line."""
+        if self._in_line:
+            self._write("\n")
+
+    def _fact(self, body: Json) -> None:
+        match body.text("kind"):
+            case "replied":
+                self._reply(body.text("message"), body.inner("reply"))
+            case "sample_failed":
+                self._failed_sample(body)
+            case "call_started":
+                call = body.text("call")
+                shown = self._calls.get(call, "")
+                if shown.split(" ", 1)[0] not in QUICK:
+                    self._announced.add(call)
+                    self.line(shown)
+            case "call_finished":
+                self._finished(body.text("call"), body.inner("result"))
+            case "steer_joined":
+                self.line("another message joined the run")
+            case "compaction_started":
+                self.line("summarising the conversation so far")
+            case "run_recovered":
+                self.end_line()
+                self._streamed = _Streamed("")  # it is said again, under the same name
+                self.line("the server was restarted; the run begins again", "yellow")
+            case _:
+                pass  # nothing to see, or told by the end of the run
+
+    def _reply(self, message: str, reply: Json) -> None:
+        part = -1
+        for position, each in enumerate(reply.items("parts")):
+            match each.text("type"):
+                case "text":
+                    part = position
+                    self._text(message, position, 0, each.text("text"))
+                case "tool_call":
+                    self._calls[each.text("id")] = describe_call(each.text("name"), each.text("input"))
+                case _:
+                    pass
+        if part >= 0:
+            self.end_line()
+
+    def _failed_sample(self, body: Json) -> None:
+        self._reply(body.text("message"), body.inner("reply"))
+        self.end_line()
+        if "retry_at" in body:
+            why = _FAILURES.get(body.text("failure"), body.text("failure"))
+            self.line(f"{why}; asking again at {_clock(body.text('retry_at'))} ({body.text('detail')})", "yellow")
+
+    def _finished(self, call: str, result: Json) -> None:
+        shown = self._calls.pop(call, call)
+        said, style = describe_result(result)
+        if call in self._announced:
+            self._announced.discard(call)
+            if said:
+                self.line(f"  {said}", style)
+        else:
+            self.line(f"{shown}  {said}" if said else shown, style)
+
+    def _text(self, message: str, part: int, offset: int, text: str) -> None:
+        """Write what of `text`, which stands at `offset` in its part, is not written yet."""
+        if self._out is None:
+            return
+        if message != self._streamed.message:
+            self.end_line()
+            self._streamed = _Streamed(message)
+        held = self._streamed.parts.get(part, 0)
+        if offset > held:
+            return  # a gap: the draft, or the whole reply, will bring what is missing
+        new = text[held - offset :]
+        self._streamed.parts[part] = held + len(new)
+        if part not in self._streamed.begun:
+            new = new.lstrip("\r\n")  # models like to begin with empty lines
+            if not new:
+                return
+            self._streamed.begun.add(part)
+            self.end_line()
+            if self._wrote:
+                self._write("\n")
+        self._write(new)
+
+    def _write(self, text: str) -> None:
+        shown = terminal.visible(text) if self._safe else text
+        if self._out is None or not shown:
+            return
+        self._out.write(shown)
+        self._out.flush()
+        self._wrote = True
+        self._in_line = not shown.endswith("\n")
+
+
+def _clock(at: str) -> str:
+    """The time of day of an RFC 3339 time, in the reader's zone."""
+    from datetime import datetime  # retries are rare, and slow anyway
+
+    try:
+        return datetime.fromisoformat(at).astimezone().strftime("%H:%M:%S")
+    except ValueError:
+        return at

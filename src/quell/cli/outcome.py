@@ -1,0 +1,169 @@
+"""What became of a prompt, read off the facts of its session: when its run begins and ends, what it said, cost and came to.
+
+`status` maps the end to the exit status of `quell run`: one table, `STOPPED_BY`, for the runs that completed without being finished.
+"""
+
+from __future__ import annotations
+
+from quell.cli import failure
+from quell.client.oneshot import Event, Json
+
+STOPPED_BY = {
+    "rejected": "a tool call was rejected",
+    "permission": "it was not allowed to do what it needed; allow it with --allow RULE, or everything with --yolo",
+    "max_turn_requests": "it reached the limit of turns (--max-turns)",
+    "budget": "it reached the limit of cost",
+    "time_limit": "it reached the limit of time (--timeout)",
+    "loop": "it was doing the same thing again and again",
+    "max_tokens": "the model's answer was cut at its longest",
+}
+"""Stop reasons of a completed run that was stopped before it was finished: exit status 3."""
+
+_WHAT_TO_DO = {
+    "no_key": "Set the provider's key in the environment or in the configuration; `quell doctor` shows which are found",
+    "unauthorized": "The provider refuses the key: check it, or the account that it belongs to; `quell doctor` shows where keys are looked for",
+    "quota": "Look at the account's limits and payment with the provider, or use another --model",
+    "rate_limit": "Wait, or use another --model",
+    "overloaded": "Try again later, or use another --model",
+    "unreachable": "Check the network, or the address of the local server; `quell doctor` shows what is configured",
+    "context_overflow": "The conversation is larger than the model's window: begin a new session, ask for less, or use another --model",
+    "unknown_model": "`quell models` shows those that are known",
+}
+
+
+class Followed:
+    """One prompt of a session. Feed it the session's events; `begun` while its run is the active one, `ended` at its end."""
+
+    def __init__(self, session: str, prompt: str, run: str | None) -> None:
+        self.session = session
+        self.prompt = prompt
+        self.run = run
+        self.begun = run is not None
+        self.ended = False
+        self.outcome = ""
+        self.stop_reason = ""
+        self.failure = ""
+        self.detail = ""
+        self.text = ""
+        self.spent = Spent()
+
+    def take(self, event: Event) -> bool:
+        """Note what the event says of our prompt; whether it is about our run at all."""
+        body = event.body
+        if event.kind == "deleted":
+            self._end("cancelled", "cancelled", "the session was deleted")
+            return True
+        if event.kind != "fact":
+            return self.begun and event.kind in ("delta", "draft")
+        kind = body.text("kind")
+        if kind == "run_started" and body.text("entry") == self.prompt:
+            self.run, self.begun = body.text("run"), True
+        elif kind == "entry_dropped" and body.text("entry") == self.prompt:
+            self._end("cancelled", "cancelled", "it was dropped before it had begun")
+        elif not self.begun or body.text("run") not in ("", self.run):
+            return False
+        elif kind == "replied":
+            self._replied(body.inner("reply"))
+        elif kind == "run_settled":
+            self._end(body.text("outcome"), body.text("stop_reason"), body.text("detail"))
+            self.failure = body.text("failure")
+        return True
+
+    @property
+    def status(self) -> int:
+        match self.outcome:
+            case "completed" if self.stop_reason in STOPPED_BY:
+                return failure.STOPPED
+            case "completed" if self.stop_reason != "refusal":
+                return failure.COMPLETED
+            case "cancelled":
+                return failure.CANCELLED
+            case _:
+                return failure.FAILED
+
+    @property
+    def complaint(self) -> str:
+        """What to tell a person about an end that is not plain completion."""
+        more = f"quell run --session {self.session}"
+        match self.outcome:
+            case "completed" if self.stop_reason in STOPPED_BY:
+                return f'stopped: {STOPPED_BY[self.stop_reason]}. What was done is kept; to go on: {more} "go on"'
+            case "completed" if self.stop_reason == "refusal":
+                return "the provider's safety filter ended the answer. Ask in another way, or use another --model"
+            case "completed":
+                return ""
+            case "cancelled":
+                return f'cancelled{f": {self.detail}" if self.detail else ""}. To go on: {more} "…"'
+            case "interrupted":
+                return (
+                    "the server was stopped in the middle of this run. What was done until then is kept:"
+                    f' quell sessions show {self.session}. To go on: {more} "go on"'
+                )
+            case _:
+                advice = _WHAT_TO_DO.get(self.failure, f"What was done is kept: quell sessions show {self.session}")
+                return f"the run failed: {self.detail.rstrip('.') or self.failure or 'no reason was given'}. {advice}"
+
+    def summary(self) -> dict[str, object]:
+        """The result object of `--json`."""
+        return {
+            "session": self.session,
+            "prompt": self.prompt,
+            "run": self.run,
+            "outcome": self.outcome,
+            "stop_reason": self.stop_reason,
+            "failure": self.failure or None,
+            "error": self.complaint or None,
+            "text": self.text,
+            "turns": self.spent.turns,
+            "usage": self.spent.tokens,
+            "cost": self.spent.cost,
+            "exit": self.status,
+        }
+
+    def _end(self, outcome: str, stop_reason: str, detail: str) -> None:
+        self.ended = True
+        self.outcome = outcome
+        self.stop_reason = stop_reason
+        self.detail = detail
+
+    def _replied(self, reply: Json) -> None:
+        self.spent.add(reply)
+        text = "".join(part.text("text") for part in reply.items("parts") if part.text("type") == "text")
+        self.text = text.strip() or self.text
+
+
+class Spent:
+    """Model calls, tokens and money of a run; `cost` is None when the price of a call is not known."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self.tokens = dict.fromkeys(("input", "output", "cache_read", "cache_write", "reasoning"), 0)
+        self.cost: str | None = None
+        self._priceless = False
+
+    def add(self, reply: Json) -> None:
+        self.turns += 1
+        usage = reply.inner("usage")
+        for kind in self.tokens:
+            self.tokens[kind] += usage.number(kind)
+        if "cost" not in reply:
+            self._priceless, self.cost = True, None
+        elif not self._priceless:
+            from decimal import Decimal  # only where a price is known: it costs 3 ms
+
+            self.cost = str(Decimal(self.cost or "0") + Decimal(reply.text("cost")))
+
+    def __str__(self) -> str:
+        sent = self.tokens["input"] + self.tokens["cache_read"] + self.tokens["cache_write"]
+        pieces = [f"{self.turns} turn{'s' if self.turns != 1 else ''}"]
+        if sent or self.tokens["output"]:
+            pieces.append(f"{_short(sent)} tokens in, {_short(self.tokens['output'])} out")
+        if self.cost is not None:
+            pieces.append(f"${self.cost}")
+        return " · ".join(pieces)
+
+
+def _short(count: int) -> str:
+    return (
+        str(count) if count < 10_000 else f"{count / 1000:.0f}k" if count < 1_000_000 else f"{count / 1_000_000:.1f}M"
+    )

@@ -1,0 +1,321 @@
+"""`quell run`: one prompt, from its text to an exit status.
+
+The prompt is checked, accepted by the server under an id of ours (so that asking again is harmless), and followed to its end: across lost
+connections and a restarted server. The run belongs to the server. Ctrl-C and SIGTERM cancel it there and wait for it to settle; a second one
+leaves at once. When nobody reads our output any more, the run is cancelled as well, as a pipeline would end any other command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+from quell.cli import daemon, failure
+from quell.cli.failure import CommandFailed, of_refusal, wrong_usage
+from quell.cli.lookup import find_session, sessions
+from quell.cli.narrate import Narrator
+from quell.cli.options import RunOptions
+from quell.cli.outcome import Followed
+from quell.cli.prompt import argument_text, attachments, compose
+from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, follow
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from quell.config.paths import Paths
+
+PATIENCE = 30.0
+"""Seconds to go on trying when the server is lost."""
+CANCEL_SECONDS = 5.0
+
+
+def run(options: RunOptions) -> int:
+    """The exit status. Raises `CommandFailed`."""
+    _check(options)
+    workspace = _folder(options.cwd or ".", "work in")
+    content = _Content(options)
+    place = daemon.here()
+    try:
+        return _run(options, workspace, content, place)
+    except Refused as refused:
+        raise of_refusal(refused) from None
+    except Unreachable as lost:
+        raise CommandFailed(f"the server was lost and does not come back: {lost}. Its log: {place.log}") from None
+
+
+def _run(options: RunOptions, workspace: str, content: _Content, place: Paths) -> int:
+    with daemon.connect(place) as connection:
+        session, is_new = _session(connection, options, workspace, content.environment)
+        task = _Task(place, session.text("id"), options)
+        interrupts = _Interrupts(task)
+        try:
+            accepted = task.submit(connection, content)
+        except (KeyboardInterrupt, Refused):
+            if is_new:  # nothing was asked in it
+                task.forget_session()
+            raise
+        if interrupts.seen:  # while it was being accepted: the cancel may have come before the prompt
+            task.cancel()
+        try:
+            return task.follow(connection, accepted, session, interrupts)
+        except BrokenPipeError:
+            task.cancel()
+            raise
+
+
+class _Content:
+    """What is asked, with everything that goes with it, read and checked."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self.extra = tuple(_folder(path, "add") for path in options.add_dir)
+        self.attachments = attachments(options.file)
+        self.allow = tuple(argument_text(rule) for rule in options.allow)
+        self.text = compose(options.words, notice=not options.quiet)
+        has_text_file = any("encoding" not in each and each["content"] for each in self.attachments)
+        if not self.text.strip() and not has_text_file:
+            raise wrong_usage(
+                'there is nothing to do: the prompt is empty. Say what to do: quell run "…", or pass it on standard input'
+            )
+        # Values that are no UTF-8 would not survive JSON; a mangled value beats a missing variable.
+        self.environment = {
+            name: value.encode("utf-8", "replace").decode() if not value.isascii() else value
+            for name, value in os.environ.items()
+            if name.isprintable()
+        }
+
+
+class _Task:
+    """One prompt on its way through the server."""
+
+    def __init__(self, place: Paths, session: str, options: RunOptions) -> None:
+        self.session = session
+        self.prompt = f"p{os.urandom(10).hex()}"
+        self.sent = False
+        self.uncancelled = False
+        self._place = place
+        self._options = options
+        self._began = time.monotonic()
+
+    def submit(self, connection: Connection, content: _Content) -> Json:
+        """Have the prompt accepted, once, however often it takes to hear of it."""
+        body: dict[str, object] = {
+            "id": self.prompt,
+            "text": content.text,
+            "on_ask": "deny",
+            "environment": content.environment,
+        }
+        limits = {"turns": self._options.max_turns, "seconds": self._options.timeout}
+        body |= {
+            name: value
+            for name, value in (
+                ("attachments", content.attachments),
+                ("allow", content.allow),
+                ("limits", {name: limit for name, limit in limits.items() if limit is not None}),
+            )
+            if value
+        }
+        self.sent = True
+        path, deadline = f"/v1/sessions/{self.session}/prompts", time.monotonic() + PATIENCE
+        try:
+            return connection.request("POST", path, body)
+        except Unreachable:
+            pass
+        except Refused as refused:
+            if refused.status != 503:
+                raise
+        while True:
+            try:
+                with daemon.connect(self._place) as again:
+                    return again.request("POST", path, body)
+            except (Unreachable, Refused) as trouble:
+                if time.monotonic() > deadline or (isinstance(trouble, Refused) and trouble.status != 503):
+                    raise
+            time.sleep(0.1)
+
+    def follow(self, connection: Connection, accepted: Json, session: Json, interrupts: _Interrupts) -> int:
+        followed = Followed(self.session, self.prompt, accepted.text("run") or None)
+        options = self._options
+        narrator = Narrator(text=not (options.json or options.stream_json), progress=not options.quiet)
+        narrator.line(f"session {self.session} · {session.text('model')} · mode {session.text('mode')}")
+        if options.stream_json:
+            _print_json({"event": "session"} | session.raw)
+        if not followed.begun:
+            self._tell_place(narrator)
+        first = [connection]
+        for event in follow(
+            lambda: first.pop() if first else self._reconnect(narrator),
+            self.session,
+            accepted.number("seq") - 1,
+            PATIENCE,
+        ):
+            if event.kind == "reset":
+                raise CommandFailed(
+                    f"the session {self.session} is not what it was: its database was replaced or restored. See `quell sessions list`"
+                )
+            ours = followed.take(event)
+            if ours:
+                narrator.take(event)
+                if options.stream_json:
+                    _print_json(_line_of(event))
+            elif not followed.begun and event.body.text("kind") == "run_settled":
+                self._tell_place(narrator)
+            if followed.ended:
+                break
+        narrator.end_line()
+        return self._close(followed, narrator, time.monotonic() - self._began, interrupts)
+
+    def cancel(self) -> None:
+        """Cancel the prompt, on a connection of its own. When it cannot be told now, it will be with the next connection."""
+        self.uncancelled = True
+        try:
+            with Connection(self._place.socket, timeout=CANCEL_SECONDS) as connection:
+                connection.request("POST", f"/v1/sessions/{self.session}/cancel", {"prompt": self.prompt})
+            self.uncancelled = False
+        except (Unreachable, Refused):
+            pass
+
+    def forget_session(self) -> None:
+        try:
+            with Connection(self._place.socket, timeout=CANCEL_SECONDS) as connection:
+                connection.request("DELETE", f"/v1/sessions/{self.session}")
+        except (Unreachable, Refused):
+            pass  # an empty session is no harm
+
+    def _reconnect(self, narrator: Narrator) -> Connection:
+        narrator.line("the connection to the server was lost; connecting again", "yellow")
+        try:
+            connection = daemon.connect(self._place)
+        except CommandFailed as failed:
+            raise CommandFailed(
+                f"{failed}\nThe prompt is on disk and will go on when a server runs again; see it with: quell sessions show {self.session}",
+                failed.status,
+            ) from None
+        if self.uncancelled:
+            self.cancel()
+        return connection
+
+    def _tell_place(self, narrator: Narrator) -> None:
+        try:
+            with Connection(self._place.socket) as connection:
+                queue = connection.request("GET", f"/v1/sessions/{self.session}/queue").items("items")
+        except (Unreachable, Refused):
+            return
+        ids = [item.text("id") for item in queue if not item.flag("parked") or item.text("id") == self.prompt]
+        if self.prompt in ids:
+            ahead = ids.index(self.prompt)
+            narrator.line(f"waiting: the session is busy{f', {ahead} more before this one' if ahead else ''}", "yellow")
+
+    def _close(self, followed: Followed, narrator: Narrator, seconds: float, interrupts: _Interrupts) -> int:
+        options = self._options
+        summary = followed.summary() | {"seconds": round(seconds, 3)}
+        if options.json:
+            _print_json(summary)
+        elif options.stream_json:
+            _print_json({"event": "result"} | summary)
+        if followed.complaint and not (interrupts.seen and options.quiet):
+            sys.stderr.write(f"quell: {followed.complaint}\n")
+        elif not followed.complaint:
+            narrator.line(f"{followed.outcome} · {followed.spent} · {seconds:.1f} s")
+        return followed.status
+
+
+class _Interrupts:
+    """SIGINT and SIGTERM: the first cancels, the second leaves.
+
+    Cancelling is done in the signal's own function, on a connection of its own: it works wherever the command happens to be blocked, be it
+    on a terminal that takes no more output.
+    """
+
+    def __init__(self, task: _Task) -> None:
+        self.seen = False
+        self._task = task
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background job is not meant to hear of Ctrl-C
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.seen:
+            os._exit(failure.CANCELLED)  # at once, whatever is blocked; the cancel has been sent
+        self.seen = True
+        if not self._task.sent:
+            raise KeyboardInterrupt
+        self._task.cancel()
+
+
+def _check(options: RunOptions) -> None:
+    for one, other, both in (
+        ("--session", "--continue", options.session is not None and options.continue_),
+        ("--json", "--stream-json", options.json and options.stream_json),
+        ("--mode", "--yolo", options.mode is not None and options.yolo),
+    ):
+        if both:
+            raise wrong_usage(f"{one} and {other} exclude each other: give one of them")
+
+
+def _folder(path: str, purpose: str) -> str:
+    """The real path of a folder that can be entered and listed."""
+    argument_text(path)
+    try:
+        real = os.path.realpath(path, strict=True)
+        os.scandir(real).close()
+    except FileNotFoundError:
+        why = "there is no such folder"
+    except NotADirectoryError:
+        why = "it is not a folder"
+    except OSError as error:
+        why = error.strerror or str(error)
+    else:
+        if os.access(real, os.X_OK):
+            return real
+        why = "it may not be entered"
+    raise wrong_usage(f"cannot {purpose} {path}: {why}")
+
+
+def _session(
+    connection: Connection, options: RunOptions, workspace: str, environment: dict[str, str]
+) -> tuple[Json, bool]:
+    """The session to ask in, and whether it was made just now."""
+    mode = "yolo" if options.yolo else options.mode
+    wanted: dict[str, object] = {
+        name: value for name, value in (("model", options.model), ("mode", mode)) if value is not None
+    }
+    extra = [_folder(path, "add") for path in options.add_dir]
+    if options.session is None and not options.continue_:
+        body = {"workspace": workspace, "environment": environment} | wanted | ({"extra": extra} if extra else {})
+        return connection.request("POST", "/v1/sessions", body), True
+    if options.session is not None:
+        session = find_session(connection, argument_text(options.session))
+    else:
+        session = _last_session(connection, workspace)
+    if not os.path.isdir(session.text("workspace")):
+        raise wrong_usage(
+            f"the folder of session {session.text('id')} is gone: {session.text('workspace')}. Put it back, or begin a new session where it"
+            " is now; what was said is in `quell sessions show`"
+        )
+    if extra:
+        wanted["extra"] = sorted({*session.texts("extra"), *extra})
+    if wanted:
+        session = connection.request("PATCH", f"/v1/sessions/{session.text('id')}", wanted)
+    return session, False
+
+
+def _last_session(connection: Connection, workspace: str) -> Json:
+    for session in sessions(connection, workspace):
+        if "parent" not in session:  # those of sub-agents are not the user's to go on with
+            return session
+    raise wrong_usage(
+        f"there is no session to continue in {workspace}. Begin one without --continue; `quell sessions list` shows all"
+    )
+
+
+def _line_of(event: Event) -> dict[str, object]:
+    return {"event": event.kind} | event.body.raw
+
+
+def _print_json(value: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,233 @@
+"""`quell sessions`: list, show, export, rename, delete."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import datetime
+
+import click
+
+from quell.cli import daemon, terminal
+from quell.cli.failure import CommandFailed, wrong_usage
+from quell.cli.lookup import find_session, sessions
+from quell.cli.narrate import describe_call, describe_result
+from quell.client.oneshot import Connection, Json
+
+RESULT_LINES = 12
+"""Of a tool's result, how many `show` prints."""
+
+
+@click.group("sessions", context_settings={"help_option_names": ["-h", "--help"]})
+def sessions_command() -> None:
+    """List, show, export, rename and delete sessions. The beginning of an id is enough wherever it is the only one."""
+
+
+@sessions_command.command("list")
+@click.option("--all", "everywhere", is_flag=True, help="Those of every folder, not only of this one.")
+@click.option("-C", "--cwd", metavar="DIR", default=".", help="Those of this folder, instead of the present one.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=None, help="Only so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@click.argument("terms", nargs=-1)
+def list_sessions(everywhere: bool, cwd: str, limit: int | None, as_json: bool, terms: tuple[str, ...]) -> None:
+    """List sessions, last used first. TERMS are looked for in titles."""
+    workspace = None if everywhere else os.path.realpath(cwd)
+    found: list[Json] = []
+    with daemon.connect(daemon.here()) as connection:
+        for session in sessions(connection, workspace, " ".join(terms)):
+            if limit is not None and len(found) >= limit:
+                break
+            found.append(session)
+    if as_json:
+        print(json.dumps([session.raw for session in found], ensure_ascii=False, indent=2))
+        return
+    if not found:
+        where = "" if everywhere else f" in {workspace}; --all shows those of other folders"
+        sys.stderr.write(f"quell: no sessions{where}\n")
+        return
+    titles = ["id", "updated", "state", "title", *(["folder"] if everywhere else [])]
+    rows = [
+        [session.text("id"), _when(session.text("updated")), _state(session), session.text("title") or "(untitled)"]
+        + ([session.text("workspace")] if everywhere else [])
+        for session in found
+    ]
+    terminal.show(terminal.table(rows, flexible=3, titles=titles))
+
+
+@sessions_command.command("show")
+@click.argument("session")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON: the same as `export`.")
+@click.option("--full", is_flag=True, help="Tool results in full.")
+def show_session(session: str, as_json: bool, full: bool) -> None:
+    """Show the conversation of SESSION, with the tools that were used."""
+    with daemon.connect(daemon.here()) as connection:
+        found = find_session(connection, session)
+        if as_json:
+            _write(connection.fetch("GET", f"/v1/sessions/{found.text('id')}/export?format=json"))
+            return
+        pages: list[list[Json]] = []
+        path = f"/v1/sessions/{found.text('id')}/view?tail=2000"
+        snapshot = connection.request("GET", path)
+        view = snapshot.inner("view")
+        pages.append(view.items("items"))
+        while "more" in snapshot:
+            snapshot = connection.request("GET", f"{path}&before={snapshot.number('more')}")
+            pages.append(snapshot.inner("view").items("items"))
+    items = [item for page in reversed(pages) for item in page]
+    terminal.show(_transcript(found, view, items, full=full))
+
+
+@sessions_command.command("export")
+@click.argument("session")
+@click.option("--format", "form", type=click.Choice(["json", "markdown"]), default="json", show_default=True)
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write to this file, which must not exist, instead of standard output."
+)
+def export_session(session: str, form: str, output: str | None) -> None:
+    """Write the whole of SESSION, to keep it or to pass it on."""
+    with daemon.connect(daemon.here()) as connection:
+        found = find_session(connection, session)
+        content = connection.fetch("GET", f"/v1/sessions/{found.text('id')}/export?format={form}")
+    if output is None:
+        _write(content)
+        return
+    try:
+        with open(output, "xb") as file:
+            file.write(content)
+    except OSError as error:
+        raise CommandFailed(f"cannot write {output}: {error.strerror}. Give another name to --output") from None
+
+
+@sessions_command.command("rename")
+@click.argument("session")
+@click.argument("title", nargs=-1, required=True)
+def rename_session(session: str, title: tuple[str, ...]) -> None:
+    """Give SESSION another title."""
+    with daemon.connect(daemon.here()) as connection:
+        found = find_session(connection, session)
+        named = connection.request("PATCH", f"/v1/sessions/{found.text('id')}", {"title": " ".join(title)})
+    print(f"{named.text('id')}  {terminal.one_line(named.text('title'))}")
+
+
+@sessions_command.command("delete")
+@click.argument("session", nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def delete_sessions(session: tuple[str, ...], yes: bool) -> None:
+    """Delete SESSIONs, for good. What runs in them is cancelled first."""
+    with daemon.connect(daemon.here()) as connection:
+        for each in [find_session(connection, id) for id in session]:
+            name = f"{each.text('id')} ({terminal.one_line(each.text('title')) or 'untitled'})"
+            if not yes and not _confirmed(f"Delete {name} for good?"):
+                continue
+            _delete(connection, each)
+            print(f"deleted {name}")
+
+
+def _delete(connection: Connection, session: Json) -> None:
+    connection.request("DELETE", f"/v1/sessions/{session.text('id')}")
+
+
+def _confirmed(question: str) -> bool:
+    if not terminal.is_terminal(sys.stdin):
+        raise wrong_usage("nobody is there to confirm the deletion: pass --yes")
+    return click.confirm(question, err=True)
+
+
+def _write(content: bytes) -> None:
+    sys.stdout.buffer.write(content if content.endswith(b"\n") else content + b"\n")
+
+
+def _when(at: str) -> str:
+    """In the reader's zone, to the minute; for programs as it was recorded."""
+    if terminal.width(sys.stdout) is None:
+        return at
+    try:
+        return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return at
+
+
+def _state(session: Json) -> str:
+    if session.number("awaiting"):
+        return "asks"
+    if session.flag("busy"):
+        return "busy"
+    return f"parked ({session.number('queued')})" if session.flag("parked") and session.number("queued") else "idle"
+
+
+def _transcript(session: Json, view: Json, items: list[Json], *, full: bool) -> list[str]:
+    colours = terminal.has_colours(sys.stdout)
+    lines = [
+        terminal.styled(terminal.one_line(session.text("title")) or "(untitled)", "bold", colours),
+        terminal.styled(
+            f"{session.text('id')} · {session.text('workspace')} · {session.text('model')} · {_state(session)}",
+            "dim",
+            colours,
+        ),
+    ]
+    for item in items:
+        lines += _item(item, colours, full=full)
+    for waiting in view.items("queue"):
+        state = "parked" if waiting.flag("parked") else "waiting"
+        lines += [
+            "",
+            terminal.styled(
+                f"{state}: {terminal.one_line(waiting.text('text') or waiting.text('kind'))}", "yellow", colours
+            ),
+        ]
+    for request in view.items("requests"):
+        lines += [
+            "",
+            terminal.styled(
+                f"asks: {terminal.one_line(request.text('title'))} — {request.text('reason')}", "yellow", colours
+            ),
+        ]
+    return lines
+
+
+def _item(item: Json, colours: bool, *, full: bool) -> list[str]:
+    match item.text("type"):
+        case "user":
+            shown = [f"> {line}".rstrip() for line in terminal.visible(item.text("text")).splitlines()]
+            shown += [f"> [attached: {name}]" for name in item.texts("attachments")]
+            return ["", *(terminal.styled(line, "cyan", colours) for line in shown)]
+        case "assistant":
+            return _assistant(item, colours)
+        case "call":
+            return _call(item, colours, full=full)
+        case "notice":
+            return [
+                "",
+                terminal.styled(f"· {terminal.one_line(item.text('text') or item.text('kind'))}", "dim", colours),
+            ]
+        case _:
+            return []
+
+
+def _assistant(item: Json, colours: bool) -> list[str]:
+    lines: list[str] = []
+    for part in item.items("parts"):
+        text = terminal.visible(part.text("text")).strip("\n")
+        if part.text("type") == "text" and text:
+            lines += ["", *text.splitlines()]
+        elif part.text("type") == "reasoning" and text:
+            lines += ["", *(terminal.styled(line, "dim", colours) for line in text.splitlines())]
+    if "error" in item:
+        lines += ["", terminal.styled(f"failed: {terminal.one_line(item.text('error'))}", "red", colours)]
+    elif (stop := item.text("stop_reason") or "end_turn") not in ("end_turn", "tool_use"):
+        lines += ["", terminal.styled(f"· {stop}", "yellow", colours)]
+    return lines
+
+
+def _call(item: Json, colours: bool, *, full: bool) -> list[str]:
+    said, style = describe_result(item.inner("result")) if "result" in item else ("in progress", "yellow")
+    lines = ["", terminal.styled(f"→ {describe_call(item.text('name'), item.text('input'))}", "bold", colours)]
+    if said:
+        lines.append("  " + terminal.styled(said, style, colours))
+    output = terminal.visible(item.inner("result").text("text")).strip("\n").splitlines()
+    shown = output if full else output[:RESULT_LINES]
+    lines += [terminal.styled(f"  │ {line}".rstrip(), "dim", colours) for line in shown]
+    if len(output) > len(shown):
+        lines.append(terminal.styled(f"  │ … {len(output) - len(shown)} more lines (--full)", "dim", colours))
+    return lines

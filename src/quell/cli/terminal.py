@@ -1,0 +1,121 @@
+"""What the command knows of the terminal: colours, width, what is safe to show, tables and paging.
+
+Rules: colours only on a terminal, and never with NO_COLOR set or TERM=dumb; a listing that is not for a terminal has one line a row,
+with tabs between its columns and nothing cut. Text of models and tools is shown without its control characters, which could rewrite
+the screen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+STYLES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+NARROWEST = 20
+
+_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def has_colours(stream: TextIO) -> bool:
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def width(stream: TextIO) -> int | None:
+    """Columns of the terminal; None when it is none."""
+    try:
+        return max(NARROWEST, os.get_terminal_size(stream.fileno()).columns or 80)
+    except (OSError, ValueError):
+        return None
+
+
+def styled(text: str, style: str, colours: bool) -> str:
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if colours and text else text
+
+
+def visible(text: str) -> str:
+    """Without control characters, but with line ends and tabs."""
+    return text.translate(_CONTROLS)
+
+
+def one_line(text: str) -> str:
+    """The whole text in one line."""
+    return " ".join(visible(text).split())
+
+
+def columns(text: str) -> int:
+    """How wide it is on a screen."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # only for those who write so
+
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
+    )
+
+
+def clip(text: str, room: int | None) -> str:
+    """At most `room` columns, with `…` where something was left out; None: all of it."""
+    if room is None or columns(text) <= room:
+        return text
+    kept, used = [], 0
+    for each in text:
+        used += columns(each)
+        if used > room - 1:
+            break
+        kept.append(each)
+    return "".join(kept) + "…"
+
+
+def table(rows: Sequence[Sequence[str]], *, flexible: int, titles: Sequence[str] = ()) -> list[str]:
+    """Lines for standard output: aligned, and the column `flexible` cut to the terminal's width; without a terminal, tabs."""
+    room = width(sys.stdout)
+    lines = [[one_line(cell) for cell in row] for row in rows]
+    if room is None:
+        return ["\t".join(row) for row in lines]
+    shown = [list(titles), *lines] if titles else lines
+    widths = [max((columns(row[at]) for row in shown), default=0) for at in range(len(shown[0]))] if shown else []
+    if widths:
+        others = sum(widths) - widths[flexible] + 2 * (len(widths) - 1)
+        widths[flexible] = max(8, min(widths[flexible], room - others))
+    found = []
+    for number, row in enumerate(shown):
+        cells = [clip(cell, wide) for cell, wide in zip(row, widths, strict=True)]
+        line = "  ".join(cell + " " * (wide - columns(cell)) for cell, wide in zip(cells, widths, strict=True)).rstrip()
+        found.append(styled(line, "dim", has_colours(sys.stdout)) if titles and not number else line)
+    return found
+
+
+def show(lines: Sequence[str]) -> None:
+    """Print; what is longer than the terminal goes through $PAGER (`less -FRX` when it is not set)."""
+    if is_terminal(sys.stdout) and is_terminal(sys.stdin):
+        import shlex
+        import subprocess
+
+        try:
+            tall = len(lines) >= os.get_terminal_size(sys.stdout.fileno()).lines
+        except OSError:
+            tall = False
+        pager = shlex.split(os.environ.get("PAGER") or "less -FRX")
+        if tall and pager:
+            try:
+                subprocess.run(
+                    pager, input="\n".join(lines) + "\n", text=True, encoding="utf-8", errors="replace", check=False
+                )
+            except OSError:
+                pass  # no such pager: print it
+            else:
+                return
+    for line in lines:
+        print(line)

@@ -1,0 +1,205 @@
+"""One TOML file of settings: read it, judge it, and say what is wrong with it and where.
+
+Rules: an error names the file, the line, what was found and what is right. Nothing here knows whose file it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec.structs import fields
+
+from quell.config.lines import Key, key_lines
+from quell.config.settings import RuleLists, Section, Settings
+from quell.core.errors import InvalidRequest
+from quell.core.permissions import Answer, Rule, Scope, parse_rule
+
+LONGEST = 1_000_000
+"""Bytes. What is longer is no configuration."""
+
+
+class ConfigError(InvalidRequest):
+    """A file, or a variable, that cannot be used as it is."""
+
+
+def read(path: str) -> SettingsFile | None:
+    """None when there is no such file."""
+    try:
+        with open(path, "rb", opener=_opener) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"{path}: not a file. Remove it, or put a TOML file there")
+            content = file.read(LONGEST + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}. Mend that, or remove the file") from error
+    if len(content) > LONGEST:
+        raise ConfigError(f"{path}: longer than {LONGEST:,} bytes; that is no configuration")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8. Save the file as UTF-8") from error
+    try:
+        return SettingsFile(path, text, tomllib.loads(text), stat.S_IMODE(mode))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(_syntax(path, text, str(error))) from error
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe with nobody at its other end must not hang
+
+
+def _syntax(path: str, text: str, message: str) -> str:
+    """The parser's message, with its place where editors look for it."""
+    what, _, place = message.rpartition(" (at ")
+    numbers = re.findall(r"\d+", place)
+    if len(numbers) != 2:  # "at end of document"
+        numbers = [str(text.count("\n") + 1), str(len(text) - text.rfind("\n"))]
+    what = what or message
+    return f"{path}:{numbers[0]}:{numbers[1]}: not valid TOML: {what[:1].lower()}{what[1:]}"
+
+
+class SettingsFile:
+    """A file that is valid TOML; what it says has still to be judged."""
+
+    def __init__(self, path: str, text: str, content: dict[str, Any], mode: int) -> None:
+        self.path = path
+        self.text = text
+        self.content = content
+        self.mode = mode
+
+    def place(self, key: Key) -> str:
+        """`file:line` of the key, or of the nearest table around it that has a line of its own."""
+        lines = key_lines(self.text)
+        while key and key not in lines:
+            key = key[:-1]
+        return f"{self.path}:{lines.get(key, 1)}"
+
+    def settings(self) -> Settings:
+        """Raises `ConfigError`."""
+        self._verify(self.content, Settings, ())
+        return msgspec.convert(self.content, Settings)
+
+    def rules(self, lists: RuleLists, scope: Scope, answers: tuple[Answer, ...]) -> tuple[Rule, ...]:
+        """Raises `ConfigError`."""
+        found: list[Rule] = []
+        for answer in answers:
+            for index, text in enumerate(getattr(lists, answer)):
+                try:
+                    found.append(parse_rule(text, scope, answer))
+                except InvalidRequest as error:
+                    raise ConfigError(f"{self.place(('permissions', 'rules', answer, index))}: {error}") from error
+        return tuple(found)
+
+    def exposure(self, settings: Settings) -> list[str]:
+        """A remark when others can read a key in it."""
+        if not any(provider.api_key or provider.headers for provider in settings.providers.values()):
+            return []
+        if not self.mode & 0o077:
+            return []
+        return [
+            f"{self.path}: others can read this file (mode {self.mode:03o}), and it holds a key: chmod 600 {self.path}"
+        ]
+
+    def _verify(self, table: dict[str, Any], section: type[Section], at: Key) -> None:
+        """Each value against its type, so that an error names the whole key."""
+        known = {field.encode_name: field for field in fields(section)}
+        for name, value in table.items():
+            if name not in known:
+                raise ConfigError(f"{self.place((*at, name))}: {_unknown(name, list(known), at)}")
+            self._verify_value(value, known[name].type, (*at, name))
+
+    def _verify_value(self, value: object, annotation: Any, at: Key) -> None:
+        kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            self._verify(self._table(value, at), kind, at)
+        elif get_origin(kind) is dict:
+            for name, entry in self._table(value, at).items():
+                self._verify_value(entry, get_args(kind)[1], (*at, name))
+        elif get_origin(kind) is tuple and isinstance(value, list):
+            for index, entry in enumerate(value):
+                self._verify_value(entry, get_args(kind)[0], (*at, index))
+        else:
+            try:
+                msgspec.convert(value, annotation)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"{self.place(at)}: {_mismatch(value, annotation, at, str(error))}") from error
+
+    def _table(self, value: object, at: Key) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{self.place(at)}: {_dotted(at)} has to be a table; found {_shown(value)}")
+        return value
+
+
+# What errors say
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text in quotes",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "decimal": "a number",
+}
+_EXPECTED = re.compile(r"Expected `([^`]+)`(?: ([<>]=) (\S+?))?( matching regex .+?)?(?:, got .*)?", re.DOTALL)
+
+
+def _dotted(key: Key) -> str:
+    return f"`{'.'.join(str(part) for part in key)}`"
+
+
+def _unknown(name: str, known: list[str], at: Key) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, cutoff=0.5)
+    near.sort(key=lambda key: sorted(key) != sorted(name))  # letters that changed places are the likeliest slip
+    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(f'`{key}`' for key in known)}"
+    place = f" in [{'.'.join(str(part) for part in at)}]" if at else ""
+    return f"unknown key `{name}`{place}; {hint}"
+
+
+def _mismatch(value: object, annotation: object, at: Key, message: str) -> str:
+    """What msgspec's message means."""
+    words = _words(annotation)
+    match = _EXPECTED.fullmatch(message)
+    if words and isinstance(value, str):
+        expected = "one of " + ", ".join(f'"{word}"' for word in words)
+    elif match is not None:
+        names = (_TYPES.get(name, name) for name in match[1].split(" | ") if name != "null")
+        bound = f", at {'least' if match[2] == '>=' else 'most'} {float(match[3]):,g}" if match[2] else ""
+        shape = " that begins with http:// or https://" if match[4] else ""
+        expected = " or ".join(names) + bound + shape
+    else:
+        expected = message
+    return f"{_dotted(at)} has to be {expected}; found {_shown(value)}"
+
+
+def _words(annotation: object) -> tuple[str, ...]:
+    """The words of a Literal, wherever in the annotation it is."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((words for inner in get_args(annotation) if (words := _words(inner))), ())
+
+
+def _shown(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'the text "{value}"' if len(value) <= 60 else "a long text"
+        case int() | float():
+            return str(value)
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case _:
+            return "a date or a time"

@@ -1,0 +1,178 @@
+"""From files and the environment to settings and permission rules.
+
+    user's file      paths.config_file; may say everything
+    project's file   .quell/config.toml of the workspace, or of the nearest folder above it up to the root of its
+                     repository; may set `PROJECT_KEYS`: a mode that is narrower than the user's, rules that ask or
+                     deny, `model` and `small_model` unless they are scripts
+    environment      QUELL_MODEL and QUELL_MODE, before both files
+
+Rules: what a project's file may not set is left out, with a notice, but a file that is wrong is an error, whoever's it
+is: a misspelt `deny` must not let something happen. A file that changes while the daemon runs is read again; if it is
+wrong then, the last good state stays, with a notice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import get_args
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from quell.config.file import ConfigError, SettingsFile, read
+from quell.config.settings import PROJECT_KEYS, Settings
+from quell.core.permissions import Answer, Mode, Rule
+
+PROJECT_FILE = os.path.join(".quell", "config.toml")
+_NARROWNESS: dict[Mode, int] = {"plan": 0, "ask": 1, "edits": 2, "yolo": 3}
+_ANSWERS: tuple[Answer, ...] = get_args(Answer)
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """What holds in one workspace. `files` are those that were read; `notices` are for the person to see, once."""
+
+    settings: Settings
+    rules: tuple[Rule, ...] = ()
+    files: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class Configuration:
+    """The user's settings and those of every workspace, as the files are now."""
+
+    def __init__(self, config_file: str, environment: Mapping[str, str]) -> None:
+        self._config_file = config_file
+        self._environment = environment
+        self._known: dict[str | None, tuple[_Stamps, Loaded]] = {}
+
+    def load(self, workspace: str | None = None, environment: Mapping[str, str] | None = None) -> Loaded:
+        """For a workspace, or without any project; with the environment of a caller, if there is one, instead of ours.
+
+        Raises `ConfigError` when there is no good state to fall back on.
+        """
+        return _overridden(self._from_files(workspace), self._environment if environment is None else environment)
+
+    def _from_files(self, workspace: str | None) -> Loaded:
+        stamps = _stamps(self._config_file, workspace)
+        known = self._known.get(workspace)
+        if known is not None and known[0] == stamps:
+            return known[1]
+        try:
+            loaded = load(self._config_file, {}, workspace)
+        except ConfigError as error:
+            if known is None:
+                raise
+            loaded = replace(known[1], notices=(f"the configuration from before is still used: {error}",))
+        self._known[workspace] = (stamps, loaded)
+        return loaded
+
+
+def load(config_file: str, environment: Mapping[str, str], workspace: str | None = None) -> Loaded:
+    """Read everything once. Raises `ConfigError`."""
+    settings = Settings()
+    rules: tuple[Rule, ...] = ()
+    notices: list[str] = []
+    files: list[str] = []
+    own = read(config_file)
+    if own is not None:
+        files.append(config_file)
+        settings = own.settings()
+        rules = own.rules(settings.permissions.rules, "user", _ANSWERS)
+        notices.extend(own.exposure(settings))
+    project_file = find_project_file(workspace) if workspace else None
+    if project_file is not None and not _same(project_file, config_file):
+        project = read(project_file)
+        if project is not None:
+            files.append(project_file)
+            settings, added, remarks = _narrowed(settings, project)
+            rules = (*rules, *added)
+            notices.extend(remarks)
+    loaded = Loaded(settings=settings, rules=rules, files=tuple(files), notices=tuple(notices))
+    return _overridden(loaded, environment)
+
+
+def find_project_file(workspace: str) -> str | None:
+    """In the workspace or the nearest folder above it; the search ends at the root of the repository that it is in."""
+    return next((path for path in _candidates(workspace) if os.path.lexists(path)), None)
+
+
+def _candidates(workspace: str) -> Iterator[str]:
+    folder = os.path.abspath(workspace)
+    above: list[str] = []
+    while True:
+        above.append(os.path.join(folder, PROJECT_FILE))
+        parent = os.path.dirname(folder)
+        if os.path.lexists(os.path.join(folder, ".git")):
+            return iter(above)
+        if parent == folder:
+            return iter(above[:1])  # in no repository: what lies above the workspace has nothing to do with it
+        folder = parent
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+_Stamps = tuple[tuple[str, int, int] | None, ...]
+
+
+def _stamps(config_file: str, workspace: str | None) -> _Stamps:
+    return (_stamp(config_file), _stamp(find_project_file(workspace)) if workspace else None)
+
+
+def _stamp(path: str | None) -> tuple[str, int, int] | None:
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (path, found.st_mtime_ns, found.st_size)
+
+
+# What each source may say
+
+
+def _narrowed(settings: Settings, project: SettingsFile) -> tuple[Settings, tuple[Rule, ...], list[str]]:
+    """The settings with what a project may change, its rules, and remarks about what it may not."""
+    wanted = project.settings()
+    remarks = [
+        f"{project.place((key,))}: `{key}` is ignored in a project's file. It belongs into your own"
+        for key in project.content
+        if key not in PROJECT_KEYS
+    ]
+    changes: dict[str, str] = {}
+    for key in ("model", "small_model"):
+        spec = getattr(wanted, key)
+        if spec is not None and spec.startswith("scripted:"):
+            remarks.append(f"{project.place((key,))}: a script as the `{key}` is ignored in a project's file")
+        elif spec is not None:
+            changes[key] = spec
+    if "mode" in project.content:
+        if _NARROWNESS[wanted.mode] <= _NARROWNESS[settings.mode]:
+            changes["mode"] = wanted.mode
+        else:
+            remarks.append(
+                f'{project.place(("mode",))}: the mode "{wanted.mode}" is ignored in a project\'s file, because it'
+                f' allows more than "{settings.mode}"'
+            )
+    lists = wanted.permissions.rules
+    if lists.allow:
+        where = project.place(("permissions", "rules", "allow"))
+        remarks.append(f"{where}: rules that allow are ignored in a project's file. Put those you want into your own")
+    return replace(settings, **changes), project.rules(lists, "project", ("ask", "deny")), remarks
+
+
+def _overridden(loaded: Loaded, environment: Mapping[str, str]) -> Loaded:
+    changes: dict[str, str] = {}
+    if model := environment.get("QUELL_MODEL"):
+        changes["model"] = model
+    if mode := environment.get("QUELL_MODE"):
+        if mode not in _NARROWNESS:
+            raise ConfigError(f"$QUELL_MODE is {mode!r}; it has to be one of {', '.join(get_args(Mode))}")
+        changes["mode"] = mode
+    return replace(loaded, settings=replace(loaded.settings, **changes)) if changes else loaded

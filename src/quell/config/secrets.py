@@ -1,0 +1,55 @@
+"""Keys: which variables hold them, so that tools do not see them, and how they are kept out of a log.
+
+Rules: a value is secret because of the variable or the setting that it was found in. What merely looks like a key is
+hidden in logs, too, but nothing else follows from its looks. The names of the known variables are given by the caller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from quell.config.settings import Settings
+
+HIDDEN = "[hidden]"
+SHORTEST = 8
+"""Characters. A shorter value is no key, and hiding it would spoil every text that it happens to occur in."""
+
+_LOOKS_SECRET = re.compile(
+    r"""(?P<before>
+        \bBearer\ +
+      | \b(?:x-)?api[-_]?key["']?\ *[:=]\ *["']?
+      | \bauthorization["']?\ *[:=]\ *["']?(?:Basic\ +)?
+    )(?!Bearer\b)[^\s"',;]{8,}
+    | \b(?:sk|pk|rk|gsk|xai|key)-[A-Za-z0-9_-]{16,}
+    | \bAIza[A-Za-z0-9_-]{30,}
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def key_variables(known: Iterable[str], settings: Settings) -> frozenset[str]:
+    """The variables that hold provider keys: the `known` ones, and those that the settings name."""
+    named = (provider.api_key_env for provider in settings.providers.values())
+    return frozenset(known) | {name for name in named if name}
+
+
+def without_keys(environment: Mapping[str, str], variables: Collection[str]) -> dict[str, str]:
+    """What a tool may see of an environment."""
+    return {name: value for name, value in environment.items() if name not in variables}
+
+
+def secret_values(environment: Mapping[str, str], variables: Collection[str], settings: Settings) -> frozenset[str]:
+    """The keys themselves, as far as they are long enough to be one."""
+    found = {environment.get(name, "") for name in variables}
+    for provider in settings.providers.values():
+        found.add(provider.api_key or "")
+        found.update(provider.headers.values())
+    return frozenset(value for value in found if len(value) >= SHORTEST)
+
+
+def redacted(text: str, secrets: Collection[str] = ()) -> str:
+    """`text` for a log: without the secrets, and without what looks like one."""
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(secret, HIDDEN)
+    return _LOOKS_SECRET.sub(lambda match: f"{match['before'] or ''}{HIDDEN}", text)

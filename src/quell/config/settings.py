@@ -1,0 +1,137 @@
+"""The settings: what config.toml may say, with defaults, as values. docs/reference/settings.md is generated from here.
+
+Rules: every field is optional and says what it means in its description; it holds what the file says, not what somebody
+makes of it. How files become a `Settings` is the business of `load`; `app` maps it to the options of the packages.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from quell.core.permissions import Mode
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+Dialect = Literal["openai", "anthropic"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]  # TOML has nan and inf, and both would be nonsense
+Url = Annotated[str, Meta(pattern="^https?://")]
+Price = Decimal
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class RuleLists(Section, frozen=True, kw_only=True):
+    """Rules such as `edit(docs/**)`, `bash(npm run *)`, `kind:read(/etc/hosts)`.
+
+    Of those that match, a narrower one overrules a wider one; of the rest the strictest answers.
+    """
+
+    allow: Annotated[tuple[str, ...], Meta(description="Do these without asking. Ignored in a project's file.")] = ()
+    ask: Annotated[tuple[str, ...], Meta(description="Ask before these, whatever the mode would allow.")] = ()
+    deny: Annotated[tuple[str, ...], Meta(description="Never do these, in no mode.")] = ()
+
+
+class Permissions(Section, frozen=True, kw_only=True):
+    """What the agent may do without asking."""
+
+    rules: RuleLists = RuleLists()
+
+
+class ModelSettings(Section, frozen=True, kw_only=True):
+    """What is known or wanted of one model. What is not given is as the catalogue or the provider has it."""
+
+    window: Annotated[Count | None, Meta(description="Context window, in tokens.")] = None
+    max_output: Annotated[Count | None, Meta(description="Longest reply, in tokens.")] = None
+    effort: Annotated[Effort | None, Meta(description="How much the model is to reason.")] = None
+    input_price: Annotated[Price | None, Meta(description="US dollars per million tokens sent.")] = None
+    output_price: Annotated[Price | None, Meta(description="US dollars per million tokens received.")] = None
+    cache_read_price: Annotated[Price | None, Meta(description="US dollars per million tokens read from a cache.")] = (
+        None
+    )
+    cache_write_price: Annotated[
+        Price | None, Meta(description="US dollars per million tokens written to a cache.")
+    ] = None
+
+
+class ProviderSettings(Section, frozen=True, kw_only=True):
+    """A provider of your own, or changes to one that is built in, by its name.
+
+    One of your own needs `dialect` and `base_url`; without a key it is taken to need none.
+    """
+
+    dialect: Annotated[Dialect | None, Meta(description="The protocol that it speaks.")] = None
+    base_url: Annotated[Url | None, Meta(description="Where it is.")] = None
+    api_key: Annotated[
+        str | None, Meta(description="Its key. Better: `api_key_env`, and the key in the environment.")
+    ] = None
+    api_key_env: Annotated[str | None, Meta(description="The environment variable that holds its key.")] = None
+    headers: Annotated[dict[str, str], Meta(description="Headers to send with each request.")] = {}
+    models: dict[str, ModelSettings] = {}
+    idle_timeout: Annotated[Seconds, Meta(description="Seconds of total silence that end a request.")] = 300.0
+    sends_reasoning: Annotated[
+        bool | None, Meta(description="Send a model's reasoning back to it, though it is not signed.")
+    ] = None
+
+
+class Server(Section, frozen=True, kw_only=True):
+    """The daemon. Read when it starts."""
+
+    idle_exit: Annotated[Seconds, Meta(description="Seconds with nothing to do after which it leaves; 0: never.")] = (
+        600.0
+    )
+
+
+class Logging(Section, frozen=True, kw_only=True):
+    """The daemon's log."""
+
+    level: Annotated[LogLevel, Meta(description="The least that is written.")] = "info"
+
+
+class Retry(Section, frozen=True, kw_only=True):
+    """Asking a model again after a failure that may pass."""
+
+    attempts: Annotated[Count, Meta(description="How often it is asked at most, the first time included.")] = 5
+    first: Annotated[
+        Seconds, Meta(description="Seconds before the second attempt; each later wait is twice as long.")
+    ] = 1.0
+    longest: Annotated[Seconds, Meta(description="The longest of these waits, in seconds.")] = 60.0
+    patience: Annotated[Seconds, Meta(description="The longest wait that a provider may ask for, in seconds.")] = 600.0
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """What config.toml may say."""
+
+    model: Annotated[str | None, Meta(description="The model that works, as `provider/model`.")] = None
+    small_model: Annotated[str | None, Meta(description="A cheaper one for titles. Not given: the one that works.")] = (
+        None
+    )
+    mode: Annotated[
+        Mode,
+        Meta(
+            description="What is done without asking: `ask` reads and searches in the workspace; `edits` also edits in"
+            " it and commands that only read; `plan` is read only; `yolo` everything that no rule denies."
+        ),
+    ] = "edits"
+    queue_limit: Annotated[Count, Meta(description="How many prompts may wait in a session.")] = 100
+    resume_interrupted: Annotated[
+        bool, Meta(description="After a crash, go on with a run that it interrupted, instead of waiting for you.")
+    ] = False
+    recover_within: Annotated[
+        Seconds,
+        Meta(description="After a longer break than this, in seconds, waiting prompts wait until you resume them."),
+    ] = 3600.0
+    permissions: Permissions = Permissions()
+    providers: dict[str, ProviderSettings] = {}
+    server: Server = Server()
+    logging: Logging = Logging()
+    retry: Retry = Retry()
+
+
+PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions"})
+"""What a project's file, .quell/config.toml, may set. It came with the repository: it may allow less, never more."""

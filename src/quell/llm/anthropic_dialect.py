@@ -1,0 +1,110 @@
+"""Anthropic's Messages, and servers that speak its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+from anthropic import NOT_GIVEN, AsyncAnthropic, AsyncStream, NotGiven, Omit, RequestOptions, omit
+from anthropic.resources.beta import AsyncBeta
+from anthropic.resources.beta.messages import AsyncMessages
+from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
+from pydantic_ai.messages import ModelResponse
+from pydantic_ai.models.anthropic import AnthropicModel, AnthropicModelSettings
+from pydantic_ai.providers.anthropic import AnthropicProvider
+
+from quell.core.ports import LanguageModel
+from quell.llm.adapter import Line, ProviderModel
+from quell.llm.options import ModelOptions
+from quell.llm.providers import Access
+from quell.llm.transport import AGENT, pool, timeout
+
+OFFICIAL = "api.anthropic.com"
+_NO_KEY = "none"  # the SDK insists on one; servers that need none ignore it
+
+
+class _Messages(AsyncMessages):
+    """The SDK's request, written faster: it copies all of it in search of files to encode, and ours has none."""
+
+    async def create(  # type: ignore[override]  # of the SDK's overloads only the one for streams is needed
+        self,
+        *,
+        betas: Sequence[str] | Omit = omit,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, object] | None = None,
+        timeout: httpx2.Timeout | float | NotGiven | None = NOT_GIVEN,
+        **parameters: object,
+    ) -> AsyncStream[BetaRawMessageStreamEvent]:
+        given = {name: value for name, value in parameters.items() if not isinstance(value, Omit | NotGiven)}
+        headers = {"Content-Type": "application/json", **(extra_headers or {})}
+        if not isinstance(betas, Omit):
+            headers["anthropic-beta"] = ",".join(betas)
+        options: RequestOptions = {"headers": headers}
+        if not isinstance(timeout, NotGiven):
+            options["timeout"] = timeout
+        return await self._client.post(
+            "/v1/messages?beta=true",
+            cast_to=BetaMessage,
+            content=msgspec.json.encode({**given, **(extra_body or {})}),
+            options=options,
+            stream=True,
+            stream_cls=AsyncStream[BetaRawMessageStreamEvent],
+        )
+
+
+class _Beta(AsyncBeta):
+    @cached_property
+    def messages(self) -> AsyncMessages:
+        return _Messages(self._client)
+
+
+class _Client(AsyncAnthropic):
+    @cached_property
+    def beta(self) -> AsyncBeta:
+        return _Beta(self)
+
+
+class AnthropicConnection:
+    """One address, one key, one pool of connections."""
+
+    def __init__(self, access: Access) -> None:
+        host = urlsplit(access.base_url).netloc
+        # The SDK sends the key as a bearer token; servers that copied an older protocol look for it here.
+        older = {} if host == OFFICIAL else {"X-Api-Key": access.api_key or _NO_KEY}
+        self._line = Line(access=access, host=host, marks=True, ended=_ended)
+        self._pool = pool(access)
+        self._client = _Client(
+            base_url=access.base_url,
+            api_key=access.api_key or _NO_KEY,
+            http_client=self._pool,
+            max_retries=0,
+            timeout=timeout(access),
+            default_headers={**older, **access.provider.headers},
+        )
+
+    def model(self, name: str, options: ModelOptions, window: int | None) -> LanguageModel:
+        settings = AnthropicModelSettings(
+            extra_headers={"User-Agent": AGENT},
+            anthropic_cache_instructions=True,
+            anthropic_cache_tool_definitions=True,
+            anthropic_cache_messages=True,  # the last message; `translate` marks the one before
+        )
+        if options.effort is not None:
+            settings["thinking"] = False if options.effort == "none" else options.effort
+        model = AnthropicModel(name, provider=AnthropicProvider(anthropic_client=self._client))
+        return ProviderModel(name, self._line, model, settings, options, window)
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+
+def _ended(answer: ModelResponse) -> bool:
+    """Whether the last event but one came, which says why the answer ends."""
+    return "finish_reason" in (answer.provider_details or {})
+
+
+def connect(access: Access) -> AnthropicConnection:
+    return AnthropicConnection(access)

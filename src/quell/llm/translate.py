@@ -1,0 +1,167 @@
+"""Our messages as pydantic-ai's, which its models put into each provider's form.
+
+Rules: what is sent follows from the request and the provider alone. Calls carry our ids. Reasoning goes back only to
+the provider that gave it. Tool results stand in the order of their calls. Whatever the model wrote as a tool's input
+goes out as an object, because providers refuse anything else.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import assert_never
+
+import msgspec
+from pydantic_ai import messages as p
+from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.tools import ToolDefinition
+from pydantic_ai.usage import RequestUsage
+
+from quell.core.messages import (
+    AssistantMessage,
+    Attachment,
+    Message,
+    ModelRequest,
+    Part,
+    Reasoning,
+    SummaryMessage,
+    Text,
+    ToolCall,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+)
+
+# Not sent to anybody; given so that they are not made anew for each of two thousand messages.
+_UNCOUNTED = RequestUsage()
+_WHENEVER = datetime.fromtimestamp(0, UTC)
+
+SUMMARY = "What follows is a summary of the conversation so far, which is no longer available in full.\n\n"
+
+
+def parameters(system: str, tools: Sequence[ToolSpec]) -> ModelRequestParameters:
+    """The system prompt and the tools."""
+    return ModelRequestParameters(
+        function_tools=[
+            # Not strict: strict schemas are rewritten, and ours are meant as they are.
+            ToolDefinition(
+                name=tool.name, description=tool.description, parameters_json_schema=tool.schema, strict=False
+            )
+            for tool in tools
+        ],
+        instruction_parts=[p.InstructionPart(content=system)] if system else [],
+    )
+
+
+def history(request: ModelRequest, provider: str, system: str, *, marks: bool) -> list[p.ModelMessage]:
+    """The conversation. `provider` is our name of who is asked, `system` pydantic-ai's.
+
+    With `marks`, failed results are marked as such, and the message before the last is marked for the prompt cache: it
+    ended the request before this one.
+    """
+    sent: list[p.ModelMessage] = []
+    asked: list[p.ModelRequest] = []
+    for group in _turns(request.messages):
+        if isinstance(group, AssistantMessage):
+            parts = [part for ours in group.parts if (part := _response_part(ours, provider, system)) is not None]
+            if parts:
+                sent.append(p.ModelResponse(parts=parts, provider_name=system, usage=_UNCOUNTED, timestamp=_WHENEVER))
+        else:
+            asked.append(p.ModelRequest(parts=[_request_part(message, marks=marks) for message in group]))
+            sent.append(asked[-1])
+    if marks and len(asked) > 1:
+        asked[-2].parts = [*asked[-2].parts, p.UserPromptPart(content=[p.CachePoint()])]
+    return sent
+
+
+def _turns(
+    messages: Sequence[Message],
+) -> Iterator[AssistantMessage | list[UserMessage | SummaryMessage | ToolMessage]]:
+    """Assistant messages, and between them all that the user and the tools say, results first and in call order."""
+    group: list[UserMessage | SummaryMessage | ToolMessage] = []
+    order: dict[str, int] = {}
+    for message in messages:
+        if isinstance(message, AssistantMessage):
+            if group:
+                yield _in_order(group, order)
+            yield message
+            calls = (part.id for part in message.parts if isinstance(part, ToolCall))
+            group, order = [], {call: number for number, call in enumerate(calls)}
+        else:
+            group.append(message)
+    if group:
+        yield _in_order(group, order)
+
+
+def _in_order(
+    group: list[UserMessage | SummaryMessage | ToolMessage], order: dict[str, int]
+) -> list[UserMessage | SummaryMessage | ToolMessage]:
+    last = len(order)
+    return sorted(group, key=lambda said: order.get(said.call, last) if isinstance(said, ToolMessage) else last)
+
+
+def _request_part(message: UserMessage | SummaryMessage | ToolMessage, *, marks: bool) -> p.ModelRequestPart:
+    match message:
+        case UserMessage():
+            return p.UserPromptPart(content=_prompt(message), timestamp=_WHENEVER)
+        case SummaryMessage():
+            return p.UserPromptPart(content=SUMMARY + message.text, timestamp=_WHENEVER)
+        case ToolMessage():
+            return p.ToolReturnPart(
+                tool_name=message.name,
+                content=message.result.text or "(no output)",  # an empty result is refused by some
+                tool_call_id=message.call,
+                timestamp=_WHENEVER,
+                outcome="failed" if marks and message.result.status != "completed" else "success",
+            )
+        case _:
+            assert_never(message)
+
+
+def _prompt(message: UserMessage) -> str | list[p.UserContent]:
+    """The prompt, preceded by what is attached to it."""
+    if not message.attachments:
+        return message.text
+    content = [_attached(attachment) for attachment in message.attachments]
+    return [*content, message.text] if message.text.strip() else content
+
+
+def _attached(attachment: Attachment) -> p.UserContent:
+    if attachment.is_text:
+        name = attachment.name.replace('"', "'").replace("\n", " ")
+        return f'<attachment name="{name}">\n{attachment.content}\n</attachment>'
+    return p.BinaryContent(data=base64.b64decode(attachment.content), media_type=attachment.mime_type)
+
+
+def _response_part(part: Part, provider: str, system: str) -> p.ModelResponsePart | None:
+    match part:
+        case Text():
+            return p.TextPart(content=part.text) if part.text else None
+        case Reasoning():
+            if part.signature is None or part.provider != provider:
+                return None
+            # pydantic-ai knows redacted reasoning, and the field that unsigned reasoning came in, by the part's id.
+            return p.ThinkingPart(content=part.text, id=part.id, signature=part.signature or None, provider_name=system)
+        case ToolCall():
+            signed = part.signature is not None and part.provider == provider
+            return p.ToolCallPart(
+                tool_name=part.name,
+                args=object_text(part.input),
+                tool_call_id=part.id,
+                provider_name=system if signed else None,
+                provider_details={"extra_content": msgspec.json.decode(part.signature or "null")} if signed else None,
+            )
+        case _:
+            assert_never(part)
+
+
+def object_text(text: str) -> str:
+    """A tool's input as the text of a JSON object: as the model wrote it, or, if that is none, wrapped in one."""
+    if not text.strip():
+        return "{}"
+    try:
+        is_object = isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        is_object = False
+    return text if is_object else msgspec.json.encode({"not_understood": text}).decode()

@@ -1,0 +1,36 @@
+"""HTTP to providers: pools of connections, their limits and timeouts, shared by the dialects."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+
+import httpx2
+
+from quell import __version__
+from quell.llm.providers import Access
+
+AGENT = f"quell/{__version__}"
+CONNECT_TIMEOUT = 10.0
+
+
+def pool(access: Access) -> httpx2.AsyncClient:
+    """A pool without a ceiling: how many sessions run at once is decided elsewhere."""
+    return httpx2.AsyncClient(
+        verify=_trust(),
+        timeout=timeout(access),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=60.0),
+        follow_redirects=True,
+    )
+
+
+def timeout(access: Access) -> httpx2.Timeout:
+    """Time to connect, and how long either side may be silent. How long an answer takes in all is not limited."""
+    idle = access.provider.idle_timeout
+    return httpx2.Timeout(connect=CONNECT_TIMEOUT, read=idle, write=idle, pool=None)
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    """One context for all: loading the certificates takes longer than anything else here."""
+    return httpx2.create_ssl_context()

@@ -1,0 +1,184 @@
+"""The daemon: serves an engine on sockets until it is told to leave, or has had nothing to do for long enough.
+
+    with unix_socket(path) as listening:
+        async with Engine(…) as engine:
+            await serve(engine, choices, [Listener(listening)], Options(…))
+
+Rules: SIGTERM, SIGINT, `POST /v1/shutdown` and idleness are one event. After it: nobody new is let in, event streams end at once, the
+engine settles what runs (contract.md K6), requests in flight are answered, and `serve` returns. A second signal does not wait for any
+of that: what it leaves is what a crash leaves. Which folders, which settings and which log are the business of `app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import uvicorn
+from msgspec import Struct
+
+from quell.engine import Engine
+from quell.server.app import Application
+from quell.server.asgi import App, BodyLimits
+from quell.server.auth import Guard
+from quell.server.route import Choices, Site
+
+log = logging.getLogger(__name__)
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """`idle_exit`: leave after so many seconds with nothing to do; None: never. `limits`: of what clients send.
+
+    `engine_grace`, `request_grace`: seconds that the engine may take to settle what runs, and requests in flight to be answered.
+    """
+
+    version: str
+    idle_exit: float | None = 600.0
+    limits: BodyLimits = BodyLimits()
+    engine_grace: float = 8.0
+    request_grace: int = 1
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A socket that listens. With a `token` every request needs it (TCP always has one); `names` are host names to answer to."""
+
+    socket: socket.socket
+    token: str | None = None
+    names: tuple[str, ...] = ()
+
+
+async def serve(
+    engine: Engine,
+    choices: Choices,
+    listeners: Sequence[Listener],
+    options: Options,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer requests until the server is to leave; then end in good order. `ready` is called when it answers."""
+    stopping, hurry = asyncio.Event(), asyncio.Event()
+    started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    application = Application(Site(engine, choices, options.version, started, stopping), options.limits)
+    hosts = [_Host(_guarded(application, listener), options, listener, stopping) for listener in listeners]
+    with _signals(stopping, hurry):
+        async with asyncio.TaskGroup() as group:
+            serving = [group.create_task(host.serve(sockets=[host.listener.socket])) for host in hosts]
+            watch = group.create_task(_watch_idleness(engine, hosts, options.idle_exit, stopping))
+            for host in hosts:
+                await host.answering.wait()
+            ready()
+            await stopping.wait()
+            watch.cancel()
+            for host in hosts:
+                host.stop_listening()
+            await _end(engine, hosts, hurry, options.engine_grace)
+            if hurry.is_set():
+                for task in serving:
+                    task.cancel()
+
+
+async def _end(engine: Engine, hosts: Sequence[_Host], hurry: asyncio.Event, grace: float) -> None:
+    """Have the engine settle what runs; requests that wait for it are answered meanwhile."""
+    async with asyncio.TaskGroup() as group:
+        rush = group.create_task(hurry.wait())
+        settle = group.create_task(engine.shutdown())
+        await asyncio.wait((rush, settle), timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        if not settle.done():
+            log.warning("leaving before everything had settled; the next start will recover it")
+        rush.cancel()
+        settle.cancel()
+    for host in hosts:
+        host.settled.set()
+
+
+def _guarded(application: App, listener: Listener) -> App:
+    if listener.token is not None:
+        return Guard(application, listener.token, listener.names)
+    assert listener.socket.family == socket.AF_UNIX, "only a unix socket needs no token"
+    return application
+
+
+@contextmanager
+def _signals(stopping: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    def told() -> None:
+        (hurry if stopping.is_set() else stopping).set()
+
+    loop = asyncio.get_running_loop()
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    for kind in kinds:
+        loop.add_signal_handler(kind, told)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            loop.remove_signal_handler(kind)
+
+
+class _Host(uvicorn.Server):
+    """uvicorn on one socket, led by our events rather than by its own signals and its clock.
+
+    Its own way to end waits for open event streams, which never end: ours end by themselves when `stopping` is set.
+    """
+
+    def __init__(self, app: App, options: Options, listener: Listener, stopping: asyncio.Event) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=options.request_grace,
+            )
+        )
+        self.listener = listener
+        self.answering = asyncio.Event()
+        self.settled = asyncio.Event()
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]  # theirs is a generator; a context is all it is used as
+        return nullcontext()
+
+    async def main_loop(self) -> None:
+        self.answering.set()
+        await self.settled.wait()
+
+    def stop_listening(self) -> None:
+        for server in self.servers:
+            server.close()
+
+    @property
+    def connections(self) -> int:
+        return len(self.server_state.connections)
+
+    @property
+    def requests(self) -> int:
+        return self.server_state.total_requests
+
+
+async def _watch_idleness(
+    engine: Engine, hosts: Sequence[_Host], idle_exit: float | None, stopping: asyncio.Event
+) -> None:
+    """Set `stopping` after `idle_exit` seconds without a run, an unparked queue, a follower, a connection or a request."""
+    if idle_exit is None:
+        return
+    loop = asyncio.get_running_loop()
+    requests, since = -1, loop.time()
+    while loop.time() - since < idle_exit:
+        await asyncio.sleep(min(1.0, idle_exit / 10))
+        now = sum(host.requests for host in hosts)
+        if now != requests or engine.busy or engine.followers or any(host.connections for host in hosts):
+            requests, since = now, loop.time()
+    log.info("nothing to do for %g seconds: leaving", idle_exit)
+    stopping.set()

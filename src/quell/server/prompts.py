@@ -1,0 +1,121 @@
+"""Prompts: accept, look at, wait for; cancel; compact."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from decimal import Decimal
+
+from quell.core import inputs as i
+from quell.core.errors import InvalidRequest, NotFound, ShuttingDown
+from quell.core.facts import Limits
+from quell.core.messages import AssistantMessage, Attachment, Text
+from quell.core.session import PromptRecord, Session
+from quell.core.transcript import Transcript
+from quell.server.route import Call, first_of
+from quell.wire import api
+
+
+async def submit(call: Call[api.Nothing, api.NewPrompt]) -> i.Accepted:
+    """Accept a prompt: when this answers, it is on disk and will run."""
+    body = call.body
+    key = call.idempotency_key
+    if key and body.id and key != body.id:
+        raise InvalidRequest(
+            "The header Idempotency-Key and the field `id` name two different prompts; send one of them."
+        )
+    submission = i.Submit(
+        prompt=body.id or _checked_key(key) or os.urandom(8).hex(),
+        text=body.text,
+        attachments=tuple(_attachment(attachment) for attachment in body.attachments),
+        delivery=body.delivery,
+        limits=Limits(
+            turns=body.limits.turns,
+            cost=None if body.limits.cost is None else Decimal(body.limits.cost),
+            seconds=body.limits.seconds,
+        ),
+        allow=body.allow,
+        on_ask=body.on_ask,
+    )
+    return await call.apply(submission, body.environment or None)
+
+
+def _checked_key(key: str) -> str:
+    """A header comes unchecked; what it holds has to be fit for an id."""
+    if key and not (len(key) <= 128 and key.isascii() and key[0].isalnum() and key.translate(_ID_MARKS).isalnum()):
+        raise InvalidRequest("The header Idempotency-Key is no id: letters, digits, `.`, `_` and `-`, 128 at most.")
+    return key
+
+
+_ID_MARKS = str.maketrans("._-", "000")
+
+
+def _attachment(sent: api.NewAttachment) -> Attachment:
+    if sent.encoding == "base64":
+        try:
+            base64.b64decode(sent.content, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidRequest(f"The attachment {sent.name} is not valid base64: {error}.") from None
+    return Attachment(name=sent.name, content=sent.content, mime_type=sent.mime_type, encoding=sent.encoding)
+
+
+async def progress(call: Call[api.WaitQuery, api.Nothing]) -> api.Prompt:
+    """What has become of a prompt; with `wait`, answered at its end, or when the time is up."""
+    session, prompt = call.session, call.path["prompt"]
+    found = _prompt(await call.engine.state(session), await call.engine.transcript(session), prompt)
+    if call.query.wait and found.state not in ("settled", "dropped"):
+        wait = call.engine.wait(session, prompt, call.query.wait)
+        await first_of(wait, call.site.stopping.wait(), call.gone())
+        if call.site.stopping.is_set():
+            raise ShuttingDown("The server is shutting down. Ask the next one: the prompt is on disk.")
+        found = _prompt(await call.engine.state(session), await call.engine.transcript(session), prompt)
+    return found
+
+
+def _prompt(session: Session, transcript: Transcript, prompt: str) -> api.Prompt:
+    record = session.prompts.get(prompt)
+    if record is None:
+        raise NotFound(f"There is no prompt {prompt} in this session.")
+    if record.run is None:
+        return api.Prompt(prompt=prompt, state="dropped" if record.dropped else "queued")
+    settlement = session.runs.get(record.run)
+    text = _last_text(transcript, record.run)
+    if settlement is None:
+        return api.Prompt(prompt=prompt, state=_active(session, record, prompt), run=record.run, text=text)
+    return api.Prompt(
+        prompt=prompt,
+        state="settled",
+        run=record.run,
+        outcome=settlement.outcome,
+        stop_reason=settlement.stop_reason,
+        text=text,
+        error=settlement.detail,
+    )
+
+
+def _active(session: Session, record: PromptRecord, prompt: str) -> api.PromptState:
+    run = session.run
+    return "joined" if run is not None and run.id == record.run and prompt in run.joined else "running"
+
+
+def _last_text(transcript: Transcript, run: str) -> str:
+    """The last thing that the model said in a run; the ids of its messages begin with the run's."""
+    for message in reversed(transcript.messages):
+        if isinstance(message, AssistantMessage) and message.id.startswith(f"{run}-"):
+            text = "".join(part.text for part in message.parts if isinstance(part, Text))
+            if text:
+                return text
+    return ""
+
+
+async def cancel(call: Call[api.Nothing, api.Cancellation]) -> i.Covered:
+    """Cancel; the answer names what is covered and has not settled yet, and is empty when all was idle."""
+    body = call.body
+    request = i.Cancel(scope=body.scope, prompt=body.prompt, run=body.run, upto=body.upto)
+    return await call.apply(request)
+
+
+async def compact(call: Call[api.Nothing, api.Nothing]) -> i.Accepted:
+    """Replace the conversation so far by a summary, in a run of its own."""
+    return await call.apply(i.Compact(entry=os.urandom(8).hex()))

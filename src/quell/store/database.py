@@ -1,0 +1,212 @@
+"""The journal's file: opening it, owning it, bringing it up to date.
+
+Rules: nothing is written to a file before it is known to be ours; a file that cannot be used is left as it was; one process owns it, for
+as long as it lives (contract.md I10: the kernel releases the lock with the process). What is in the tables is the business
+of `writing` and `reading`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from quell.core.errors import StorageRefused
+from quell.store.mounts import file_system, is_shared
+
+APPLICATION_ID = 0x5175656C
+"""Marks the file as ours, in its header."""
+
+
+class SqliteOptions(Struct, frozen=True):
+    """`allow_shared`: open it on a file system that other machines may write to. `patience`: seconds to wait for another's lock."""
+
+    allow_shared: bool = False
+    patience: float = 2.0
+
+
+class Migration(Struct, frozen=True):
+    """Statements that lead from version `number - 1` of the tables to version `number`."""
+
+    number: int
+    script: str
+
+
+def migrations() -> tuple[Migration, ...]:
+    """The numbered files, in order."""
+    folder = resources.files("quell.store") / "migrations"
+    scripts = [file for file in folder.iterdir() if file.name.endswith(".sql")]
+    found = [Migration(int(file.name[:4]), file.read_text("utf-8")) for file in scripts]
+    return tuple(sorted(found, key=lambda migration: migration.number))
+
+
+def place(path: Path, options: SqliteOptions) -> Path:
+    """Make the folder if there is none, and see that it is a safe place. Returns the file's real path."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = path.resolve()
+    except OSError as error:
+        raise _unusable(path, error) from error
+    check_file_system(path, file_system(path.parent), options)
+    return path
+
+
+def check_file_system(path: Path, kind: str | None, options: SqliteOptions) -> None:
+    if is_shared(kind) and not options.allow_shared:
+        raise StorageRefused(
+            f"The journal {path} would be on a network or shared file system ({kind}), where SQLite cannot keep it safe: "
+            "it may be damaged. Choose a data directory on a local disk, or allow it if no other machine uses this one."
+        )
+
+
+class Lock:
+    """The sign that a process owns the database: a file beside it. It holds the owner's process id, for those who come second.
+
+    Taken before the database is touched. That is not only for order: a process that opens and closes a file by itself loses all
+    the locks that SQLite holds on it in the same process.
+    """
+
+    def __init__(self, database: Path) -> None:
+        path = database.with_name(database.name + ".lock")
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unusable(database, error) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # In place of the last owner's. Shorter numbers are padded, so that nobody reads a mixture.
+            os.pwrite(self._descriptor, f"{os.getpid():<19}\n".encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise StorageRefused(
+                f"The journal {database} is in use by another quell (process {holder}). "
+                "Use that one, stop it, or choose another data directory."
+            ) from None
+        except OSError as error:
+            os.close(self._descriptor)
+            raise _unusable(database, error) from error
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def make(path: Path) -> None:
+    """Make the file if there is none, for its owner's eyes only; see that it can be written."""
+    try:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise StorageRefused(
+                    f"The journal {path} cannot be opened, because it is no regular file. "
+                    "Move it away, or choose another data directory."
+                ) from None
+            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: OSError) -> StorageRefused:
+    return StorageRefused(
+        f"The journal {path} cannot be opened ({error.strerror}: {error.filename or path}). It was left as it was. "
+        "Give the user that runs quell the right to write there and free space, or choose another data directory."
+    )
+
+
+def connect(path: Path, options: SqliteOptions, mode: Literal["ro", "rw"] = "rw") -> sqlite3.Connection:
+    """A connection that changes nothing by itself. It may be used by one thread at a time."""
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}",
+        uri=True,
+        timeout=options.patience,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "temp_store=MEMORY"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def connect_writer(path: Path, options: SqliteOptions) -> sqlite3.Connection:
+    """The connection that writes: a commit returns when it survives power loss, and what is deleted is overwritten."""
+    connection = connect(path, options)
+    try:
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise StorageRefused(
+                f"The journal {path} cannot be opened, because its file system does not support a write-ahead log. "
+                "Choose a data directory on a local disk."
+            )
+        for pragma in ("synchronous=FULL", "fullfsync=ON", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path, options: SqliteOptions) -> sqlite3.Connection:
+    connection = connect(path, options)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def check(path: Path, options: SqliteOptions, newest: int) -> None:
+    """Refuse what is not ours, or is from a newer quell, without having touched it: another program's log is not taken in either."""
+    connection = connect(path, options, "ro")
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.close()
+    if application != APPLICATION_ID and (application, version, tables) != (0, 0, 0):
+        raise StorageRefused(
+            f"The journal {path} cannot be opened, because it is another program's database. "
+            "It was left as it was. Choose another data directory."
+        )
+    if version > newest:
+        raise StorageRefused(
+            f"The journal {path} was written by a newer quell (its tables have version {version}, this quell knows {newest}). "
+            "It was left as it was. Update quell, or choose another data directory."
+        )
+
+
+def migrate(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
+    """All the steps that the file lacks, in one transaction."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    missing = [step for step in steps if step.number > version]
+    if not missing:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in missing:
+            for statement in statements(step.script):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={missing[-1].number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def statements(script: str) -> Sequence[str]:
+    """One by one, because the whole script at once would commit before it begins."""
+    found: list[str] = []
+    begun = ""
+    for line in script.splitlines(keepends=True):
+        begun += line
+        if sqlite3.complete_statement(begun):
+            found.append(begun)
+            begun = ""
+    return found

@@ -1,0 +1,128 @@
+"""A journal in one SQLite file, the one that `quell` uses by default.
+
+Two threads, each with a connection of its own: one writes, all that has gathered in one commit that survives power loss; the other
+reads, so that a long history never delays an append. Measured, an append alone takes a fifth of a millisecond more than the disk's
+own flush. The tables are in `migrations/`.
+
+The process that opens the file owns it until it ends (contract.md I10).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from quell.core.facts import Recorded
+from quell.core.ports import Draft
+from quell.core.session import Summary
+from quell.store import database, reading
+from quell.store.database import Lock, Migration, SqliteOptions
+from quell.store.refusals import refusal, unreadable
+from quell.store.rules import check_append, recorded_message
+from quell.store.thread import Order, Worker
+from quell.store.writing import Append, Delete, Line, SaveDraft, Write, Writer
+from quell.wire.facts import encode
+
+__all__ = ["SqliteJournal", "SqliteOptions"]
+
+T = TypeVar("T")
+Query = Callable[[sqlite3.Connection], object]
+
+
+class SqliteJournal:
+    """The `Journal` port. Made by `open`."""
+
+    def __init__(self, path: Path, lock: Lock, writer: Writer, reader: sqlite3.Connection) -> None:
+        self._path = path
+        self._reader = reader
+
+        def finish() -> None:
+            try:
+                writer.close()
+            finally:
+                lock.release()
+
+        self._writing: Worker[Write] = Worker("journal-writer", writer.work, finish)
+        self._reading: Worker[Query] = Worker("journal-reader", self._answer, reader.close)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        options: SqliteOptions = SqliteOptions(),
+        steps: Sequence[Migration] | None = None,
+    ) -> SqliteJournal:
+        """Own the file at `path`, making it if there is none and bringing an older one up to date.
+
+        Blocks for a few milliseconds, longer after a crash or for a migration. Raises `StorageRefused`, the file left as it was.
+        """
+        steps = database.migrations() if steps is None else steps
+        path = database.place(path, options)
+        with ExitStack() as undo:
+            lock = Lock(path)
+            undo.callback(lock.release)
+            database.make(path)
+            try:
+                database.check(path, options, steps[-1].number)
+                connection = database.connect_writer(path, options)
+                undo.callback(connection.close)
+                database.migrate(connection, steps)
+                reader = database.connect_reader(path, options)
+            except sqlite3.Error as error:
+                raise refusal(path, "opened", error) from error
+            undo.pop_all()
+        return cls(path, lock, Writer(path, connection, partial(database.connect_writer, path, options)), reader)
+
+    async def append(self, session: str, expected: int, records: Sequence[Recorded], summary: Summary) -> None:
+        check_append(session, expected, records, summary)
+        lines = tuple(Line(recorded.seq, recorded_message(recorded.fact), encode(recorded)) for recorded in records)
+        await self._writing.ask(Append(session, expected, lines, summary))
+
+    async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
+        return await self._query(lambda connection: reading.facts(connection, session, after, limit))
+
+    async def summary(self, session: str) -> Summary | None:
+        return await self._query(lambda connection: reading.summary(connection, session))
+
+    async def summaries(
+        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+    ) -> Sequence[Summary]:
+        return await self._query(lambda connection: reading.summaries(connection, workspace, query, limit, before))
+
+    async def busy(self) -> Sequence[str]:
+        return await self._query(reading.busy)
+
+    async def save_draft(self, session: str, draft: Draft) -> None:
+        await self._writing.ask(SaveDraft(session, draft.message, msgspec.json.encode(draft.reply)))
+
+    async def draft(self, session: str) -> Draft | None:
+        return await self._query(lambda connection: reading.draft(connection, session))
+
+    async def delete(self, session: str) -> None:
+        await self._writing.ask(Delete(session))
+
+    async def close(self) -> None:
+        await self._reading.close()
+        await self._writing.close()
+
+    async def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        answer: T = await self._reading.ask(query)  # type: ignore[assignment] # an order's answer is what its job returns
+        return answer
+
+    def _answer(self, orders: Sequence[Order[Query]]) -> None:
+        """In the reading thread."""
+        for order in orders:
+            try:
+                order.answer(order.job(self._reader))
+            except sqlite3.Error as error:
+                order.refuse(refusal(self._path, "read", error))
+            except msgspec.DecodeError as error:
+                order.refuse(unreadable(self._path, str(error)))
+            except Exception as error:  # noqa: BLE001 - an unreadable fact refuses its own query only
+                order.refuse(error)

@@ -1,0 +1,122 @@
+"""A thread that works off its inbox in batches, for those who wait in an event loop.
+
+Rules: orders are worked off in the order they came, all that have gathered at once; an order that was given is carried out whether or
+not anybody still waits for it (contract.md C10); the loop is woken once for a batch, not once for an order. What a batch means
+is the business of whoever owns the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+from quell.core.errors import StorageRefused
+
+Job = TypeVar("Job")
+
+BATCH = 256
+"""Orders in one batch at most, so that the first does not wait for a crowd."""
+
+
+class Order(Generic[Job]):
+    """A job, and its outcome: answered or refused, once; without either it is answered with None."""
+
+    __slots__ = ("_error", "_future", "_loop", "_value", "job")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[object] = self._loop.create_future()
+        self._value: object = None
+        self._error: BaseException | None = None
+
+    def answer(self, value: object) -> None:
+        self._value, self._error = value, None
+
+    def refuse(self, error: BaseException) -> None:
+        self._error = error
+
+    async def outcome(self) -> object:
+        return await self._future
+
+    @staticmethod
+    def deliver(orders: Sequence[Order[Job]]) -> None:
+        """Let those know who wait. A loop that is gone has nobody left in it."""
+        for loop in {order._loop for order in orders}:
+            try:
+                loop.call_soon_threadsafe(_settle, [order for order in orders if order._loop is loop])
+            except RuntimeError:
+                continue
+
+
+def _settle(orders: Sequence[Order[Job]]) -> None:
+    for order in orders:
+        if order._future.done():
+            continue
+        if order._error is None:
+            order._future.set_result(order._value)
+        else:
+            order._future.set_exception(order._error)
+
+
+class Worker(Generic[Job]):
+    """`work` is called in the thread with each batch, `finish` at its end, whatever becomes of those who wait."""
+
+    def __init__(self, name: str, work: Callable[[Sequence[Order[Job]]], None], finish: Callable[[], None]) -> None:
+        self._work = work
+        self._finish = finish
+        self._inbox: SimpleQueue[Order[Job] | None] = SimpleQueue()
+        self._door = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    async def ask(self, job: Job) -> object:
+        """Have it done. Cancelling the wait does not cancel the job."""
+        order = Order(job)
+        with self._door:
+            if self._closed:
+                raise StorageRefused(
+                    "The journal was closed: nothing can be read or written any more. Start the server again."
+                )
+            self._inbox.put(order)
+        return await order.outcome()
+
+    async def close(self) -> None:
+        """Finish what was ordered, then end the thread."""
+        with self._door:
+            if not self._closed:
+                self._closed = True
+                self._inbox.put(None)
+        while self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        going_on = True
+        while going_on:
+            batch, going_on = self._next_batch()
+            try:
+                if batch:
+                    self._work(batch)
+            except Exception as error:  # noqa: BLE001 - a bug must end neither the thread nor, unheard, the wait
+                for order in batch:
+                    order.refuse(error)
+            Order.deliver(batch)
+        self._finish()
+
+    def _next_batch(self) -> tuple[list[Order[Job]], bool]:
+        """What has gathered, and whether there will be more; empty only at the end."""
+        batch: list[Order[Job]] = []
+        order = self._inbox.get()
+        while order is not None:
+            batch.append(order)
+            if len(batch) == BATCH:
+                return batch, True
+            try:
+                order = self._inbox.get_nowait()
+            except Empty:
+                return batch, True
+        return batch, False

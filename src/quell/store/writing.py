@@ -1,0 +1,262 @@
+"""What the writing thread does with a batch: one transaction, in which each order gets its own outcome.
+
+Rules: few statements, because after each one the thread has to get the interpreter's lock back from a busy loop; a stale append is found before anything of it is written, so the others of its batch are not touched by it; when the transaction
+itself fails, every order is tried alone, so that one that does not fit refuses nobody else; nothing of a refused order is
+kept. Opening the file is the business of `database`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import assert_never
+
+import msgspec
+from msgspec import Struct
+
+from quell.core.errors import StaleWriter, StorageRefused
+from quell.core.session import Summary
+from quell.store.refusals import refusal
+from quell.store.thread import Order
+
+LONG = 64 * 1024
+"""Bodies above this many bytes are blobs (contract.md F2)."""
+
+ROWS = 50
+"""Facts in one statement at most; more of them are written by several."""
+
+
+class Line(Struct, frozen=True):
+    """A fact as it is written."""
+
+    seq: int
+    message: str | None
+    body: bytes
+
+
+class Append(Struct, frozen=True):
+    session: str
+    expected: int
+    lines: tuple[Line, ...]
+    summary: Summary
+
+
+class SaveDraft(Struct, frozen=True):
+    session: str
+    message: str
+    reply: bytes
+
+
+class Delete(Struct, frozen=True):
+    session: str
+
+
+Write = Append | SaveDraft | Delete
+
+Connect = Callable[[], sqlite3.Connection]
+
+
+class Writer:
+    """The writing connection, and what is done with it. Used by one thread."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, connect: Connect) -> None:
+        self._path = path
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = connection
+        self._synchronous = "FULL"
+        self._file = path.stat().st_ino
+
+    def work(self, orders: Sequence[Order[Write]]) -> None:
+        """Carry out a batch; every order has its outcome afterwards."""
+        try:
+            self._begin(durable=not all(isinstance(order.job, SaveDraft) for order in orders))
+        except (sqlite3.Error, StorageRefused) as error:
+            self._roll_back()
+            for order in orders:
+                order.refuse(self._refusal(error))
+            return
+        try:
+            self._write(orders)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing of it may be kept
+            self._roll_back()
+            if len(orders) == 1:
+                orders[0].refuse(self._refusal(error))
+                return
+            for order in orders:
+                self.work([order])
+            return
+        if any(isinstance(order.job, Delete) for order in orders):
+            self._forget_log()
+
+    def close(self) -> None:
+        """The last connection takes the write-ahead log back into the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _begin(self, *, durable: bool) -> None:
+        """A commit of drafts alone is not waited for: they may be lost with the power, not with the process."""
+        if self._connection is None:
+            self._connection = self._connect()
+            self._synchronous = "FULL"
+        if not self._in_place():
+            raise StorageRefused(
+                f"The journal {self._path} was moved, replaced or deleted while it was in use; what is written would be lost. "
+                "Stop the server, put the file back, and start again."
+            )
+        wanted = "FULL" if durable else "NORMAL"
+        if wanted != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous={wanted}")
+            self._synchronous = wanted
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def _in_place(self) -> bool:
+        try:
+            return self._path.stat().st_ino == self._file
+        except FileNotFoundError:
+            return False
+
+    def _write(self, orders: Sequence[Order[Write]]) -> None:
+        connection = self._connection
+        assert connection is not None, "a batch has begun"
+        drafts = _last_drafts(orders)
+        for order in orders:
+            if isinstance(order.job, SaveDraft) and drafts[order.job.session, order.job.message] is not order:
+                order.answer(None)
+                continue
+            try:
+                apply(connection, order.job)
+                order.answer(None)
+            except StaleWriter as error:
+                order.refuse(error)
+        connection.execute("COMMIT")
+
+    def _refusal(self, error: Exception) -> Exception:
+        return refusal(self._path, "written", error) if isinstance(error, sqlite3.Error) else error
+
+    def _roll_back(self) -> None:
+        """Back to before the batch. A connection that cannot even do that is replaced at the next one."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._connection = None
+            connection.close()
+
+    def _forget_log(self) -> None:
+        """What was deleted is to be nowhere, the log included; not possible while somebody reads, then it is done later."""
+        try:
+            if self._connection is not None:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            return
+
+
+def _last_drafts(orders: Sequence[Order[Write]]) -> dict[tuple[str, str], Order[Write]]:
+    """By session and message: of the drafts of one message only the last is written."""
+    return {(order.job.session, order.job.message): order for order in orders if isinstance(order.job, SaveDraft)}
+
+
+def apply(connection: sqlite3.Connection, write: Write) -> None:
+    match write:
+        case Append():
+            _append(connection, write)
+        case SaveDraft():
+            _save_draft(connection, write)
+        case Delete():
+            _delete(connection, write)
+        case _:
+            assert_never(write)
+
+
+def _append(connection: sqlite3.Connection, write: Append) -> None:
+    _claim(connection, write)
+    row = "((SELECT key FROM sessions WHERE id = ?1), ?, ?, ?, ?)"
+    for lines in batched(write.lines, ROWS):
+        values: list[str | int | bytes | None] = [write.session]
+        for line in lines:
+            digest = _keep_long(connection, line.body)
+            values += [line.seq, line.message, line.body if digest is None else None, digest]
+        rows = ", ".join([row] * len(lines))
+        connection.execute(f"INSERT INTO facts (session, seq, message, body, blob) VALUES {rows}", values)  # noqa: S608 - of the above
+    for line in write.lines:
+        if line.message is not None:
+            connection.execute(
+                "DELETE FROM drafts WHERE session = (SELECT key FROM sessions WHERE id = ?) AND message = ?",
+                (write.session, line.message),
+            )
+
+
+def _keep_long(connection: sqlite3.Connection, body: bytes) -> bytes | None:
+    """Put a long body where those are kept; its name there."""
+    if len(body) <= LONG:
+        return None
+    digest = sha256(body).digest()
+    connection.execute("INSERT OR IGNORE INTO blobs (sha256, body) VALUES (?, ?)", (digest, body))
+    return digest
+
+
+def _claim(connection: sqlite3.Connection, write: Append) -> None:
+    """Write the session's row; raises `StaleWriter`, with nothing written, when another writer was first."""
+    values = (*columns(write.summary), write.session)
+    if write.expected > 0:
+        replaced = connection.execute(
+            "UPDATE sessions SET seq = ?, workspace = ?, folded = ?, updated = ?, busy = ?, summary = ?"
+            " WHERE id = ? AND seq = ?",
+            (*values, write.expected),
+        )
+    else:
+        replaced = connection.execute(
+            "INSERT OR IGNORE INTO sessions (seq, workspace, folded, updated, busy, summary, id)"
+            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE id = ?7)",
+            values,
+        )
+    if replaced.rowcount != 1:
+        raise StaleWriter(f"Session {write.session} is not at fact {write.expected} any more.")
+
+
+def columns(summary: Summary) -> tuple[int, str, str, str, bool, bytes]:
+    """A row, but for its id."""
+    return (
+        summary.seq,
+        summary.workspace,
+        summary.title.casefold(),
+        summary.updated,
+        summary.busy,
+        msgspec.json.encode(summary),
+    )
+
+
+def batched(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:
+    for start in range(0, len(lines), size):
+        yield lines[start : start + size]
+
+
+def _save_draft(connection: sqlite3.Connection, write: SaveDraft) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO drafts (session, message, reply)"
+        " SELECT key, ?2, ?3 FROM sessions WHERE id = ?1"
+        " AND NOT EXISTS (SELECT 1 FROM facts WHERE session = key AND message = ?2)",
+        (write.session, write.message, write.reply),
+    )
+
+
+def _delete(connection: sqlite3.Connection, write: Delete) -> None:
+    found = connection.execute("SELECT key FROM sessions WHERE id = ?", (write.session,)).fetchone()
+    if found is None:
+        return
+    blobs = connection.execute(
+        "SELECT DISTINCT blob FROM facts WHERE session = ? AND blob IS NOT NULL", found
+    ).fetchall()
+    connection.execute("DELETE FROM facts WHERE session = ?", found)
+    connection.executemany(
+        "DELETE FROM blobs WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM facts WHERE blob = ?1)", blobs
+    )
+    connection.execute("DELETE FROM drafts WHERE session = ?", found)
+    connection.execute("DELETE FROM sessions WHERE key = ?", found)
+    connection.execute("INSERT INTO deleted (id) VALUES (?)", (write.session,))

@@ -1,0 +1,65 @@
+"""What a model may do. Each tool is one module with its description for the model in a `.md` file beside it, and one line here.
+
+Tools know the workspace by its port only. Whether a call may run is not decided here: a prepared call says what it would touch
+(`access`), `core.permissions` judges that, and the engine asks.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+
+from quell.core.messages import ToolCall, ToolResult, ToolSpec
+from quell.core.ports import PreparedCall, Workspace
+from quell.tools import parameters
+from quell.tools.bash import Bash, prepare_bash
+from quell.tools.edit import Edit, prepare_edit
+from quell.tools.glob import Glob, prepare_glob
+from quell.tools.grep import Grep, prepare_grep
+from quell.tools.ls import List, prepare_ls
+from quell.tools.multiedit import MultiEdit, prepare_multiedit
+from quell.tools.tool import Options, Refused, Tool, failed
+from quell.tools.view import View, prepare_view
+from quell.tools.write import Write, prepare_write
+
+__all__ = ["TOOLS", "Options", "Tools"]
+
+TOOLS: Mapping[str, Tool] = {
+    tool.name: tool
+    for tool in (
+        Tool("bash", Bash, prepare_bash),
+        Tool("edit", Edit, prepare_edit),
+        Tool("glob", Glob, prepare_glob),
+        Tool("grep", Grep, prepare_grep),
+        Tool("ls", List, prepare_ls),
+        Tool("multiedit", MultiEdit, prepare_multiedit),
+        Tool("view", View, prepare_view),
+        Tool("write", Write, prepare_write),
+    )
+}
+
+
+class Tools:
+    """Implements the port `Toolset`, with all tools or a selection of them."""
+
+    def __init__(self, selection: Collection[str] | None = None, options: Options = Options()) -> None:
+        unknown = sorted(set(selection or ()) - TOOLS.keys())
+        if unknown:
+            raise ValueError(f"there is no tool {unknown[0]!r}; the tools are {', '.join(TOOLS)}")
+        self._tools = {name: tool for name, tool in TOOLS.items() if selection is None or name in selection}
+        self._specs = tuple(tool.spec() for tool in self._tools.values())
+        self._options = options
+
+    def specs(self) -> Sequence[ToolSpec]:
+        return self._specs
+
+    def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
+        tool = self._tools.get(call.name.strip().lower())
+        if tool is None:
+            near = difflib.get_close_matches(call.name.lower(), self._tools, n=1)
+            meant = f" Did you mean `{near[0]}`?" if near else ""
+            return failed(f"There is no tool `{call.name}`.{meant} The tools are: {', '.join(self._tools)}.")
+        try:
+            return tool.prepare(parameters.read(tool.input, call.input), workspace, self._options)
+        except (parameters.Unreadable, Refused) as problem:
+            return failed(f"`{tool.name}` was not run. {problem}")

@@ -1,0 +1,241 @@
+"""A line of shell taken apart: every simple command in it, wherever it stands, and every file that it is redirected to.
+
+`parse` reports what bash would do, as far as that can be known without running anything; a word that depends on more than its own
+characters is `dynamic`. What is not understood makes the line `opaque`: the parser's errors, kinds of nodes that are not named here, and
+characters that bash and the parser may see differently. Nothing here judges: that is `readonly`, and `core.permissions`.
+
+Arithmetic, `${name@P}` and the like can run commands that are hidden in the values of variables. They are reported as commands of
+their own, under names that no program has, so that only a rule for everything allows them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser
+
+_DEPTH = 100
+"""Nodes are not followed deeper: Python's own stack would end."""
+_NESTED_SHELLS = 4
+
+
+def _kinds(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_STRUCTURE = _kinds(
+    "program redirected_statement list pipeline subshell compound_statement do_group if_statement"
+    " elif_clause else_clause while_statement case_statement case_item negated_command"
+    " command_substitution process_substitution string concatenation heredoc_redirect heredoc_body"
+    " herestring_redirect variable_assignments array command_name subscript unary_expression"
+    " binary_expression ternary_expression parenthesized_expression postfix_expression"
+)
+_LEAVES = _kinds(
+    "word number raw_string ansi_c_string string_content simple_expansion variable_name"
+    " special_variable_name file_descriptor heredoc_start heredoc_end heredoc_content comment"
+    " extglob_pattern regex test_operator translated_string brace_expression"
+)
+_PLAIN_EXPANSION = re.compile(r"\$\{[A-Za-z_]\w*\}|\$\{[A-Za-z_]\w*:?[-+][\w./ -]*\}|\$\{#?[A-Za-z_]\w*\}")
+_PLAIN_ARITHMETIC = re.compile(r"[\d\s+*/%()<>=!&|^~?:$-]*")
+_SEEN_DIFFERENTLY = re.compile(
+    r"[^\S \t\n]|[^\s!-~\u00a1-\uffff\U00010000-\U0010ffff]|[\ud800-\udfff]|(?<!\s)\\\n(?=\S)"
+)
+"""White space that is none to bash, control characters, and a word that goes on in the next line: to the parser it is two."""
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
+_WRITING = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
+
+
+class Word(Struct, frozen=True):
+    """`text` is without quotes where it is known, and as written where not.
+
+    `dynamic`: it has an expansion or substitution in it; `glob`: a pattern for file names; `quoted`: it stays one word.
+    """
+
+    text: str
+    dynamic: bool = False
+    glob: bool = False
+    quoted: bool = False
+
+
+class Simple(Struct, frozen=True):
+    """A simple command; assignments before it are its first words."""
+
+    words: tuple[Word, ...]
+
+
+class Line(Struct, frozen=True):
+    """In the order in which they stand. `writes` and `reads` are the targets of redirections."""
+
+    commands: tuple[Simple, ...]
+    writes: tuple[Word, ...] = ()
+    reads: tuple[Word, ...] = ()
+    opaque: bool = False
+
+
+def parse(source: str) -> Line:
+    return _parse(source, _NESTED_SHELLS)
+
+
+def _parse(source: str, shells: int) -> Line:
+    reading = _Reading(source.encode("utf-8", "surrogatepass"), shells)
+    if _SEEN_DIFFERENTLY.search(source):
+        reading.opaque = True
+    root = _parser().parse(reading.source).root_node
+    reading.opaque |= root.has_error
+    reading.visit(root, 0)
+    return Line(tuple(reading.commands), tuple(reading.writes), tuple(reading.reads), reading.opaque)
+
+
+@cache
+def _parser() -> Parser:
+    import tree_sitter  # 25 ms that only a first command should pay
+    import tree_sitter_bash  # the same
+
+    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
+
+
+class _Reading:
+    """One pass over the tree."""
+
+    def __init__(self, source: bytes, shells: int) -> None:
+        self.source = source
+        self.commands: list[Simple] = []
+        self.writes: list[Word] = []
+        self.reads: list[Word] = []
+        self.opaque = False
+        self._shells = shells
+
+    def visit(self, node: Node, depth: int) -> None:
+        if depth > _DEPTH:
+            self.opaque = True
+            return
+        match node.type:
+            case "command" | "declaration_command" | "unset_command":
+                self._command(node)
+            case "variable_assignment":
+                if node.parent is None or node.parent.type not in {"command", "declaration_command"}:
+                    self.commands.append(Simple((self._word(node),)))
+            case "test_command":
+                self._test(node)
+            case "file_redirect":
+                self._redirect(node)
+            case "function_definition":
+                # What it does is reported with its body; that it gives a name another meaning is reported here.
+                self._hidden("function", node.child_by_field_name("name"))
+            case "for_statement" | "c_style_for_statement":
+                self._hidden("for", node.child_by_field_name("variable") or node)
+            case "arithmetic_expansion" | "compound_statement" if self._text(node).startswith(("$((", "((", "$[")):
+                if not _PLAIN_ARITHMETIC.fullmatch(self._text(node).replace("[", "(").replace("]", ")")):
+                    self._hidden("((", node)
+            case "expansion":
+                if not _PLAIN_EXPANSION.fullmatch(self._text(node)):
+                    self._hidden("${", node)
+            case kind if kind not in _STRUCTURE and kind not in _LEAVES:
+                self.opaque = True
+        for child in node.named_children:
+            self.visit(child, depth + 1)
+
+    def _command(self, node: Node) -> None:
+        words = [
+            self._word(child) for child in node.children if child.type not in {"file_redirect", "herestring_redirect"}
+        ]
+        self.commands.append(Simple(tuple(words)))
+        after = next((index for index, word in enumerate(words) if not _is_assignment(word)), len(words))
+        name, *arguments = [*words[after:], Word("")]
+        if name.dynamic or name.glob:
+            self.opaque = True
+        if name.text == "eval":
+            self._nested(arguments[:-1])
+        elif name.text in _SHELLS:
+            flag = next((index for index, word in enumerate(arguments) if re.fullmatch(r"-[a-z]*c", word.text)), None)
+            if flag is not None:
+                self._nested(arguments[flag + 1 : flag + 2])
+
+    def _nested(self, words: list[Word]) -> None:
+        """The words are a line of shell themselves."""
+        if self._shells == 0 or any(word.dynamic or word.glob for word in words):
+            self.opaque = True
+            return
+        inner = _parse(" ".join(word.text for word in words), self._shells - 1)
+        self.commands += inner.commands
+        self.writes += inner.writes
+        self.reads += inner.reads
+        self.opaque |= inner.opaque
+
+    def _test(self, node: Node) -> None:
+        words: list[Word] = []
+
+        def collect(part: Node) -> None:
+            if part.type in {"unary_expression", "binary_expression", "test_command", "parenthesized_expression"}:
+                for child in part.children:
+                    collect(child)
+            else:
+                words.append(self._word(part))
+
+        collect(node)
+        self.commands.append(Simple(tuple(words)))
+
+    def _redirect(self, node: Node) -> None:
+        operator = next((child.type for child in node.children if not child.is_named), "")
+        target = node.child_by_field_name("destination")
+        if target is None or target.type in {"number", "file_descriptor"}:
+            return
+        word = self._word(target)
+        if target.type == "process_substitution" or (operator in {">&", "<&", ">&-", "<&-"} and word.text == "-"):
+            return  # its commands are visited with the other children
+        if word.dynamic or word.glob:
+            self.opaque = True
+        elif operator in _WRITING:
+            self.writes.append(word)
+        else:
+            self.reads.append(word)
+
+    def _hidden(self, name: str, node: Node | None) -> None:
+        text = "" if node is None else self._text(node)
+        if name == "for" and re.fullmatch(r"[a-z_][a-z0-9_]*", text):
+            return  # a loop over a variable of the line's own
+        self.commands.append(Simple((Word(name), Word(text, dynamic=True))))
+
+    def _text(self, node: Node) -> str:
+        return self.source[node.start_byte : node.end_byte].decode("utf-8", "replace")
+
+    def _word(self, node: Node) -> Word:
+        text = self._text(node)
+        match node.type:
+            case "command_name" | "concatenation":
+                parts = [self._word(child) for child in node.children]
+                return Word(
+                    "".join(part.text for part in parts),
+                    any(part.dynamic for part in parts),
+                    any(part.glob for part in parts),
+                    all(part.quoted for part in parts),
+                )
+            case "word":
+                plain = re.sub(r"\\(?:\n|(.))", lambda match: match[1] or "", text)
+                bare = re.sub(r"\\.", "", text, flags=re.DOTALL)
+                return Word(plain, dynamic=bool(set("{}") & set(bare)), glob=bool(set("*?[") & set(bare)))
+            case "raw_string":
+                return Word(text[1:-1], quoted=True)
+            case "ansi_c_string":
+                return Word(text[2:-1], dynamic="\\" in text, quoted=True)
+            case "string":
+                dynamic = any(child.type != "string_content" for child in node.named_children)
+                plain = re.sub(r'\\(?:\n|([$`"\\]))', lambda match: match[1] or "", text[1:-1])
+                return Word(text[1:-1] if dynamic else plain, dynamic=dynamic, quoted=True)
+            case "variable_assignment":
+                return Word(text, dynamic=True)
+            case _ if not node.is_named or node.type in {"number", "variable_name", "test_operator"}:
+                return Word(text)
+            case "extglob_pattern" | "regex":
+                return Word(text, glob=True)
+            case _:
+                return Word(text, dynamic=True)
+
+
+def _is_assignment(word: Word) -> bool:
+    return bool(re.match(r"[A-Za-z_]\w*(\[[^]]*\])?\+?=", word.text))

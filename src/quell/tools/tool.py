@@ -1,0 +1,104 @@
+"""What a tool is: a name, a kind, a Struct for its input, and a function from that input to a prepared call.
+
+A tool that cannot do what was asked raises `Refused` with the text for the model, in `prepare` or while it runs; only these
+two ways out exist, a result and `Refused`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from quell.core.messages import ToolKind, ToolResult, ToolSpec
+from quell.core.permissions import Access
+from quell.core.ports import Place, ToolContext, Workspace
+from quell.tools import parameters
+
+_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class Refused(Exception):
+    """The tool cannot do what was asked: why, and what to do instead, in words for the model."""
+
+
+class Options(Struct, frozen=True):
+    """`hidden` are the environment variables that commands must not see, such as providers' keys."""
+
+    hidden: frozenset[str] = frozenset()
+
+
+class Call(Struct, frozen=True):
+    """Implements the port `PreparedCall`."""
+
+    kind: ToolKind
+    access: Access
+    act: Callable[[ToolContext], Awaitable[ToolResult]]
+    concurrent: bool = False
+
+    async def run(self, context: ToolContext) -> ToolResult:
+        try:
+            result = await self.act(context)
+        except Refused as refusal:
+            result = failed(str(refusal))
+        except OSError as error:
+            result = failed(f"{self.access.title}: {explain(error)}.")
+        return ToolResult(text=printable(result.text), status=result.status, metadata=result.metadata)
+
+
+class Tool(Struct, frozen=True):
+    """One line of the toolset. The description for the model is in a file of the tool's name beside its module."""
+
+    name: str
+    input: type[Struct]
+    prepare: Callable[[Any, Workspace, Options], Call]
+
+    def spec(self) -> ToolSpec:
+        description = Path(__file__).with_name(f"{self.name}.md").read_text(encoding="utf-8").strip()
+        return ToolSpec(self.name, description, parameters.schema(self.input))
+
+
+def failed(text: str) -> ToolResult:
+    return ToolResult(text=text, status="failed")
+
+
+def place(workspace: Workspace, path: str) -> Place:
+    if not path.strip():
+        raise Refused("The path is empty. Send the path of a file, relative to the workspace or absolute.")
+    try:
+        return workspace.place(path)
+    except OSError as error:
+        raise Refused(f"{path!r} cannot be a path: {explain(error)}.") from None
+
+
+def touches(tool: str, kind: ToolKind, title: str, where: Place, workspace: Workspace) -> Access:
+    """The access of a call that touches one path."""
+    return Access(
+        tool=tool,
+        kind=kind,
+        title=title,
+        paths=(where.path,),
+        outside=() if where.inside else (where.path,),
+        root=workspace.root,
+        home=workspace.place("~").path,
+    )
+
+
+def explain(error: OSError) -> str:
+    """What the system refused, without the number of the error."""
+    reason = error.strerror or (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
+    return reason[0].lower() + reason[1:] if reason[1:2].islower() else reason
+
+
+def printable(text: str) -> str:
+    """File names that are not text, cut characters and NUL cannot go into a transcript."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def shown_name(name: str) -> str:
+    """A file name on one line, whatever characters it is made of."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)

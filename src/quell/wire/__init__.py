@@ -1,0 +1,1 @@
+"""Everything that leaves the process as JSON: facts, bodies of the HTTP API, event streams."""

@@ -1,0 +1,288 @@
+"""The bodies of the HTTP API, as values: what a request may hold, and what an answer does.
+
+Rules: a request refuses unknown fields (a typo must not be ignored) and is checked here as far as its form goes; what it means is
+decided by the core. Where an answer is a value of the core already (`Summary`, `Accepted`, `Covered`, `Noted`, messages, the view),
+that value is the body and is not repeated here. Paths, statuses and which body goes where are the route table's (`quell.server.routes`).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
+from quell.core.messages import Message, StopReason
+from quell.core.permissions import Mode
+from quell.core.session import Summary
+from quell.core.view import QueueItem, RequestView, View
+
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)", max_length=128)]
+"""An id that a client chooses: it has to fit into a path."""
+
+Seq = Annotated[int, Meta(ge=0, le=2**53)]
+Name = Annotated[str, Meta(max_length=1_000)]
+Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
+Money = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$(?!\n)")]
+Environment = dict[str, str]
+
+
+class Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The root of what clients send: bodies, and the queries of paths."""
+
+
+class Nothing(Body, frozen=True):
+    """No field at all."""
+
+
+# Sessions
+
+
+class NewSession(Body, frozen=True, kw_only=True):
+    """What is left out is as configured. `extra` are folders beside the workspace that may be worked in."""
+
+    workspace: Path
+    title: Name = ""
+    model: Name | None = None
+    small_model: Name | None = None
+    mode: Mode | None = None
+    extra: tuple[Path, ...] = ()
+    environment: Environment = {}
+
+
+class SessionChange(Body, frozen=True, kw_only=True):
+    """What is left out stays as it is. It applies from the next model call or permission check."""
+
+    title: Name | UnsetType = UNSET
+    model: Name | UnsetType = UNSET
+    small_model: Name | UnsetType = UNSET
+    mode: Mode | UnsetType = UNSET
+    extra: tuple[Path, ...] | UnsetType = UNSET
+
+
+class SessionsQuery(Body, frozen=True, kw_only=True):
+    """`q` is searched in titles; `cursor` is the `next` of the page before."""
+
+    workspace: str | None = None
+    q: str = ""
+    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+    cursor: str | None = None
+
+
+class SessionPage(Struct, frozen=True):
+    """Last updated first. Without `next` there are no more."""
+
+    items: tuple[Summary, ...]
+    next: str | None
+
+
+# Prompts
+
+
+class NewAttachment(Body, frozen=True, kw_only=True):
+    """A file that comes with a prompt. `content` is text, or base64 where `encoding` says so."""
+
+    name: Name
+    content: str
+    mime_type: Name = "text/plain"
+    encoding: Literal["text", "base64"] = "text"
+
+
+class NewLimits(Body, frozen=True, kw_only=True):
+    """What the prompt's run may use at most: model calls, USD, seconds from its start."""
+
+    turns: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    cost: Money | None = None
+    seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
+
+
+class NewPrompt(Body, frozen=True, kw_only=True):
+    """A client that chooses `id` may repeat the request: it is accepted once. The header `Idempotency-Key` is the same."""
+
+    text: str
+    id: Id | None = None
+    attachments: tuple[NewAttachment, ...] = ()
+    delivery: Delivery = "queue"
+    limits: NewLimits = NewLimits()
+    allow: tuple[Name, ...] = ()
+    environment: Environment = {}
+    on_ask: OnAsk = "wait"
+
+
+class WaitQuery(Body, frozen=True, kw_only=True):
+    """How many seconds to wait for the end of the prompt."""
+
+    wait: Annotated[float, Meta(ge=0, le=60)] = 0
+
+
+PromptState = Literal["queued", "running", "joined", "dropped", "settled"]
+
+
+class Prompt(Struct, frozen=True, kw_only=True):
+    """What has become of a prompt. `text` is the last thing that the model said in its run, `error` why the run failed."""
+
+    prompt: str
+    state: PromptState
+    run: str | None = None
+    outcome: Outcome | None = None
+    stop_reason: StopReason | None = None
+    text: str = ""
+    error: str | None = None
+
+
+# The queue
+
+
+class Queue(Struct, frozen=True):
+    """What waits, in order. A parked queue stays so until it is resumed."""
+
+    parked: bool
+    items: tuple[QueueItem, ...]
+
+
+class QueueEdit(Body, frozen=True, kw_only=True):
+    """What is left out stays as it is. `before` is the entry to go in front of; null: to the end."""
+
+    text: str | UnsetType = UNSET
+    delivery: Delivery | UnsetType = UNSET
+    before: Name | UnsetType | None = UNSET
+
+
+class Promotion(Body, frozen=True, kw_only=True):
+    """`interrupt` cancels the active run in the same decision."""
+
+    interrupt: bool = False
+
+
+class Cancellation(Body, frozen=True, kw_only=True):
+    """`all`: the run and what waits. `active`: the run; what waits is parked. `prompt`: that one alone.
+
+    `run`: only if that one is active. `upto`: only what was accepted at or before that `seq`.
+    """
+
+    scope: Literal["all", "active"] = "all"
+    prompt: Name | None = None
+    run: Name | None = None
+    upto: Seq | None = None
+
+
+# Reading
+
+
+class ViewQuery(Body, frozen=True, kw_only=True):
+    """The last `tail` items, or the last before the cursor `before` (the `more` of an earlier answer)."""
+
+    tail: Annotated[int, Meta(ge=0, le=10_000)] = 200
+    before: Seq | None = None
+
+
+class Snapshot(Struct, frozen=True):
+    """What a screen shows after the fact `seq`. `more` is a cursor to older items, null when there are none."""
+
+    seq: int
+    view: View
+    more: int | None
+
+
+class MessagesQuery(Body, frozen=True, kw_only=True):
+    """`after` is the `next` of the page before."""
+
+    after: Seq = 0
+    limit: Annotated[int, Meta(ge=1, le=5_000)] = 1_000
+
+
+class MessagePage(Struct, frozen=True):
+    """The transcript in order. `next` is where it goes on; null when this was the end."""
+
+    items: tuple[Message, ...]
+    next: int | None
+
+
+class EventsQuery(Body, frozen=True, kw_only=True):
+    """Only what was recorded after this `seq`. The header `Last-Event-ID` is the same, and is preferred."""
+
+    after: Seq = 0
+
+
+class WatchQuery(Body, frozen=True, kw_only=True):
+    """Only the sessions of this workspace."""
+
+    workspace: str | None = None
+
+
+class ExportQuery(Body, frozen=True, kw_only=True):
+    format: Literal["json", "markdown"] = "json"
+
+
+class Export(Struct, frozen=True, kw_only=True):
+    """A session to keep or pass on. `version` counts the forms that this body has had."""
+
+    session: Summary
+    messages: tuple[Message, ...]
+    version: int = 1
+
+
+# Permission requests
+
+
+class Requests(Struct, frozen=True):
+    """Those that wait for a person, oldest first."""
+
+    items: tuple[RequestView, ...]
+
+
+class RequestAnswer(Body, frozen=True, kw_only=True):
+    """`note` tells the model why, or what to do instead."""
+
+    option: PermissionOption
+    note: Annotated[str, Meta(max_length=100_000)] | None = None
+
+
+# The server
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """`sessions` are those with a run, `busy` whether there is any or somebody follows one."""
+
+    version: str
+    pid: int
+    started: str
+    sessions: int
+    busy: bool
+
+
+class Leave(Body, frozen=True, kw_only=True):
+    """Wait up to `grace_s` seconds for active runs to end. With `force`, those that go on are stopped; otherwise nothing happens."""
+
+    grace_s: Annotated[float, Meta(ge=0, le=60)] = 0
+    force: bool = False
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A model that a session can name by `spec`. `problem` says what is missing before it can be used; prices are USD per million tokens."""
+
+    spec: str
+    provider: str
+    configured: bool
+    problem: str | None = None
+    window: int | None = None
+    max_output: int | None = None
+    input_price: Decimal | None = None
+    output_price: Decimal | None = None
+    default: bool = False
+
+
+class Models(Struct, frozen=True):
+    items: tuple[Model, ...]
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """RFC 9457. `code` is for programs, `detail` for people; `instance` names the entry in the server's log, if there is one."""
+
+    title: str
+    status: int
+    detail: str
+    code: str
+    type: str = "about:blank"
+    instance: str | UnsetType = UNSET

@@ -1,0 +1,133 @@
+"""Which names a listing or a search leaves out.
+
+Three things have a say: built-in patterns (`default.ignore`), git's (`.gitignore` of every folder from the top of the repository down, and
+`.git/info/exclude`), and ours (`.quellignore`, the same way). Within one of them the last pattern that speaks about a name
+decides. A name is left out if git's or ours say so; or if the built-in ones do and neither of the others brings it back (`!name`). An
+ignored folder is not entered. What is asked for by its own path is never ignored: this is about what a search meets on its way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+DEFAULTS = os.path.join(os.path.dirname(__file__), "default.ignore")
+"""A file, because ripgrep reads it too."""
+
+OWN = ".quellignore"
+
+
+class _Patterns(Struct, frozen=True):
+    """Patterns and the folder that they are relative to."""
+
+    folder: str
+    spec: GitIgnoreSpec
+
+    def say(self, path: str, *, folder: bool) -> bool | None:
+        relative = path[len(self.folder) :].lstrip("/")
+        return self.spec.check_file(relative + "/" if folder else relative).include
+
+
+class _Rules(Struct, frozen=True):
+    """What has a say about the names in one folder: from the top down."""
+
+    git: tuple[_Patterns, ...] = ()
+    own: tuple[_Patterns, ...] = ()
+
+
+class Ignored:
+    """Asked about names below `top`. It reads each ignore file once: make one for each walk."""
+
+    def __init__(self, top: str, patterns: Sequence[str] = ()) -> None:
+        self._top = top
+        self._asked = _Patterns(top, parse(tuple(patterns)))
+        self._defaults = _Patterns(top, _defaults())
+        above = os.path.dirname(repository(top))
+        self._rules: dict[str, _Rules] = {above: _Rules()}
+        self._hidden: dict[str, bool] = {top: False}
+
+    def covers(self, path: str, *, folder: bool) -> bool:
+        """Whether this one name is ignored; its folders are the caller's business."""
+        if self._asked.say(path, folder=folder):
+            return True
+        rules = self._of(os.path.dirname(path))
+        git, own = _last(rules.git, path, folder), _last(rules.own, path, folder)
+        if git or own:
+            return True
+        return git is None and own is None and bool(self._defaults.say(path, folder=folder))
+
+    def hides(self, path: str) -> bool:
+        """Whether our own patterns ignore the file, or a folder between it and `top`: what ripgrep does not know."""
+        above = os.path.dirname(path)
+        if above not in self._hidden:
+            self._hidden[above] = self._hides_folder(above)
+        return self._hidden[above] or bool(_last(self._of(above).own, path, folder=False))
+
+    def _hides_folder(self, folder: str) -> bool:
+        above = os.path.dirname(folder)
+        if above not in self._hidden:
+            self._hidden[above] = len(above) > len(self._top) and self._hides_folder(above)
+        return self._hidden[above] or bool(_last(self._of(above).own, folder, folder=True))
+
+    def _of(self, folder: str) -> _Rules:
+        if folder not in self._rules:
+            above = self._of(os.path.dirname(folder))
+            git = [*_read(folder, os.path.join(".git", "info", "exclude")), *_read(folder, ".gitignore")]
+            self._rules[folder] = _Rules((*above.git, *git), (*above.own, *_read(folder, OWN)))
+        return self._rules[folder]
+
+
+def _last(patterns: Sequence[_Patterns], path: str, folder: bool) -> bool | None:
+    said = (each.say(path, folder=folder) for each in reversed(patterns))
+    return next((each for each in said if each is not None), None)
+
+
+def _read(folder: str, name: str) -> list[_Patterns]:
+    lines = _lines(os.path.join(folder, name))
+    return [_Patterns(folder, parse(lines))] if lines else []
+
+
+def parse(lines: tuple[str, ...]) -> GitIgnoreSpec:
+    """Lines that cannot be read are passed over, as git does."""
+    from pathspec import GitIgnoreSpec  # 30 ms that only a first search should pay
+
+    good = []
+    for line in lines:
+        try:
+            GitIgnoreSpec.from_lines([line])
+        except ValueError:
+            continue
+        good.append(line)
+    return GitIgnoreSpec.from_lines(good)
+
+
+@cache
+def _defaults() -> GitIgnoreSpec:
+    return parse(_lines(DEFAULTS))
+
+
+def _lines(path: str) -> tuple[str, ...]:
+    try:
+        if not os.path.isfile(path):
+            return ()
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return tuple(file.read(1 << 20).splitlines())
+    except OSError:
+        return ()
+
+
+def repository(folder: str) -> str:
+    """The top of the repository that the folder is in, or the folder itself: patterns above it do not count."""
+    above = folder
+    while above != os.path.dirname(above):
+        if os.path.exists(os.path.join(above, ".git")):
+            return above
+        above = os.path.dirname(above)
+    return folder

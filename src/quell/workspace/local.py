@@ -1,0 +1,115 @@
+"""A workspace on this machine's own disk: implements the port `Workspace`.
+
+What is small is done at once, because a thread costs more than the work; what may take long is done in a thread, where a cancellation
+waits for the end of it: nothing of a call is still going on after the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from quell.core.ports import Entry, Listing, Matches, Place, ProcessEnd
+from quell.workspace import files, process
+from quell.workspace.search import Query, list_files, ripgrep, search
+from quell.workspace.walk import Stop, find, walk
+
+_SMALL = 256 * 1024
+_SEARCH_SECONDS = 5.0
+_FIND_SECONDS = 30.0
+_KERNEL = ("/proc", "/sys", "/dev")
+"""Not files of anybody's project, even when the workspace is the whole disk."""
+
+T = TypeVar("T")
+
+
+class LocalWorkspace:
+    """`root` is where relative paths start and commands run; `extra` are further folders that count as inside."""
+
+    def __init__(self, root: str, extra: Sequence[str] = ()) -> None:
+        self.root = os.path.realpath(root)
+        self.extra = tuple(os.path.realpath(folder) for folder in extra)
+
+    def place(self, path: str) -> Place:
+        if "\0" in path:
+            raise OSError(errno.EINVAL, "a path cannot hold a NUL character", path.replace("\0", "\\0"))
+        real = os.path.realpath(os.path.join(self.root, os.path.expanduser(path)))
+        shown = os.path.relpath(real, self.root) if _within(real, self.root) else real
+        inside = any(_within(real, folder) for folder in (self.root, *self.extra))
+        for kernel in _KERNEL:
+            if _within(real, kernel) and not any(_within(folder, kernel) for folder in (self.root, *self.extra)):
+                inside = False
+        return Place(path=real, shown=shown, inside=inside)
+
+    async def entry(self, path: str) -> Entry:
+        return files.entry(path)
+
+    async def read(self, path: str, start: int = 0, limit: int | None = None) -> bytes:
+        file, size = files.open_file(path)
+        wanted = size - start if limit is None else min(limit, size - start)
+        if 0 < wanted <= _SMALL:
+            return files.read_from(file, start, limit)
+        return await _in_thread(lambda _: files.read_from(file, start, limit))
+
+    async def write(self, path: str, content: bytes, *, replaces: str | None) -> bool:
+        work = asyncio.get_running_loop().run_in_executor(None, files.write, path, content, replaces)
+        while not work.done():
+            try:
+                await asyncio.wait((work,))
+            except asyncio.CancelledError:
+                continue  # it cannot be called back: the answer says what happened, as the port promises
+        return work.result()
+
+    async def walk(self, path: str, *, depth: int | None, ignore: Sequence[str], limit: int) -> Listing:
+        return await _in_thread(partial(walk, path, depth, ignore, limit), _SEARCH_SECONDS)
+
+    async def find(self, path: str, pattern: str, *, limit: int) -> Listing:
+        return await _in_thread(
+            lambda stop: find(path, pattern, list_files(path, stop, ripgrep()), limit, stop), _FIND_SECONDS
+        )
+
+    async def search(self, path: str, pattern: str, *, literal: bool, include: str, limit: int) -> Matches:
+        query = Query(pattern, literal, include)
+        return await _in_thread(lambda stop: search(path, query, limit, stop, ripgrep()), _SEARCH_SECONDS)
+
+    async def run(
+        self,
+        command: Sequence[str],
+        *,
+        directory: str,
+        environment: Mapping[str, str],
+        output: Callable[[bytes], None],
+        timeout: float | None = None,
+    ) -> ProcessEnd:
+        return await process.run(command, directory=directory, environment=environment, output=output, timeout=timeout)
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+async def _in_thread(work: Callable[[Stop], T], seconds: float | None = None) -> T:
+    """The work's result. Cancelled, or when its time is up, it is told to stop, and has stopped when this is over."""
+    loop = asyncio.get_running_loop()
+    stop = Stop()
+    timer = None if seconds is None else loop.call_later(seconds, stop.set, "time")
+    running = loop.run_in_executor(None, work, stop)
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        while not running.done():
+            try:
+                await asyncio.wait((running,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+                stop.set("cancelled")
+    finally:
+        if timer is not None:
+            timer.cancel()
+    if cancelled is not None:
+        running.exception()  # looked at, so that asyncio does not complain that nobody did
+        raise cancelled
+    return running.result()

@@ -1,0 +1,208 @@
+"""Commands: start one, stream its output, and end all that came of it.
+
+Each command runs under a `supervisor` process that owns the tree and reports when nothing of it is left. This side holds the other ends
+of its three descriptors, by callbacks of the event loop: no thread, no task, any loop. The answer has a pipe of its own, because the end of
+a socket with unread bytes in it is an error that one of the loops never tells.
+
+The pipe is large and read in large pieces, with a pause after each: a command that prints without end is slowed down by its full
+pipe and takes a few per cent of this process. If a supervisor is killed or does not answer, the processes that carry the command's tag
+are killed from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from quell.core.ports import ProcessEnd
+from quell.workspace import supervisor
+
+_BOOT = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main()"
+_PIPE = 1 << 20
+_PAUSE = 0.005
+"""Seconds without reading after a large piece: with a full pipe each time, 200 MB a second are let through."""
+_LARGE = 1 << 15
+_ANSWER_WITHIN = supervisor.PATIENCE + supervisor.KILL_WITHIN + 0.4
+_REQUEST_LIMIT = 160_000
+
+
+async def run(
+    command: Sequence[str],
+    *,
+    directory: str,
+    environment: Mapping[str, str],
+    output: Callable[[bytes], None],
+    timeout: float | None = None,
+) -> ProcessEnd:
+    """As in the port. A cancellation, or the timeout, asks the supervisor to stop; the answer comes within about three seconds."""
+    running = _Running(output)
+    running.start(list(command), directory, environment)
+    stopped: Literal["timeout", "cancelled"] | None = None
+    while not running.ended.done():
+        why: Literal["timeout", "cancelled"] = "timeout"
+        try:
+            await asyncio.wait((running.ended,), timeout=timeout if stopped is None else None)
+        except asyncio.CancelledError:
+            why = "cancelled"
+        if stopped is None and not running.ended.done():
+            stopped = why
+            running.stop()
+    return running.end(stopped)
+
+
+class _Running:
+    """One command, from its start until `ended` is done. Nothing here waits; every method is a callback or returns at once."""
+
+    def __init__(self, output: Callable[[bytes], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._output = output
+        self._tag = secrets.token_hex(8)
+        self._said = b""
+        self._report: supervisor.Report | None = None
+        self._pipe = -1
+        self._answer = -1
+        self._lifeline: socket.socket
+        self._process: subprocess.Popen[bytes]
+        self._deadline: asyncio.TimerHandle | None = None
+        self._resume: asyncio.TimerHandle | None = None
+
+    def start(self, command: list[str], directory: str, environment: Mapping[str, str]) -> None:
+        if any("\0" in word for word in (directory, *command)):
+            raise OSError(errno.EINVAL, "a command cannot hold a NUL character", command[0])
+        request = supervisor.encode_request(command, directory)
+        if len(request) > _REQUEST_LIMIT:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), command[0])
+        self._lifeline, theirs = socket.socketpair()
+        self._pipe, writer = os.pipe()
+        self._answer, answer = os.pipe()
+        try:
+            for end in (self._lifeline, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _REQUEST_LIMIT)
+            self._lifeline.setblocking(False)
+            self._lifeline.sendall(request)
+            os.set_blocking(self._pipe, False)
+            os.set_blocking(self._answer, False)
+            _enlarge(self._pipe)
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOT, os.path.dirname(supervisor.__file__)],
+                stdin=theirs.fileno(),
+                stdout=answer,
+                stderr=writer,
+                env={**environment, supervisor.TAG: self._tag},
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            self._lifeline.close()
+            os.close(self._pipe)
+            os.close(self._answer)
+            if isinstance(error, ValueError):  # a NUL, or a "=" in a name
+                raise OSError(errno.EINVAL, f"the environment cannot be passed on: {error}") from error
+            raise
+        finally:
+            theirs.close()
+            os.close(writer)
+            os.close(answer)
+        self._loop.add_reader(self._pipe, self._read_output)
+        self._loop.add_reader(self._answer, self._read_answer)
+
+    def stop(self) -> None:
+        """Have the whole tree ended. A supervisor that does not answer is killed."""
+        self._lifeline.close()
+        self._deadline = self._loop.call_later(_ANSWER_WITHIN, self._give_up_on_supervisor)
+
+    def end(self, stopped: Literal["timeout", "cancelled"] | None) -> ProcessEnd:
+        """What became of the command. Raises `OSError` when it could not be started."""
+        report = self._report
+        if report is None:
+            return ProcessEnd(status=None, signal=signal.SIGKILL, stopped=stopped)
+        if report.error is not None:
+            number, what = report.error
+            raise OSError(number, os.strerror(number), what)
+        code = report.status
+        return ProcessEnd(
+            status=code if code is not None and code >= 0 else None,
+            signal=-code if code is not None and code < 0 else None,
+            stopped=stopped,
+            leftover=tuple(report.leftover),
+            unkillable=tuple(report.unkillable),
+        )
+
+    def _read_output(self) -> None:
+        try:
+            chunk = os.read(self._pipe, _PIPE)
+        except BlockingIOError:
+            return
+        if not chunk:
+            self._loop.remove_reader(self._pipe)
+            return
+        if len(chunk) >= _LARGE:
+            self._loop.remove_reader(self._pipe)
+            self._resume = self._loop.call_later(_PAUSE, self._read_on)
+        self._output(chunk)
+
+    def _read_on(self) -> None:
+        self._loop.add_reader(self._pipe, self._read_output)
+
+    def _read_answer(self) -> None:
+        piece = os.read(self._answer, 65536)
+        if piece:
+            self._said += piece
+            return
+        self._loop.remove_reader(self._answer)
+        os.close(self._answer)
+        self._lifeline.close()
+        self._report = supervisor.Report.decode(self._said)
+        if self._report is None:
+            supervisor.kill_tagged(self._tag)
+        self._drain()
+        self._reap()
+
+    def _drain(self) -> None:
+        """Take what is still in the pipe. Nobody of the tree holds its other end now; if a stranger does, it is not waited for."""
+        if self._resume is not None:
+            self._resume.cancel()
+        self._loop.remove_reader(self._pipe)
+        try:
+            while chunk := os.read(self._pipe, _PIPE):
+                self._output(chunk)
+        except BlockingIOError:
+            pass
+        os.close(self._pipe)
+
+    def _reap(self) -> None:
+        """The supervisor's last act was to close its pipe: it is gone in a moment."""
+        if self._process.poll() is None:
+            self._loop.call_later(0.001, self._reap)
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _give_up_on_supervisor(self) -> None:
+        self._process.kill()
+        self._deadline = self._loop.call_later(0.5, self._give_up)
+
+    def _give_up(self) -> None:
+        """The supervisor itself cannot be killed. Its file descriptors stay with it."""
+        self._report = self._report or supervisor.Report()
+        self._report.unkillable.append(self._process.pid)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+def _enlarge(pipe: int) -> None:
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+    except (AttributeError, OSError):
+        pass  # not on this system, or the user's share of pipe memory is used up: the usual 64 KiB will do

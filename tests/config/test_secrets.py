@@ -1,0 +1,56 @@
+"""Keys stay where they belong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quell.config.secrets import HIDDEN, key_variables, redacted, secret_values, without_keys
+from quell.config.settings import ProviderSettings, Settings
+
+SETTINGS = Settings(
+    providers={
+        "a": ProviderSettings(api_key_env="TEAM_KEY"),
+        "b": ProviderSettings(api_key="written-in-the-file", headers={"X-Auth": "header-secret"}),
+    }
+)
+
+
+def test_tools_see_everything_but_the_keys() -> None:
+    variables = key_variables(["OPENAI_API_KEY"], SETTINGS)
+    environment = {"PATH": "/bin", "OPENAI_API_KEY": "k1", "TEAM_KEY": "k2", "GITHUB_TOKEN": "t"}
+    assert without_keys(environment, variables) == {"PATH": "/bin", "GITHUB_TOKEN": "t"}
+
+
+def test_secrets_come_from_variables_and_settings() -> None:
+    environment = {"OPENAI_API_KEY": "from-the-environment", "TEAM_KEY": "short"}
+    found = secret_values(environment, key_variables(["OPENAI_API_KEY"], SETTINGS), SETTINGS)
+    assert found == {"from-the-environment", "written-in-the-file", "header-secret"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("key abc-secret-1 here", f"key {HIDDEN} here"),
+        ("Authorization: Bearer abcdefgh12345", f"Authorization: Bearer {HIDDEN}"),
+        ('"authorization": "Basic dXNlcjpwYXNz"', f'"authorization": "Basic {HIDDEN}"'),
+        ("x-api-key: 0123456789abcdef", f"x-api-key: {HIDDEN}"),
+        ("{'api_key': '0123456789abcdef', 'n': 1}", f"{{'api_key': '{HIDDEN}', 'n': 1}}"),
+        ("at sk-ant-api03-AbCdEf0123456789_x failed", f"at {HIDDEN} failed"),
+        ("no secret in task-runner-configuration-file.py", "no secret in task-runner-configuration-file.py"),
+        ("GET /v1/sessions/s-0123456789abcdef 200", "GET /v1/sessions/s-0123456789abcdef 200"),
+    ],
+)
+def test_logs_hide_keys(text: str, shown: str) -> None:
+    assert redacted(text, {"abc-secret-1"}) == shown
+
+
+def test_a_secret_within_another_leaves_nothing() -> None:
+    assert redacted("x=secret-one-two", {"secret-one", "secret-one-two"}) == f"x={HIDDEN}"
+
+
+@given(st.text(), st.text("abcdefgh-0123456789", min_size=8, max_size=20), st.text())
+def test_no_secret_survives(before: str, secret: str, after: str) -> None:
+    shown = redacted(before + secret + after, {secret})
+    assert secret not in shown.replace(HIDDEN, "")

@@ -1,0 +1,33 @@
+"""When a conversation is too long for its window."""
+
+from __future__ import annotations
+
+import pytest
+
+from quell.context import estimate, is_crowded
+
+
+@pytest.mark.parametrize(
+    ("used", "window", "crowded"),
+    [
+        (1_000_000, None, False),
+        (1_000_000, 0, False),
+        (0, 200_000, False),
+        (159_999, 200_000, False),
+        (160_000, 200_000, True),
+        (180_000, 200_001, False),
+        (180_001, 200_001, True),
+        (979_999, 1_000_000, False),
+        (980_000, 1_000_000, True),
+        (6_553, 8_192, False),
+        (6_554, 8_192, True),
+        (9_000, 8_192, True),
+    ],
+)
+def test_crowded(used: int, window: int | None, crowded: bool) -> None:
+    assert is_crowded(used, window) is crowded
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("é" * 8, 2)])
+def test_estimate(text: str, tokens: int) -> None:
+    assert estimate(text) == tokens

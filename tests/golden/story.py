@@ -1,0 +1,212 @@
+"""A session in which everything happens: every kind of fact, and every field with something in it.
+
+    python -m tests.golden.story > tests/golden/journal-VERSION.jsonl
+
+is done once for a release that changes the facts. The file is not renewed afterwards: it is what users of that release have on
+their disks.
+"""
+
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+
+from quell.core import facts as f
+from quell.core.messages import Attachment, Reasoning, Reply, Text, ToolCall, ToolResult, Usage
+from quell.testing.journals import moment
+from quell.wire.facts import encode
+
+
+def facts() -> Sequence[f.AnyFact]:
+    return (*opening(), *calls(), *queue(), *compactions(), *interruption())
+
+
+def opening() -> Sequence[f.AnyFact]:
+    """A first run that fails, is tried again, and asks for two tools."""
+    return (
+        f.SessionCreated(
+            session="s1",
+            workspace="/home/user/project",
+            title="Repair the tests",
+            model="anthropic/large",
+            small_model="anthropic/small",
+            mode="ask",
+            parent="s0",
+            extra=("/home/user/library",),
+        ),
+        f.SettingsChanged(
+            title="Repair the tests of the parser",
+            model="openai/large",
+            small_model="openai/small",
+            mode="plan",
+            extra=(),
+        ),
+        f.PromptAccepted(
+            prompt="p1",
+            text="The tests fail.\nRepair them. – „Danke“ 🙂",
+            digest="d" * 64,
+            attachments=(
+                Attachment(name="output.txt", content="2 failed"),
+                Attachment(name="screen.png", content="iVBORw0KGgo=", mime_type="image/png", encoding="base64"),
+            ),
+            origin="parent",
+            limits=f.Limits(turns=20, cost=Decimal("1.50"), seconds=600.0),
+            allow=("bash(pytest *)",),
+            on_ask="deny",
+        ),
+        f.RunStarted(run="r4", entry="p1", entry_kind="prompt"),
+        f.SampleFailed(
+            run="r4",
+            turn=1,
+            attempt=1,
+            message="r4-1-1",
+            failure="overloaded",
+            detail="529: overloaded",
+            reply=Reply(parts=(Text("I will"),), stop_reason="error", usage=Usage(input=100, output=2)),
+            retry_at=moment(5000),
+        ),
+        f.Replied(
+            run="r4",
+            turn=1,
+            attempt=2,
+            message="r4-1-2",
+            reply=Reply(
+                parts=(
+                    Reasoning("First the output.", signature="c2lnbmVk", provider="anthropic", id="rs1"),
+                    Reasoning("", signature="c2VjcmV0", provider="anthropic", redacted=True),
+                    Text("I look at it."),
+                    ToolCall("r4-1-2-c3", "view", '{"path": "parser.py"}', signature="c2lnbmVk", provider="google"),
+                    ToolCall("r4-1-2-c4", "bash", '{"command": "pytest"}'),
+                ),
+                stop_reason="tool_use",
+                usage=Usage(input=1000, output=80, cache_read=500, cache_write=200, reasoning=30),
+                cost=Decimal("0.0123"),
+                model="large-2026-10-01",
+            ),
+        ),
+    )
+
+
+def calls() -> Sequence[f.AnyFact]:
+    """One runs, one is asked for and allowed; a steer joins; the reply crowds the window, and the run is cancelled."""
+    return (
+        f.CallStarted(run="r4", call="r4-1-2-c3", concurrent=True),
+        f.PermissionRequested(
+            run="r4",
+            call="r4-1-2-c4",
+            request="r4-1-2-c4-ask",
+            tool="bash",
+            title="pytest",
+            reason="No rule allows it.",
+            always="bash(pytest)",
+            concurrent=True,
+        ),
+        f.CallFinished(
+            run="r4",
+            call="r4-1-2-c3",
+            result=ToolResult(
+                text="1\tdef parse(): ...", metadata={"seen": {"/home/user/project/parser.py": "e" * 64}}
+            ),
+        ),
+        f.PermissionAnswered(
+            run="r4",
+            call="r4-1-2-c4",
+            request="r4-1-2-c4-ask",
+            option="allow_always",
+            note="Only this one.",
+            rule="bash(pytest)",
+        ),
+        f.CallStarted(run="r4", call="r4-1-2-c4"),
+        f.PromptAccepted(prompt="p2", text="Quickly.", digest="e" * 64, delivery="steer", run="r4"),
+        f.CallFinished(
+            run="r4", call="r4-1-2-c4", result=ToolResult(text="2 failed", status="failed", metadata={"status": 1})
+        ),
+        f.SteerJoined(run="r4", prompt="p2"),
+        f.TurnStarted(run="r4", turn=2),
+        f.RunEnding(run="r4", outcome="cancelled", stop_reason="cancelled", origin="system"),
+        f.Replied(
+            run="r4",
+            turn=2,
+            attempt=1,
+            message="r4-2-1",
+            reply=Reply(parts=(Text("It is"),), stop_reason="cancelled"),
+            crowded=True,
+        ),
+        f.RunSettled(run="r4", outcome="cancelled", stop_reason="cancelled"),
+    )
+
+
+def queue() -> Sequence[f.AnyFact]:
+    """Everything that can be done with what waits."""
+    return (
+        f.PromptAccepted(prompt="p3", text="Three.", digest="3" * 64),
+        f.RunStarted(run="r20", entry="p3", entry_kind="prompt"),
+        f.PromptAccepted(prompt="p4", text="Four.", digest="4" * 64),
+        f.PromptAccepted(prompt="p5", text="Five.", digest="5" * 64),
+        f.PromptAccepted(prompt="p6", text="Six.", digest="6" * 64),
+        f.EntryEdited(entry="p4", text="Four, edited.", delivery="steer", run="r20"),
+        f.EntryMoved(entry="p6", before="p4"),
+        f.SampleFailed(
+            run="r20", turn=1, attempt=1, message="r20-1-1", failure="quota", detail="The credit is used up."
+        ),
+        f.RunSettled(
+            run="r20", outcome="failed", stop_reason="error", failure="quota", detail="The credit is used up."
+        ),
+        f.QueueParked(entries=("p6", "p4", "p5"), reason="failure"),
+        f.EntryPromoted(entry="p5"),
+        f.EntryDropped(entry="p6", reason="removed", text="Six."),
+        f.QueueResumed(),
+        f.RunStarted(run="r32", entry="p5", entry_kind="prompt"),
+        f.RunRecovered(run="r32"),
+        f.Replied(run="r32", turn=1, attempt=1, message="r32-1-1", reply=Reply(parts=(Text("Five is done."),))),
+        f.RunSettled(run="r32", outcome="completed", stop_reason="end_turn"),
+        f.QueueParked(entries=("p4",), reason="downtime"),
+        f.EntryDropped(entry="p4", reason="cancelled", text="Four, edited."),
+        f.QueueResumed(ended_by="cancelled"),
+    )
+
+
+def compactions() -> Sequence[f.AnyFact]:
+    """One that was asked for."""
+    return (
+        f.CompactionAccepted(entry="c1", origin="system"),
+        f.RunStarted(run="r40", entry="c1", entry_kind="compaction"),
+        f.CompactionStarted(run="r40", upto=39),
+        f.Compacted(
+            run="r40",
+            upto=39,
+            message="r40-1-1",
+            summary="The parser's tests were looked at.",
+            usage=Usage(input=3000, output=90),
+            cost=Decimal("0.02"),
+        ),
+        f.RunSettled(run="r40", outcome="completed", stop_reason="end_turn"),
+    )
+
+
+def interruption() -> Sequence[f.AnyFact]:
+    """A run that the process did not survive, its follow-up, and the deletion of it all."""
+    return (
+        f.PromptAccepted(prompt="p7", text="Seven.", digest="7" * 64),
+        f.RunStarted(run="r45", entry="p7", entry_kind="prompt"),
+        f.Replied(
+            run="r45",
+            turn=1,
+            attempt=1,
+            message="r45-1-1",
+            reply=Reply(parts=(Text("Sev"),), stop_reason="interrupted"),
+        ),
+        f.RunSettled(run="r45", outcome="interrupted", stop_reason="interrupted"),
+        f.FollowUpAccepted(entry="r45-again", run="r45", prompt="p7", count=1),
+        f.RunStarted(run="r49", entry="r45-again", entry_kind="follow_up"),
+        f.PromptAccepted(prompt="p8", text="Eight.", digest="8" * 64),
+        f.DeletionStarted(session="s1"),
+    )
+
+
+def records() -> Sequence[f.Recorded]:
+    return [f.Recorded(seq, moment(seq * 1000), fact) for seq, fact in enumerate(facts(), 1)]
+
+
+if __name__ == "__main__":
+    for recorded in records():
+        sys.stdout.buffer.write(encode(recorded) + b"\n")

@@ -1,0 +1,164 @@
+"""Finding models: specs, keys, addresses, what is known of them."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from decimal import Decimal
+
+import pytest
+
+from quell.core.errors import InvalidRequest, ModelFailed, UnknownModel
+from quell.llm import ModelOptions, ProviderModels, ProviderOptions
+from quell.llm.providers import PROVIDERS, access, with_options
+from quell.testing.providers import provider
+from tests.llm.asking import request
+
+MINE = ProviderOptions(
+    name="mine", dialect="openai", base_url="http://127.0.0.1:9/v1", models={"tiny": ModelOptions(window=8192)}
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("antropic/claude-opus-5", 'unknown provider "antropic" in "antropic/claude-opus-5"; did you mean anthropic?'),
+        ("zzz/x", 'unknown provider "zzz" in "zzz/x"; the providers are anthropic, openai'),
+        ("claude-opus-55", 'unknown model "claude-opus-55"; did you mean anthropic/claude-opus-5-5 or'),
+        ("", 'unknown model ""; write provider/model'),
+        ("openai/", 'unknown provider "openai" in "openai/"'),
+    ],
+)
+async def test_what_is_unknown_is_said_with_what_is_near(spec: str, message: str) -> None:
+    with pytest.raises(UnknownModel) as error:
+        await ProviderModels().open(spec, {})
+    assert str(error.value).startswith(message)
+
+
+async def test_a_name_that_several_have_is_not_guessed() -> None:
+    options = [
+        ProviderOptions(name=name, dialect="openai", base_url="http://x", models={"m": ModelOptions()}) for name in "ab"
+    ]
+    with pytest.raises(UnknownModel, match='several providers have "m": say which, one of a/m, b/m'):
+        await ProviderModels(options).open("m", {})
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "window"),
+    [
+        ("claude-opus-5", "anthropic/claude-opus-5", 1_000_000),
+        ("anthropic/claude-opus-5", "anthropic/claude-opus-5", 1_000_000),
+        ("anthropic/claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4-5-20250929", 200_000),
+        ("gpt-5", "openai/gpt-5", 400_000),
+        ("openai/brand-new", "openai/brand-new", None),
+        ("openrouter/anthropic/claude-sonnet-4.5", "openrouter/anthropic/claude-sonnet-4.5", 200_000),
+        ("tiny", "mine/tiny", 8192),
+    ],
+)
+async def test_models_are_found(spec: str, name: str, window: int | None) -> None:
+    keys = {"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "b", "OPENROUTER_API_KEY": "c"}
+    models = ProviderModels([MINE])
+    model = await models.open(spec, keys)
+    assert (model.name, model.window) == (name, window)
+    assert await models.open(spec, keys) is model
+    await models.close()
+
+
+async def test_without_a_key_it_says_what_to_set() -> None:
+    with pytest.raises(ModelFailed, match="no key for anthropic: set ANTHROPIC_API_KEY or `api_key`") as failed:
+        await ProviderModels().open("anthropic/claude-opus-5", {"ANTHROPIC_API_KEY": ""})
+    assert failed.value.reason == "no_key"
+
+
+def test_the_callers_key_comes_first_then_the_configured_then_our_own() -> None:
+    known = with_options((ProviderOptions(name="openai", api_key="configured"),))["openai"]
+    caller, own = {"OPENAI_API_KEY": "caller"}, {"OPENAI_API_KEY": "own"}
+    assert access(known, caller, own).api_key == "caller"
+    assert access(known, {}, own).api_key == "configured"
+    assert access(PROVIDERS["openai"], {}, own).api_key == "own"
+
+
+def test_a_variable_may_hold_the_address_unless_one_was_configured() -> None:
+    caller = {"OPENAI_BASE_URL": "http://localhost:1/v1/", "ANTHROPIC_BASE_URL": "http://localhost:2"}
+    assert access(PROVIDERS["openai"], caller, {}).base_url == "http://localhost:1/v1"
+    assert access(PROVIDERS["anthropic"], {}, caller).base_url == "http://localhost:2"
+    configured = with_options((ProviderOptions(name="openai", base_url="http://localhost:3"),))["openai"]
+    assert access(configured, caller, {}).base_url == "http://localhost:3"
+
+
+def test_a_provider_of_ones_own_needs_a_dialect_and_an_address() -> None:
+    with pytest.raises(InvalidRequest, match='the provider "mine" is not a known one: it needs `dialect`'):
+        with_options((ProviderOptions(name="mine", base_url="http://x"),))
+
+
+def test_a_key_of_ones_own_provider_is_in_the_variable_it_names() -> None:
+    options = ProviderOptions(name="mine", dialect="openai", base_url="https://example.org", api_key_env="MY_KEY")
+    known = with_options((options,))["mine"]
+    assert access(known, {"MY_KEY": "k"}, {}).api_key == "k"
+    with pytest.raises(ModelFailed, match="set MY_KEY"):
+        access(known, {}, {})
+
+
+async def test_two_callers_with_two_keys_do_not_share() -> None:
+    async with provider("openai") as server:
+        models = ProviderModels([ProviderOptions(name="openai", base_url=server.base_url)])
+        for key in ("one", "two", "one"):
+            model = await models.open("openai/gpt-5", {"OPENAI_API_KEY": key})
+            await model.sample(request(), lambda _: None)
+        await models.close()
+    assert [asked.headers["authorization"] for asked in server.requests] == ["Bearer one", "Bearer two", "Bearer one"]
+    assert server.requests[0].connection == server.requests[2].connection != server.requests[1].connection
+
+
+async def test_configured_headers_are_sent() -> None:
+    async with provider("anthropic") as server:
+        options = ProviderOptions(name="p", dialect="anthropic", base_url=server.base_url, headers={"X-Team": "quell"})
+        models = ProviderModels([options])
+        await (await models.open("p/claude-opus-5", {})).sample(request(), lambda _: None)
+        await models.close()
+    assert server.requests[0].headers["x-team"] == "quell"
+
+
+async def test_closing_closes_the_connections() -> None:
+    async with provider("openai") as server:
+        models = ProviderModels([ProviderOptions(name="p", dialect="openai", base_url=server.base_url)])
+        await (await models.open("p/m", {})).sample(request(), lambda _: None)
+        await models.close()
+        await server.deserted.wait()
+
+
+def test_what_is_known() -> None:
+    own = ModelOptions(window=5, input_price=Decimal(0))
+    options = [MINE, ProviderOptions(name="openai", models={"gpt-5": own, "ft:mine": own})]
+    rows = {row.spec: row for row in ProviderModels(options).known({"ANTHROPIC_API_KEY": "k"})}
+    assert rows["anthropic/claude-opus-5"].missing is None
+    assert rows["anthropic/claude-opus-5"].input_price == 5
+    assert rows["mine/tiny"].configured
+    assert rows["openai/gpt-5"].window == 5
+    assert rows["openai/gpt-5"].input_price == 0
+    assert rows["openai/gpt-5"].output_price == 10
+    assert "OPENAI_API_KEY" in (rows["openai/ft:mine"].missing or "")
+    configured = [row.configured for row in rows.values()]
+    assert configured == sorted(configured, reverse=True), "what can be used comes first"
+
+
+async def test_warming_says_nothing_and_leaves_the_collector_on() -> None:
+    models = ProviderModels([MINE])
+    for spec in ("nope/nope", "openai/gpt-5", "mine/tiny"):
+        await models.warm(spec, {})
+    assert gc.isenabled()
+    await models.close()
+
+
+async def test_closing_what_was_never_used() -> None:
+    await ProviderModels().close()
+
+
+def test_importing_it_is_light() -> None:
+    program = (
+        "import sys; import quell.llm; quell.llm.ProviderModels().known({});"
+        "heavy = {'pydantic', 'pydantic_ai', 'openai', 'anthropic', 'httpx2', 'genai_prices'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

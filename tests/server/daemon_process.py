@@ -1,0 +1,47 @@
+"""A daemon in a process of its own: the real server, engine and SQLite journal.
+
+    python -m tests.server.daemon_process FOLDER [idle_exit]
+
+Its model says one word to whatever it is asked; to a prompt that begins with `quick` that is all, any other reply never ends. It prints
+one line when it answers.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import uvloop
+
+from quell.core.messages import UserMessage
+from quell.server.daemon import Listener, Options, serve
+from quell.server.listen import unix_socket
+from quell.store.sqlite import SqliteJournal
+from quell.testing.harness import Play, played
+from tests.server.serving import PlayedChoices
+
+
+async def talk(play: Play) -> None:
+    while True:
+        asked = await play.asked()
+        asked.say("word")
+        last = asked.request.messages[-1]
+        if isinstance(last, UserMessage) and last.text.startswith("quick"):
+            asked.reply()
+
+
+async def main(folder: Path, idle_exit: float | None) -> None:
+    with unix_socket(str(folder / "s")) as listening:
+        journal = SqliteJournal.open(folder / "quell.db")
+        async with played(journal) as play, asyncio.TaskGroup() as group:
+            talking = group.create_task(talk(play))
+            options = Options(version="1.2.3", idle_exit=idle_exit)
+            await serve(
+                play.engine, PlayedChoices(), [Listener(listening)], options, lambda: print("ready", flush=True)
+            )
+            talking.cancel()
+        await journal.close()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else None))

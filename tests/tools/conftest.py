@@ -1,0 +1,56 @@
+"""A model's hands: tools on a real folder, called as the engine calls them, with what was seen remembered between the calls."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from quell.core.messages import ToolCall, ToolResult
+from quell.core.permissions import Access
+from quell.core.ports import ToolContext
+from quell.tools import Options, Tools
+from quell.workspace import LocalWorkspace
+
+
+class Hands:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.workspace = LocalWorkspace(str(root))
+        self.tools = Tools(options=Options(hidden=frozenset({"PROVIDER_KEY"})))
+        self.seen: dict[str, str] = {}
+        self.live: list[str] = []
+        self.environment: Mapping[str, str] = dict(os.environ)
+
+    def context(self) -> ToolContext:
+        return ToolContext("session", "call", self.workspace, self.environment, dict(self.seen), self.live.append)
+
+    async def use(self, tool: str, **input: object) -> ToolResult:
+        return await self.send(tool, json.dumps(input))
+
+    async def send(self, tool: str, input: str) -> ToolResult:
+        prepared = self.tools.prepare(ToolCall(id="call", name=tool, input=input), self.workspace)
+        if isinstance(prepared, ToolResult):
+            return prepared
+        result = await prepared.run(self.context())
+        self.seen.update(result.metadata.get("seen", {}))
+        return result
+
+    def access(self, tool: str, **input: object) -> Access:
+        prepared = self.tools.prepare(ToolCall(id="call", name=tool, input=json.dumps(input)), self.workspace)
+        assert not isinstance(prepared, ToolResult), prepared.text
+        return prepared.access
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+
+@pytest.fixture
+def hands(tmp_path: Path) -> Hands:
+    root = tmp_path / "project"
+    root.mkdir()
+    return Hands(root.resolve())
