@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -107,6 +107,8 @@ def test_written_words_match_themselves_and_nothing_else(line: list[str]) -> Non
 
 
 @given(path_patterns, path_patterns, relative)
+@example("docs/*", "docs/**", "docs")
+@example("?", "*", "ab")
 def test_covering_is_what_it_claims(broad: str, narrow: str, path: str) -> None:
     wide, thin = (patterns.path_steps(p, "", "", whole_folders=True) for p in (broad, narrow))
     assert wide is not None

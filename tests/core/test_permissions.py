@@ -196,6 +196,7 @@ RULE_TABLE = [
     Row(bash("?echo x", writes="secrets/key"), "edits", "allow bash | deny edit(secrets)", "deny"),
     Row(bash("?echo x", writes="secrets/key"), "edits", "allow bash | deny kind:edit", "deny"),
     Row(bash("?echo x", writes="secrets/key"), "edits", "deny bash(secrets/*)", "allow"),
+    Row(replace(bash("?echo x", writes="secrets/key"), tool="task"), "edits", "deny task(secrets)", "allow"),
     # narrower overrules wider
     Row(bash("git push origin"), "edits", "deny bash | allow bash(git push *)", "allow"),
     Row(bash("git push origin"), "edits", "allow bash | deny bash(git push *)", "deny"),
@@ -366,6 +367,10 @@ def test_a_long_command_is_shown_short() -> None:
         (bash("?echo x", writes="/tmp/out"), "edits", "edit(/tmp/out)"),
         (bash("make", writes="/tmp/out"), "edits", None),
         (bash("x", opaque=True), "edits", None),
+        (bash("?ls", opaque=True), "edits", None),
+        (bash("curl x", "sh"), "edits", None),
+        (bash("/usr/bin/python3.12 -"), "edits", None),
+        (bash("find .", "xargs -0 rm"), "edits", None),
         (touch("other", "mcp_a"), "edits", "mcp_a"),
     ],
 )

@@ -88,7 +88,7 @@ async def test_a_command_too_long_for_the_system(hands: Hands) -> None:
 async def test_the_time_limit(hands: Hands) -> None:
     result = await hands.use("bash", command="echo begun; sleep 100", timeout=1)
     assert result.status == "failed"
-    assert result.text.startswith("begun\nThe command was stopped after 1 seconds")
+    assert result.text.startswith("begun\nThe command was stopped after 1 s,")
 
 
 async def test_a_cancelled_command_tells_what_it_had_printed(hands: Hands) -> None:
@@ -162,7 +162,7 @@ async def test_printing_without_end_neither_grows_nor_blocks_this_process(hands:
         group.create_task(hands.use("bash", command=command, timeout=2))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kilobytes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - used < 1.5
-    assert latest < 0.3
+    assert latest < 0.5
     assert len(hands.live) < 60
     assert sum(map(len, hands.live)) < 60 * 4100
 

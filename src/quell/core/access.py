@@ -127,6 +127,11 @@ _WITH_ARGUMENTS: tuple[patterns.Steps, ...] = tuple(
 """Commands of which "always" means: whatever its arguments. Of every other command it means these very words."""
 
 
+_INTERPRETERS = frozenset({"bash", "dash", "fish", "ksh", "node", "perl", "php", "python", "ruby", "sh", "zsh"})
+_FED = frozenset({"parallel", "xargs"})
+"""What does as its input says: the same words are another command each time, so that "always" means nothing there."""
+
+
 class Part(Struct, frozen=True, kw_only=True):
     """`kinds` maps the tools whose rules count to their kinds; of subjects in `plain_only`, only plain rules count.
 
@@ -203,8 +208,13 @@ def _command(command: Command, own: dict[str, str]) -> Part:
         steps=command.words,
         outside=command.outside,
         read_only=command.read_only,
-        rules=(*useful, exact),
+        rules=() if _is_fed(command.words) else (*useful, exact),
     )
+
+
+def _is_fed(words: Sequence[str]) -> bool:
+    name = words[0].rpartition("/")[2].rstrip("0123456789.") if words else ""
+    return name in _FED or (name in _INTERPRETERS and all(word.startswith("-") for word in words[1:]))
 
 
 def is_marked(steps: patterns.Steps) -> bool:

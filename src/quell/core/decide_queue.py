@@ -7,7 +7,7 @@ from typing import Literal
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import Conflict, EmptyPrompt, InvalidRequest, NotWaiting, QueueFull, ShuttingDown
-from quell.core.messages import prompt_is_empty
+from quell.core.messages import headline, prompt_is_empty
 from quell.core.session import Entry
 from quell.core.step import Step
 
@@ -41,6 +41,8 @@ def submit(step: Step, input: i.Submit) -> i.Accepted:
         )
     )
     step.start_next()
+    if not step.session.title:
+        step.add(f.SettingsChanged(title=headline(input.text) or input.attachments[0].name))
     return _accepted(step, input.prompt)
 
 

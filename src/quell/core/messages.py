@@ -204,3 +204,9 @@ def call_id(message: str, index: int) -> str:
 def prompt_is_empty(text: str, attachments: tuple[Attachment, ...]) -> bool:
     """Nothing to ask: only white space, and no text file that could be the question."""
     return not text.strip() and not any(attachment.is_text and attachment.content for attachment in attachments)
+
+
+def headline(text: str, width: int = 60) -> str:
+    """The first line that says something, cut to `width` code points: what a session is called until it gets a title."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= width else line[: width - 1].rstrip() + "…"

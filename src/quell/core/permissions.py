@@ -236,6 +236,8 @@ def _within(inner: _Match, outer: _Match, part: Part) -> bool:
 def _always(access: Access, rules: Sequence[Rule], mode: Mode, needed: Sequence[Part]) -> str | None:
     """The narrowest useful rule that allows the call from now on; None when one rule cannot."""
     texts: tuple[str, ...] = ()
+    if not all(part.rules for part in needed):
+        return None
     if all(part.what == "command" for part in needed):
         texts = tuple(
             f"{access.tool}({'; '.join(dict.fromkeys(part.rules[end] for part in needed))})" for end in (0, -1)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from quell.core import inputs as i
 from quell.core.messages import AssistantMessage, ToolCall, ToolResult
-from quell.core.permissions import headless_reason, parse_rule
 from quell.core.permissions import check as judge
+from quell.core.permissions import headless_reason, parse_rule
 from quell.core.ports import ToolContext
 from quell.core.session import Check, Execute
 from quell.engine.options import Ports

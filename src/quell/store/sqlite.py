@@ -1,8 +1,8 @@
 """A journal in one SQLite file, the one that `quell` uses by default.
 
 Two threads, each with a connection of its own: one writes, all that has gathered in one commit that survives power loss; the other
-reads, so that a long history never delays an append. Measured, an append alone takes a fifth of a millisecond more than the disk's
-own flush. The tables are in `migrations/`.
+reads, so that a long history never delays an append. An append alone takes hardly longer than the disk's own flush. The tables
+are in `migrations/`.
 
 The process that opens the file owns it until it ends (contract.md I10).
 """

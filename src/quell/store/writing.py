@@ -177,7 +177,7 @@ def apply(connection: sqlite3.Connection, write: Write) -> None:
 def _append(connection: sqlite3.Connection, write: Append) -> None:
     _claim(connection, write)
     row = "((SELECT key FROM sessions WHERE id = ?1), ?, ?, ?, ?)"
-    for lines in batched(write.lines, ROWS):
+    for lines in _chunks(write.lines, ROWS):
         values: list[str | int | bytes | None] = [write.session]
         for line in lines:
             digest = _keep_long(connection, line.body)
@@ -232,7 +232,7 @@ def columns(summary: Summary) -> tuple[int, str, str, str, bool, bytes]:
     )
 
 
-def batched(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:
+def _chunks(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:
     for start in range(0, len(lines), size):
         yield lines[start : start + size]
 

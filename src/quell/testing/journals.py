@@ -128,6 +128,18 @@ async def facts_are_read_in_order(journal: Journal) -> None:
     assert len(await journal.read("s2")) == other.session.seq
 
 
+async def an_append_may_hold_many_facts(journal: Journal) -> None:
+    author = await Author(journal).create()
+    session, records = author.session, list[Recorded]()
+    for number in range(130):
+        decision = decide(session, i.Submit(prompt=f"p{number}", text=f"Number {number}.", queue_limit=1000), moment(2))
+        session = decision.session
+        records += decision.records
+    await journal.append("s1", 1, records, summary(session))
+    assert list(await journal.read("s1", after=1)) == records
+    assert await journal.summary("s1") == summary(session)
+
+
 async def a_stale_append_writes_nothing(journal: Journal) -> None:
     author = await Author(journal).create()
     late = Author(journal)
@@ -378,6 +390,7 @@ async def a_closed_journal_refuses(journal: Journal) -> None:
 CONTRACT: tuple[Check, ...] = (
     an_unknown_session_is_empty,
     facts_are_read_in_order,
+    an_append_may_hold_many_facts,
     a_stale_append_writes_nothing,
     of_many_writers_one_is_first,
     a_row_is_the_fold_of_the_facts,

@@ -1,0 +1,197 @@
+"""The commands that look: sessions, models, logs, doctor; and cancel, rename, delete."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from quell import __version__
+from tests.cli.command import Home, until
+
+
+def new_session(home: Home, prompt: str = "say hello") -> str:
+    return str(home.run("--json", prompt).json()["session"])
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version(home: Home, flag: str) -> None:
+    assert home.quell(flag).out == f"quell {__version__}\n"
+
+
+def test_the_bare_command_is_help(home: Home) -> None:
+    bare = home.quell()
+    assert bare.status == 0
+    assert bare.out == home.quell("--help").out
+    for command in ("run", "sessions", "cancel", "models", "serve", "logs", "doctor", "demo"):
+        assert f"\n  {command} " in bare.out
+
+
+def test_sessions_are_listed_last_used_first_and_only_of_this_folder(home: Home, tmp_path: Path) -> None:
+    first, second = new_session(home), new_session(home)
+    elsewhere = str(home.run("--json", "--cwd", str(tmp_path), "say hello").json()["session"])
+    listed = [line.split("\t") for line in home.quell("sessions", "list").out.splitlines()]
+    assert [row[0] for row in listed[:2]] == [second, first]
+    assert elsewhere not in [row[0] for row in listed]
+    assert {len(row) for row in listed} == {4}
+    everywhere = home.quell("sessions", "list", "--all", "-n", "1").out.split("\t")
+    assert (everywhere[0], everywhere[-1]) == (elsewhere, f"{tmp_path}\n")
+    assert home.quell("sessions", "list", "--cwd", str(tmp_path)).out.startswith(elsewhere)
+
+
+def test_no_sessions(home: Home, tmp_path: Path) -> None:
+    done = home.quell("sessions", "list", cwd=tmp_path)
+    assert (done.status, done.out) == (0, "")
+    assert "no sessions in" in done.err
+
+
+def test_a_list_on_a_terminal_has_titles_and_fits(home: Home) -> None:
+    new_session(home)
+    shown = home.on_terminal("sessions", "list", "-n", "3", environment={"PAGER": "cat", "NO_COLOR": "1"})[1]
+    assert shown.splitlines()[0].split() == ["id", "updated", "state", "title"]
+
+
+def test_show_is_a_transcript_with_tools(home: Home) -> None:
+    session = new_session(home, "look around")
+    shown = home.quell("sessions", "show", session[:9]).out
+    wanted = ["> look around", "I look.", "→ ls  .", "Nothing here."]
+    assert [line for line in shown.splitlines() if line in wanted] == wanted
+    assert "\x1b" not in shown
+
+
+def test_show_as_json_is_the_export(home: Home) -> None:
+    session = new_session(home)
+    assert home.quell("sessions", "show", "--json", session).out == home.quell("sessions", "export", session).out
+
+
+def test_export_to_a_file_that_must_not_exist(home: Home, tmp_path: Path) -> None:
+    session = new_session(home)
+    target = tmp_path / "session.md"
+    assert home.quell("sessions", "export", session, "--format", "markdown", "-o", str(target)).status == 0
+    assert "Hello, wörld." in target.read_text(encoding="utf-8")
+    again = home.quell("sessions", "export", session, "-o", str(target))
+    assert again.status == 1
+    assert "File exists" in again.err
+
+
+def test_rename_and_delete(home: Home) -> None:
+    session = new_session(home)
+    assert home.quell("sessions", "rename", session, "A", "better", "name").out == f"{session}  A better name\n"
+    assert home.quell("sessions", "list", "better").out.split("\t")[3] == "A better name\n"
+    unconfirmed = home.quell("sessions", "delete", session)
+    assert (unconfirmed.status, "pass --yes" in unconfirmed.err) == (2, True)
+    assert home.quell("sessions", "delete", "--yes", session).out == f"deleted {session} (A better name)\n"
+    gone = home.quell("sessions", "show", session)
+    assert gone.status == 2
+    assert f"there is no session {session}" in gone.err
+
+
+def test_a_session_deleted_under_a_run(home: Home) -> None:
+    running = home.start("run", "--model", home.model, "for ever")
+    running.reads("and on")
+    session = str(home.sessions()[0]["id"])
+    assert home.quell("sessions", "delete", "-y", session).status == 0
+    done = running.end()
+    assert done.status == 130, done
+    assert "cancelled" in done.err
+
+
+def test_cancel_without_a_session_finds_the_busy_one(own_home: Home) -> None:
+    assert own_home.quell("cancel").out == "nothing is running here\n"
+    running = own_home.start("run", "--model", own_home.model, "for ever")
+    running.reads("and on")
+    session = str(own_home.sessions()[0]["id"])
+    assert own_home.quell("cancel").out == f"cancelled the run in session {session}\n"
+    done = running.end()
+    assert done.status == 130
+    assert own_home.quell("cancel", session).out == f"nothing was running in session {session}\n"
+
+
+def test_cancel_active_parks_what_waits(own_home: Home) -> None:
+    running = own_home.start("run", "--model", own_home.model, "for ever")
+    running.reads("and on")
+    session = str(own_home.sessions()[0]["id"])
+    waiting = own_home.start("run", "--session", session, "say hello")
+    until(lambda: own_home.sessions()[0]["queued"])
+    assert own_home.quell("cancel", session, "--active").status == 0
+    assert running.end().status == 130
+    assert own_home.sessions()[0]["parked"] is True
+    assert "parked: say hello" in own_home.quell("sessions", "show", session).out
+    assert own_home.quell("cancel", session).out == f"cancelled what waited in session {session}\n"
+    dropped = waiting.end()
+    assert dropped.status == 130
+    assert "dropped before it had begun" in dropped.err
+
+
+def test_cancel_of_one_of_several_wants_to_know_which(own_home: Home) -> None:
+    running = [own_home.start("run", "--model", own_home.model, "for ever") for _ in range(2)]
+    for each in running:
+        each.reads("and on")
+    done = own_home.quell("cancel")
+    assert done.status == 2
+    assert "2 sessions of this folder are busy: say which" in done.err
+    for each in running:
+        each.signal(signal.SIGINT)
+        assert each.end().status == 130
+
+
+def test_models(home: Home) -> None:
+    rows = json.loads(home.quell("models", "--json").out)
+    assert {"spec", "provider", "configured"} <= rows[0].keys()
+    assert home.quell("models", "claude").out.count("\n") == sum("claude" in row["spec"] for row in rows)
+
+
+def test_logs(own_home: Home) -> None:
+    missing = own_home.quell("logs")
+    assert missing.status == 1
+    assert "there is no log yet" in missing.err
+    log = own_home.data / "logs" / "daemon.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(f"line {number}\n" for number in range(100_000)))
+    assert own_home.quell("logs", "-n", "2").out == "line 99998\nline 99999\n"
+    following = own_home.start("logs", "-f", "-n", "1")
+    following.reads("line 99999\n")
+    with log.open("a") as file:
+        file.write("one more\n")
+    following.reads("one more\n")
+    following.signal(signal.SIGINT)
+    assert following.end().status == 130
+
+
+def test_a_listing_whose_reader_leaves_ends_quietly(own_home: Home) -> None:
+    log = own_home.data / "logs" / "daemon.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("a line\n" * 100_000)
+    line = " ".join(f"'{word}'" for word in own_home.line("logs", "-n", "100000"))
+    done = subprocess.run(f"{{ {line}; echo status $? >&2; }} | head -n 1", shell=True, env=own_home.environment, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("a line\n", "status 0\n")
+
+
+def test_doctor_says_what_is_missing_and_how_to_mend_it(own_home: Home) -> None:
+    done = own_home.quell("doctor")
+    assert done.status == 1, "no model can be used"
+    found = {line[6:20].strip(): line for line in done.out.splitlines() if line[:4].strip()}
+    for what in ("version", "your settings", "keys", "data", "database", "socket", "server", "model", "rg", "git", "bash", "bwrap"):
+        assert what in found, done
+    assert found["model"].startswith("BAD")
+    assert "quell demo" in done.out
+
+
+def test_doctor_names_keys_and_never_shows_them(own_home: Home) -> None:
+    done = own_home.quell("doctor", environment={"ANTHROPIC_API_KEY": "sk-secret"})
+    assert "ANTHROPIC_API_KEY" in done.out
+    assert "sk-secret" not in done.out + done.err
+
+
+def test_doctor_finds_a_broken_configuration(own_home: Home) -> None:
+    folder = own_home.root / "config" / "quell"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("model = \n")
+    done = own_home.quell("doctor", "--json")
+    assert done.status == 1
+    bad = {each["what"]: each for each in json.loads(done.out) if each["health"] == "bad"}
+    assert "config.toml" in bad["your settings"]["found"]
+    assert bad["your settings"]["mend"]
