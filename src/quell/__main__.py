@@ -62,7 +62,7 @@ def _complete_streams() -> None:
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115  # it lives as long as we
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 

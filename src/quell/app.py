@@ -12,7 +12,7 @@ import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ import uvloop
 from quell import __version__
 from quell.config.load import Configuration
 from quell.config.paths import Paths, paths, secure_folder
-from quell.config.secrets import key_variables
+from quell.config.secrets import key_variables, redacted, secret_values
 from quell.config.settings import ProviderSettings, Settings
 from quell.context.budget import is_crowded
 from quell.context.build import SystemPrompts, prompt
@@ -47,12 +47,17 @@ from quell.workspace.folder import open_workspace
 
 log = logging.getLogger(__name__)
 
+SWITCH_INTERVAL = 0.00005
+"""Seconds after which a thread that waits for the interpreter gets it. With Python's 5 ms the journal's thread starves beside a loop that
+is always busy: single appends were seen to take seconds."""
+
 WARM_UP_AFTER = 0.3
 """Seconds from the first answer to loading the default model's libraries, so that the commands that wait are served first."""
 
 
 def serve(listen: tuple[str, int] | None = None, ready: Callable[[], None] = lambda: None) -> None:
     """Serve until told to leave; `ready` is called when the server answers. Raises `QuellError`, `ConfigError`, `PathRefused`."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
     uvloop.run(_serve(paths(os.environ), dict(os.environ), listen, ready))
 
 
@@ -90,6 +95,20 @@ async def _serve(
             await configured.close()
 
 
+def _log_to_stderr(settings: Settings, environment: Mapping[str, str]) -> None:
+    """The command that starts a server in the background points standard error at the log file. Keys are kept out of it."""
+    variables = key_variables(KEY_VARIABLES, settings)
+    secrets = secret_values(environment, variables, settings)
+
+    class Redacted(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return redacted(super().format(record), secrets)
+
+    output = logging.StreamHandler(sys.stderr)
+    output.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[output], level=settings.logging.level.upper())
+
+
 async def _warm_up(configured: Configured, answering: asyncio.Event) -> None:
     await answering.wait()
     await asyncio.sleep(WARM_UP_AFTER)
@@ -100,7 +119,7 @@ def _ports(place: Paths, journal: SqliteJournal, configured: Configured, environ
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
 
     async def system_prompt(session: Session, workspace: Workspace) -> str:
-        today = date.today().isoformat()
+        today = datetime.now().astimezone().date().isoformat()
         return await prompts.system_prompt(workspace.root, workspace.extra, session.mode, today, session.id)
 
     hidden = key_variables(KEY_VARIABLES, configured.settings())
@@ -152,25 +171,28 @@ class Configured:
 
     def retry_delay(self, attempt: int, failure: ModelFailed) -> float | None:
         options = msgspec.convert(msgspec.to_builtins(self.settings().retry), RetryOptions)
-        return delay(attempt, failure, random.random(), options)  # noqa: S311  # spreads clients, hides nothing
+        return delay(attempt, failure, random.random(), options)  # spreads clients, hides nothing
 
     # The server's choices
 
     async def new_session(self, id: str, asked: api.NewSession) -> i.Create:
         """With what the client left open decided from its folder's configuration, and its environment's keys."""
-        open_workspace(asked.workspace, asked.extra)
-        settings = self.settings(asked.workspace)
+        workspace = open_workspace(asked.workspace, asked.extra)
+        loaded = self._configuration.load(asked.workspace, asked.environment or None)
+        settings = loaded.settings
+        for notice in loaded.notices:
+            log.warning("%s", notice)
         model = asked.model or settings.model or self._current().default(asked.environment)
         if model is None:
             raise NoModel("No model is configured.")
         return i.Create(
             session=id,
-            workspace=os.path.realpath(asked.workspace),
+            workspace=workspace.root,
             title=asked.title,
             model=model,
             small_model=asked.small_model or settings.small_model or "",
             mode=asked.mode or settings.mode,
-            extra=tuple(os.path.realpath(folder) for folder in asked.extra),
+            extra=workspace.extra,
         )
 
     async def models(self) -> Sequence[api.Model]:

@@ -115,7 +115,9 @@ class Home:
         (self.root / "script.toml").write_text(SCRIPT, encoding="utf-8")
         self.model = f"scripted:{self.root}/script.toml"
         hidden = ("QUELL_", "XDG_", "NO_COLOR", "PAGER", "COLUMNS", "OPENAI_", "ANTHROPIC_")
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden) and "_API_KEY" not in name} | {
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(hidden) and "_API_KEY" not in name
+        } | {
             "HOME": str(self.root),
             "QUELL_DATA_DIR": str(self.data),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
@@ -198,7 +200,9 @@ class Home:
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                if b"\0serve\0" in (folder / "cmdline").read_bytes() and wanted in (folder / "environ").read_bytes().split(b"\0"):
+                if b"\0serve\0" in (folder / "cmdline").read_bytes() and wanted in (
+                    folder / "environ"
+                ).read_bytes().split(b"\0"):
                     found.append(int(folder.name))
             except OSError:
                 continue

@@ -104,7 +104,10 @@ def test_a_data_folder_that_is_a_file(own_home: Home) -> None:
 
 def test_a_relative_data_folder_is_refused(own_home: Home) -> None:
     done = own_home.quell("run", "hello", environment={"QUELL_DATA_DIR": "here"})
-    assert (done.status, done.err) == (1, "quell: $QUELL_DATA_DIR is 'here', a relative path. Give it as an absolute one\n")
+    assert (done.status, done.err) == (
+        1,
+        "quell: $QUELL_DATA_DIR is 'here', a relative path. Give it as an absolute one\n",
+    )
 
 
 def test_the_foreground_server_ends_with_a_signal_and_respects_another(own_home: Home) -> None:
@@ -138,7 +141,8 @@ def test_a_port_in_use(own_home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "older"), [("0.0.9", True), ("0.0.9rc1", True), ("0.1.0", False), ("0.1.1", False), ("1.0", False), ("", True)]
+    ("version", "older"),
+    [("0.0.9", True), ("0.0.9rc1", True), ("0.1.0", False), ("0.1.1", False), ("1.0", False), ("", True)],
 )
 def test_versions_are_compared_as_numbers(version: str, older: bool) -> None:
     assert _older(version) is older

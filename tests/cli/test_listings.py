@@ -166,7 +166,15 @@ def test_a_listing_whose_reader_leaves_ends_quietly(own_home: Home) -> None:
     log.parent.mkdir(parents=True)
     log.write_text("a line\n" * 100_000)
     line = " ".join(f"'{word}'" for word in own_home.line("logs", "-n", "100000"))
-    done = subprocess.run(f"{{ {line}; echo status $? >&2; }} | head -n 1", shell=True, env=own_home.environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        f"{{ {line}; echo status $? >&2; }} | head -n 1",
+        shell=True,
+        env=own_home.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert (done.stdout, done.stderr) == ("a line\n", "status 0\n")
 
 
@@ -174,7 +182,20 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(own_home: Home) -> None:
     done = own_home.quell("doctor")
     assert done.status == 1, "no model can be used"
     found = {line[6:20].strip(): line for line in done.out.splitlines() if line[:4].strip()}
-    for what in ("version", "your settings", "keys", "data", "database", "socket", "server", "model", "rg", "git", "bash", "bwrap"):
+    for what in (
+        "version",
+        "your settings",
+        "keys",
+        "data",
+        "database",
+        "socket",
+        "server",
+        "model",
+        "rg",
+        "git",
+        "bash",
+        "bwrap",
+    ):
         assert what in found, done
     assert found["model"].startswith("BAD")
     assert "quell demo" in done.out

@@ -26,7 +26,7 @@ from tests.cli.command import Home
         (["--timeout", "0", "x"], "--timeout"),
         (["--timeout", "inf", "x"], "--timeout"),
         (["--max-turns", "none", "x"], "--max-turns"),
-        (["--sesion", "x"], "Did you mean '--session'?"),
+        (["--sesion", "x"], "'--session'"),
         (["--model"], "--model"),
         (["--cwd", "nowhere", "x"], "cannot work in nowhere: there is no such folder"),
         (["--cwd", "file", "x"], "cannot work in file: it is not a folder"),
@@ -85,13 +85,18 @@ def test_binary_on_stdin(home: Home, content: bytes, said: str) -> None:
 
 def test_arguments_that_are_no_text(home: Home) -> None:
     line = [os.fsencode(word) for word in home.line("run", "--model", home.model)]
-    done = subprocess.run([*line, b"caf\xe9"], env=home.environment, cwd=home.workspace, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        [*line, b"caf\xe9"], env=home.environment, cwd=home.workspace, capture_output=True, timeout=30, check=False
+    )
     assert done.returncode == 2
     assert b"not valid UTF-8" in done.stderr
 
 
 def test_an_environment_that_is_no_text_does_no_harm(home: Home) -> None:
-    environment = {os.fsencode(name): os.fsencode(value) for name, value in home.environment.items()} | {b"ODD": b"caf\xe9", b"N\xe9": b"x"}
+    environment = {os.fsencode(name): os.fsencode(value) for name, value in home.environment.items()} | {
+        b"ODD": b"caf\xe9",
+        b"N\xe9": b"x",
+    }
     line = [os.fsencode(word) for word in home.line("run", "--quiet", "--model", home.model, "say hello")]
     done = subprocess.run(line, env=environment, cwd=home.workspace, capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stdout.decode()) == (0, "Hello, wörld.\n"), done.stderr
@@ -133,7 +138,9 @@ def test_an_ambiguous_session_is_listed(home: Home) -> None:
     assert len(done.err.splitlines()) > 2
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["sessions", "nonsense"], ["logs", "--lines", "x"], ["serve", "--force"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["sessions", "nonsense"], ["logs", "--lines", "x"], ["serve", "--force"]]
+)
 def test_unknown_commands_and_options(home: Home, arguments: list[str]) -> None:
     done = home.quell(*arguments)
     assert done.status == 2
@@ -154,7 +161,14 @@ def test_a_typo_in_the_configuration(own_home: Home) -> None:
 
 def test_a_bug_is_told_and_its_traceback_is_in_a_file(own_home: Home) -> None:
     code = "import sys; sys.argv[1:] = ['run', 'x']; import quell.cli.run as r; r.run = lambda options: 1 // 0; import quell.__main__ as m; sys.exit(m.main())"
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=own_home.environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env=own_home.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("quell: a bug stopped this command (ZeroDivisionError: ")
     log = Path(done.stderr.split()[-1])

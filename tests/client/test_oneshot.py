@@ -144,6 +144,18 @@ def test_a_body_is_sent_as_json_and_a_connection_is_used_again() -> None:
     ]
 
 
+def test_an_answer_without_content_ends_with_its_head() -> None:
+    def part(peer: Peer) -> None:
+        peer.request()
+        peer.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        peer.request()
+        peer.send(length(b'{"id": "s1"}'))
+
+    with playing(part) as path, Connection(path) as connection:
+        assert connection.request("DELETE", "/v1/sessions/s1").raw == {}
+        assert connection.request("GET", "/v1/sessions/s1").text("id") == "s1"
+
+
 def test_a_refusal_has_its_code_and_text() -> None:
     problem = b'{"title": "x", "status": 422, "detail": "no such model", "code": "unknown_model"}'
     server = playing(answer(length(problem, b"422 Unprocessable Content")))

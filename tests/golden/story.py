@@ -2,8 +2,8 @@
 
     python -m tests.golden.story > tests/golden/journal-VERSION.jsonl
 
-is done once for a release that changes the facts. The file is not renewed afterwards: it is what users of that release have on
-their disks.
+is done once for a release that changes the facts. The file is not renewed afterwards: it is what users of that release
+have on their disks.
 """
 
 import sys
@@ -17,11 +17,11 @@ from quell.wire.facts import encode
 
 
 def facts() -> Sequence[f.AnyFact]:
-    return (*opening(), *calls(), *queue(), *compactions(), *interruption())
+    return (*opening(), *first_reply(), *calls(), *queue(), *compactions(), *interruption())
 
 
 def opening() -> Sequence[f.AnyFact]:
-    """A first run that fails, is tried again, and asks for two tools."""
+    """A first run that fails, and is tried again."""
     return (
         f.SessionCreated(
             session="s1",
@@ -64,6 +64,12 @@ def opening() -> Sequence[f.AnyFact]:
             reply=Reply(parts=(Text("I will"),), stop_reason="error", usage=Usage(input=100, output=2)),
             retry_at=moment(5000),
         ),
+    )
+
+
+def first_reply() -> Sequence[f.AnyFact]:
+    """With every sort of part."""
+    return (
         f.Replied(
             run="r4",
             turn=1,

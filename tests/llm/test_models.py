@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from quell.core.errors import InvalidRequest, ModelFailed, UnknownModel
+from quell.core.errors import InvalidRequest, ModelFailed, NoModel, UnknownModel
 from quell.llm import ModelOptions, ProviderModels, ProviderOptions
 from quell.llm.providers import PROVIDERS, access, with_options
 from quell.testing.providers import provider
@@ -87,6 +87,15 @@ def test_a_variable_may_hold_the_address_unless_one_was_configured() -> None:
     assert access(configured, caller, {}).base_url == "http://localhost:3"
 
 
+def test_a_password_in_an_address_is_not_shown() -> None:
+    options = ProviderOptions(name="mine", dialect="openai", base_url="http://me:secret@127.0.0.1:9/v1")
+    assert access(with_options((options,))["mine"], {}, {}).host == "127.0.0.1:9"
+
+
+def test_a_server_on_this_machine_needs_no_key() -> None:
+    assert access(PROVIDERS["openai"], {"OPENAI_BASE_URL": "http://127.0.0.1:8000/v1"}, {}).api_key is None
+
+
 def test_a_provider_of_ones_own_needs_a_dialect_and_an_address() -> None:
     with pytest.raises(InvalidRequest, match='the provider "mine" is not a known one: it needs `dialect`'):
         with_options((ProviderOptions(name="mine", base_url="http://x"),))
@@ -151,6 +160,15 @@ async def test_warming_says_nothing_and_leaves_the_collector_on() -> None:
     await models.close()
 
 
+async def test_after_closing_it_can_be_used_again() -> None:
+    async with provider("openai") as server:
+        models = ProviderModels([ProviderOptions(name="p", dialect="openai", base_url=server.base_url)])
+        for _ in range(2):
+            await (await models.open("p/m", {})).sample(request(), lambda _: None)
+            await models.close()
+    assert len(server.requests) == 2
+
+
 async def test_closing_what_was_never_used() -> None:
     await ProviderModels().close()
 
@@ -162,3 +180,21 @@ def test_importing_it_is_light() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_checking_a_spec_loads_nothing_and_needs_no_key() -> None:
+    models = ProviderModels([MINE])
+    models.check("anthropic/claude-opus-5")
+    models.check("tiny")
+    with pytest.raises(NoModel):
+        models.check("")
+    with pytest.raises(UnknownModel, match="did you mean anthropic"):
+        models.check("antropic/x")
+    with pytest.raises(UnknownModel, match="which file"):
+        models.check("scripted:")
+
+
+def test_the_default_is_one_that_a_key_was_found_for() -> None:
+    assert ProviderModels().default({}) is None
+    assert (ProviderModels().default({"ANTHROPIC_API_KEY": "k"}) or "").startswith("anthropic/")
+    assert (ProviderModels((), {"OPENAI_API_KEY": "k"}).default({}) or "").startswith("openai/")

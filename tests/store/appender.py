@@ -1,4 +1,4 @@
-"""A process to be killed: goes on with the sessions of a journal, and says on its standard output what was acknowledged.
+"""A process to be killed: goes on with the sessions of a journal, and tells what was acknowledged.
 
 Each line is a session's id and its last `seq`, written when the append has returned.
 """

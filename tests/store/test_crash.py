@@ -1,4 +1,4 @@
-"""A2, K1: what was acknowledged is there after kill -9, in order, without gaps; and what was not is there whole or not at all."""
+"""A2, K1: what was acknowledged is there after kill -9, in order; what was not is there whole or not at all."""
 
 import random
 import subprocess
@@ -16,7 +16,7 @@ KILLS = 20
 
 
 def acknowledged_until_killed(path: Path, lines: int) -> dict[str, int]:
-    """Let a process append to the journal, kill it when it has acknowledged so many, and return all that it had by then."""
+    """Let a process append, and kill it when it has acknowledged so many; all that it had acknowledged by then."""
     command = [sys.executable, appender.__file__, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -13,7 +13,7 @@ from quell.testing.journals import Author
 async def test_the_nth_append_is_refused_and_nothing_is_written() -> None:
     journal = FaultyJournal(MemoryJournal(), {2: Refuse("the disk is full")})
     author = await Author(journal).create()
-    with pytest.raises(StorageRefused, match="Append 2 .*the disk is full"):
+    with pytest.raises(StorageRefused, match=r"Append 2 .*the disk is full"):
         await author.prompt()
     assert len(await journal.read("s1")) == 1
     await author.prompt()

@@ -1,4 +1,4 @@
-"""Whatever is asked of both journals in whatever order, they answer the same; the one on disk is also closed and opened in between."""
+"""Whatever is asked of both journals, in whatever order, they answer the same; one is also closed and opened."""
 
 import asyncio
 import tempfile

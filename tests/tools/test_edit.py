@@ -5,6 +5,7 @@ import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from quell.core.messages import ToolCall, ToolResult
@@ -266,14 +267,30 @@ async def test_write_makes_folders_and_refuses_to_overwrite_unseen(hands: Hands)
     result = await hands.use("write", file_path="deep/er/a.txt", content="x\n")
     assert result.metadata["diff"].endswith("@@ -1,0 +1,1 @@\n+x\n")
     assert (hands.root / "deep/er/a.txt").read_text() == "x\n"
-    assert "half a character" in (await hands.send("write", '{"file_path": "s", "content": "\\ud800"}')).text
 
 
-async def test_half_a_character_is_refused_in_an_edit(hands: Hands) -> None:
+async def test_half_a_character_is_refused(hands: Hands) -> None:
     path = await seen(hands, "a.txt", "one\n")
     result = await hands.send("edit", '{"file_path": "a.txt", "old_string": "one", "new_string": "\\udcff"}')
-    assert result.status == "failed"
+    assert "half a character" in result.text
     assert path.read_text() == "one\n"
+
+
+async def test_what_is_recorded_can_be_recorded(hands: Hands) -> None:
+    path = await seen(hands, "a.txt", b"\xff\xc3\xa9 one\nnext\n")
+    result = await hands.use("edit", file_path="a.txt", old_string="next", new_string="two")
+    assert path.read_bytes() == b"\xff\xc3\xa9 one\ntwo\n"
+    msgspec.json.encode(result)
+    (hands.root / "link").symlink_to(os.fsdecode(b"\xff.txt"))
+    hands.write(os.fsdecode(b"\xff.txt"), "needle\n")
+    for tool, input in {
+        "ls": {},
+        "glob": {"pattern": "*"},
+        "grep": {"pattern": "needle"},
+        "bash": {"command": "cat link; ls"},
+    }.items():
+        msgspec.json.encode(await hands.use(tool, **input))
+    assert "not UTF-8" in (await hands.use("view", file_path="link")).text
 
 
 async def test_a_folder_swapped_for_a_link_after_the_check_is_not_followed(hands: Hands, tmp_path: Path) -> None:

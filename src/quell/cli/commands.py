@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         status = root.main(list(arguments), prog_name="quell", standalone_mode=False)
     except click.UsageError as mistake:
-        path = mistake.ctx.command_path if mistake.ctx is not None else "quell"
+        path = mistake.ctx.command_path if mistake.ctx is not None else " ".join(("quell", *arguments[:1]))
         raise CommandFailed(f"{_sentence(mistake.format_message())} See `{path} --help`", USAGE) from None
     except click.Abort:
         raise KeyboardInterrupt from None
@@ -91,7 +91,7 @@ def _parameter(option: Option) -> click.Option:
     }
     return click.Option(
         list(option.names),
-        is_flag=option.kind == "flag",
+        is_flag=True if option.kind == "flag" else None,  # False would make the value optional
         multiple=option.kind == "many",
         type=None if option.kind == "flag" else kinds.get(option.kind, click.STRING),
         metavar=option.metavar or None,

@@ -121,7 +121,9 @@ class _Stage:
                 run.kill()
         if status != 130 or _lives(pid) or self._sessions()[0].flag("busy"):
             raise CommandFailed(f"the run did not stop as it should have: exit status {status}, process {pid}")
-        print(f"stopped, settled and recorded {took * 1000:.0f} ms after Ctrl-C; its command is gone, the exit status is 130")
+        print(
+            f"stopped, settled and recorded {took * 1000:.0f} ms after Ctrl-C; its command is gone, the exit status is 130"
+        )
 
     def close(self) -> None:
         daemon.stop(self._place(), force=True)

@@ -234,7 +234,9 @@ class _Interrupts:
         self.seen = False
         self._task = task
         for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background job is not meant to hear of Ctrl-C
+            if (
+                signal.getsignal(number) is not signal.SIG_IGN
+            ):  # a shell's background job is not meant to hear of Ctrl-C
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -281,7 +283,7 @@ def _session(
     """The session to ask in, and whether it was made just now."""
     mode = "yolo" if options.yolo else options.mode
     wanted: dict[str, object] = {
-        name: value for name, value in (("model", options.model), ("mode", mode)) if value is not None
+        name: value for name, value in (("model", _model(options.model)), ("mode", mode)) if value is not None
     }
     extra = [_folder(path, "add") for path in options.add_dir]
     if options.session is None and not options.continue_:
@@ -301,6 +303,13 @@ def _session(
     if wanted:
         session = connection.request("PATCH", f"/v1/sessions/{session.text('id')}", wanted)
     return session, False
+
+
+def _model(spec: str | None) -> str | None:
+    """A script's file is meant from here, not from wherever the server was started."""
+    if spec is None or not spec.startswith("scripted:"):
+        return spec
+    return "scripted:" + os.path.abspath(os.path.expanduser(spec.removeprefix("scripted:")))
 
 
 def _last_session(connection: Connection, workspace: str) -> Json:

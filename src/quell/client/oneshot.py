@@ -28,6 +28,7 @@ SILENCE_SECONDS = 45.0
 """An event stream that is silent for three heartbeats is lost."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 CHUNK = 1 << 16
+NO_CONTENT = 204
 
 
 class Unreachable(Exception):
@@ -121,7 +122,7 @@ class Connection:
         """The answer's bytes as they are, for what is not JSON."""
         self._send(method, path, body)
         status, headers = self._head()
-        content = b"".join(self._chunks(headers))
+        content = b"" if status == NO_CONTENT else b"".join(self._chunks(headers))
         if status >= 400:
             raise _refusal(status, content)
         return content

@@ -24,7 +24,7 @@ class Draft(Struct, frozen=True):
 
 
 def position(summary: Summary) -> str:
-    """A place in the list of sessions, as `before` of `Journal.summaries`. It stays when the session that made it moves or goes."""
+    """A place in the list of sessions, for `before` of `Journal.summaries`; it stays when that session moves or goes."""
     return f"{summary.updated} {summary.id}"
 
 
@@ -50,13 +50,13 @@ class Journal(Protocol):
     async def summaries(
         self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
     ) -> Sequence[Summary]:
-        """Rows, last updated first. `query` is searched in titles, in any case; `before` is where the last page ended (`position`)."""
+        """Rows, last updated first. `query` is searched in titles, in any case; `before` is the last page's last `position`."""
 
     async def busy(self) -> Sequence[str]:
         """The ids of the sessions whose row says busy: those that a restart has to wake."""
 
     async def save_draft(self, session: str, draft: Draft) -> None:
-        """Keep a draft, in place of the session's earlier one. Ignored when its message is recorded, and when there is no such session.
+        """Keep a draft, in place of the session's earlier one. Ignored when its message is recorded, and without a session.
 
         When it returns, the draft survives the end of the process; power loss only after the next append.
         """

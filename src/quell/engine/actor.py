@@ -18,13 +18,10 @@ from quell.core.session import Effect, Unwind, due
 from quell.engine.bus import Bus
 from quell.engine.ledger import Ledger
 from quell.engine.live import Streams
-from quell.engine.perform import Performer
+from quell.engine.perform import RETRY_REFUSED, Performer
 from quell.engine.scene import Scene
 
 log = logging.getLogger(__name__)
-
-RETRY_REFUSED = 0.5
-"""Seconds between two attempts to record an outcome that the journal refused (contract.md K5)."""
 
 
 @dataclass(frozen=True)

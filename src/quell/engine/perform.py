@@ -6,12 +6,14 @@ An effect that raises has a bug; it is logged under an id and becomes the failur
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Mapping
 from typing import assert_never
 
 from quell.core import inputs as i
+from quell.core.errors import FailureCode, InvalidRequest, StorageRefused, UnknownModel
 from quell.core.messages import ToolResult
 from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Unwind
 from quell.engine import sample, toolcall
@@ -19,6 +21,9 @@ from quell.engine.options import Options, Ports
 from quell.engine.scene import Scene
 
 log = logging.getLogger(__name__)
+
+RETRY_REFUSED = 0.5
+"""Seconds between two attempts to record what the journal refused (contract.md K5)."""
 
 
 class Performer:
@@ -36,10 +41,13 @@ class Performer:
         """Do it, and post its outcome. Raises nothing but cancellation."""
         try:
             outcome = await self._outcome(effect, scene)
+        except InvalidRequest as refusal:  # the folder, its configuration or the model is not what it was
+            reason: FailureCode = "unknown_model" if isinstance(refusal, UnknownModel) else "invalid_request"
+            outcome = _failure(effect, reason, str(refusal))
         except Exception:  # the outermost loop of an effect
             incident = uuid.uuid4().hex[:8]
             log.exception("session %s: %r failed, incident %s", scene.ledger.id, effect, incident)
-            outcome = _failure(effect, f"Quell has a bug: incident {incident} in its log.")
+            outcome = _failure(effect, "internal", f"Quell has a bug: incident {incident} in its log.")
         if outcome is not None:
             scene.post(outcome)
 
@@ -60,25 +68,35 @@ class Performer:
                 await self._sleep_until(sample.later(effect.started, effect.seconds))
                 return i.TimeUp(run=effect.run)
             case Erase():
-                await self.ports.journal.delete(scene.ledger.id)
-                self.environments.pop(scene.ledger.id, None)
-                scene.gone()
+                await self._erase(scene)
                 return None
             case Unwind():
                 raise AssertionError("the actor unwinds its own effects")
             case _:
                 assert_never(effect)
 
+    async def _erase(self, scene: Scene) -> None:
+        while True:
+            try:
+                await self.ports.journal.delete(scene.ledger.id)
+            except StorageRefused as error:
+                log.error("session %s cannot be deleted yet: %s", scene.ledger.id, error)  # said in full
+                await asyncio.sleep(RETRY_REFUSED)
+            else:
+                break
+        self.environments.pop(scene.ledger.id, None)
+        scene.gone()
+
     async def _sleep_until(self, at: str | None) -> None:
         if at is not None:
             await self.ports.clock.sleep_until(at)
 
 
-def _failure(effect: Effect, detail: str) -> i.Input | None:
+def _failure(effect: Effect, reason: FailureCode, detail: str) -> i.Input | None:
     match effect:
         case Sample() | Compact():
             return i.SampleFailed(
-                run=effect.run, turn=effect.turn, attempt=effect.attempt, failure="internal", detail=detail
+                run=effect.run, turn=effect.turn, attempt=effect.attempt, failure=reason, detail=detail
             )
         case Check() | Execute():
             return i.CallReturned(run=effect.run, call=effect.call, result=ToolResult(text=detail, status="failed"))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from quell.core import inputs as i
-from quell.core.errors import FailureCode, InvalidRequest, ModelFailed, UnknownModel
+from quell.core.errors import ModelFailed
 from quell.core.messages import ModelRequest, PartDelta, Reply, Text, UserMessage
 from quell.core.session import Compact, Sample, message_id
 from quell.engine.options import Ports
@@ -18,7 +18,7 @@ from quell.engine.scene import Scene
 
 
 async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
-    """The next message of the run, or why there is none."""
+    """The next message of the run, or why there is none. Raises `InvalidRequest`."""
     session = scene.ledger.session
     live = scene.streams.begin(message_id(effect.run, effect.turn, effect.attempt), session.model)
     try:
@@ -33,9 +33,6 @@ async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mappin
         reply = await model.sample(request, live.emit)
     except ModelFailed as failure:
         return _failed(effect, failure, live.fragment(), ports)
-    except InvalidRequest as refusal:
-        reason: FailureCode = "unknown_model" if isinstance(refusal, UnknownModel) else "invalid_request"
-        return _failed(effect, ModelFailed(reason, str(refusal)), live.fragment(), ports)
     return i.SampleReplied(
         run=effect.run,
         turn=effect.turn,
@@ -65,8 +62,6 @@ async def compact(effect: Compact, scene: Scene, ports: Ports, environment: Mapp
             raise ModelFailed("garbled", "The model answered the request for a summary with no text.")
     except ModelFailed as failure:
         return _failed(effect, failure, None, ports)
-    except UnknownModel as unknown:
-        return _failed(effect, ModelFailed("unknown_model", str(unknown)), None, ports)
     return i.CompactionDone(
         run=effect.run,
         turn=effect.turn,

@@ -65,7 +65,6 @@ class Line(Struct, frozen=True, kw_only=True):
     """
 
     access: Access
-    host: str
     marks: bool
     ended: Callable[[p.ModelResponse], bool]
 
@@ -157,7 +156,7 @@ class ProviderModel:
 
     @property
     def _where(self) -> str:
-        return f"{self.name} at {self._line.host}"
+        return f"{self.name} at {self._line.access.host}"
 
     def _broken_off(self) -> ModelFailed:
         return ModelFailed("garbled", f"{self._where} broke off: its stream ended before its answer did")

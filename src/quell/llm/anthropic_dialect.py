@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -71,10 +70,9 @@ class AnthropicConnection:
     """One address, one key, one pool of connections."""
 
     def __init__(self, access: Access) -> None:
-        host = urlsplit(access.base_url).netloc
         # The SDK sends the key as a bearer token; servers that copied an older protocol look for it here.
-        older = {} if host == OFFICIAL else {"X-Api-Key": access.api_key or _NO_KEY}
-        self._line = Line(access=access, host=host, marks=True, ended=_ended)
+        older = {} if access.host == OFFICIAL else {"X-Api-Key": access.api_key or _NO_KEY}
+        self._line = Line(access=access, marks=True, ended=_ended)
         self._pool = pool(access)
         self._client = _Client(
             base_url=access.base_url,

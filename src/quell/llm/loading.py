@@ -62,7 +62,8 @@ class Loader:
         if known is not None:
             return known
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="quell-llm-loader", daemon=True)
+            work = (self._jobs, self._connections)
+            self._thread = threading.Thread(target=_work, args=work, name="quell-llm-loader", daemon=True)
             self._thread.start()
         loop = asyncio.get_running_loop()
         job = _Job(access, loop, loop.create_future())
@@ -72,22 +73,24 @@ class Loader:
     async def close(self) -> None:
         """Close all connections. An import that is under way is not waited for."""
         self._jobs.put(None)
+        self._jobs, self._thread = queue.SimpleQueue(), None
         connections, self._connections = self._connections, {}
         for connection in connections.values():
             await connection.close()
 
-    def _work(self) -> None:
-        connections = self._connections
-        while (job := self._jobs.get()) is not None:
-            key = identity(job.access)
-            try:
-                if key not in connections:
-                    connections[key] = _connect(job.access)
-                answer = connections[key]
-            except Exception as error:  # noqa: BLE001 (the outermost loop of this thread: who asked gets it)
-                _answer(job, error)
-            else:
-                _answer(job, answer)
+
+def _work(jobs: queue.SimpleQueue[_Job | None], connections: dict[object, Connection]) -> None:
+    """The thread: one job after the other, until there is a None."""
+    while (job := jobs.get()) is not None:
+        key = identity(job.access)
+        try:
+            if key not in connections:
+                connections[key] = _connect(job.access)
+            answer = connections[key]
+        except Exception as error:  # noqa: BLE001  # the outermost loop of this thread; who asked gets it
+            _answer(job, error)
+        else:
+            _answer(job, answer)
 
 
 def _answer(job: _Job, outcome: Connection | Exception) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TypeVar, cast
-from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -98,8 +97,7 @@ class OpenAIConnection:
     """One address, one key, one pool of connections."""
 
     def __init__(self, access: Access) -> None:
-        host = urlsplit(access.base_url).netloc
-        self._line = Line(access=access, host=host, marks=False, ended=lambda _: True)  # the profile below makes sure
+        self._line = Line(access=access, marks=False, ended=lambda _: True)  # the profile below makes sure
         self._pool = pool(access)
         self._client = _Client(
             base_url=access.base_url,

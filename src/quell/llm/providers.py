@@ -145,6 +145,11 @@ class Access(Struct, frozen=True, kw_only=True):
     base_url: str
     api_key: str | None
 
+    @property
+    def host(self) -> str:
+        """Where it is, for people: without a user name or password that the address may hold."""
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
 
 def with_options(options: tuple[ProviderOptions, ...]) -> dict[str, Provider]:
     """The known providers and the user's. Raises `InvalidRequest` for one that is not complete."""

@@ -1,1 +1,1 @@
-"""Journals: where the facts are kept. `sqlite` on disk, `memory` for tests; both are the `Journal` port of `quell.core.ports`."""
+"""Journals: where the facts are kept. `sqlite` on disk, `memory` for tests; both are the `Journal` port."""

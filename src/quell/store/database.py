@@ -1,8 +1,8 @@
 """The journal's file: opening it, owning it, bringing it up to date.
 
-Rules: nothing is written to a file before it is known to be ours; a file that cannot be used is left as it was; one process owns it, for
-as long as it lives (contract.md I10: the kernel releases the lock with the process). What is in the tables is the business
-of `writing` and `reading`.
+Rules: nothing is written to a file before it is known to be ours; a file that cannot be used is left as it was; one
+process owns it, for as long as it lives (contract.md I10: the kernel releases the lock with the process). What is in
+the tables is the business of `writing` and `reading`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ APPLICATION_ID = 0x5175656C
 
 
 class SqliteOptions(Struct, frozen=True):
-    """`allow_shared`: open it on a file system that other machines may write to. `patience`: seconds to wait for another's lock."""
+    """`allow_shared`: also on a file system that other machines may write to. `patience`: how many seconds to
+    wait for a lock.
+    """
 
     allow_shared: bool = False
     patience: float = 2.0
@@ -61,16 +63,16 @@ def place(path: Path, options: SqliteOptions) -> Path:
 def check_file_system(path: Path, kind: str | None, options: SqliteOptions) -> None:
     if is_shared(kind) and not options.allow_shared:
         raise StorageRefused(
-            f"The journal {path} would be on a network or shared file system ({kind}), where SQLite cannot keep it safe: "
-            "it may be damaged. Choose a data directory on a local disk, or allow it if no other machine uses this one."
+            f"The journal {path} would be on a network or shared file system ({kind}), where SQLite cannot keep it "
+            "from damage. Choose a data directory on a local disk, or allow it if no other machine uses this one."
         )
 
 
 class Lock:
-    """The sign that a process owns the database: a file beside it. It holds the owner's process id, for those who come second.
+    """The sign that a process owns the database: a file beside it that holds the owner's process id.
 
-    Taken before the database is touched. That is not only for order: a process that opens and closes a file by itself loses all
-    the locks that SQLite holds on it in the same process.
+    Taken before the database is touched. That is not only for order: a process that opens and closes a file by itself
+    loses all the locks that SQLite holds on it in the same process.
     """
 
     def __init__(self, database: Path) -> None:
@@ -160,7 +162,7 @@ def connect_reader(path: Path, options: SqliteOptions) -> sqlite3.Connection:
 
 
 def check(path: Path, options: SqliteOptions, newest: int) -> None:
-    """Refuse what is not ours, or is from a newer quell, without having touched it: another program's log is not taken in either."""
+    """Refuse what is not ours, or is from a newer quell, and leave it untouched: even its log is not taken in."""
     connection = connect(path, options, "ro")
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -175,7 +177,7 @@ def check(path: Path, options: SqliteOptions, newest: int) -> None:
         )
     if version > newest:
         raise StorageRefused(
-            f"The journal {path} was written by a newer quell (its tables have version {version}, this quell knows {newest}). "
+            f"The journal {path} was written by a newer quell (tables of version {version}, this one knows {newest}). "
             "It was left as it was. Update quell, or choose another data directory."
         )
 

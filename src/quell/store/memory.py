@@ -1,7 +1,7 @@
 """A journal in memory: the same behaviour as the one on disk, for tests and for exploring the engine.
 
-Nothing survives the process. Every call is done when it is called, without giving way to another task, so that whoever explores
-interleavings decides all of them.
+Nothing survives the process. Every call is done when it is called, without giving way to another task, so that whoever
+explores interleavings decides all of them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ SHARED = NETWORK | CLUSTER | VIRTUAL
 """File systems that other machines may write to, or that do not share memory between processes reliably."""
 
 LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.encfs", "fuse.ntfs-3g", "fuse.cryfs"})
-"""File systems in user space that are known to be of this machine; of the others (sshfs, s3fs, rclone …) the worst is assumed."""
+"""File systems in user space that are of this machine; of the others (sshfs, s3fs, rclone …) the worst is assumed."""
 
 
 def file_system(path: Path, mounts: Path = MOUNTS) -> str | None:

@@ -1,4 +1,4 @@
-"""What is read from the tables. Each query sees one moment, and everything that was acknowledged before it was asked."""
+"""What is read from the tables. Each query sees one moment, and all that was acknowledged before it was asked."""
 
 from __future__ import annotations
 

@@ -59,5 +59,6 @@ def refusal(path: Path, doing: str, error: sqlite3.Error) -> StorageRefused:
 def unreadable(path: Path, what: str) -> StorageRefused:
     """SQLite is content with the file, but we are not."""
     return StorageRefused(
-        f"The journal {path} cannot be read, because it is damaged ({what}). It was left as it was. Restore it from a copy."
+        f"The journal {path} cannot be read, because it is damaged ({what}). "
+        "It was left as it was. Restore it from a copy."
     )

@@ -1,8 +1,8 @@
 """A journal in one SQLite file, the one that `quell` uses by default.
 
-Two threads, each with a connection of its own: one writes, all that has gathered in one commit that survives power loss; the other
-reads, so that a long history never delays an append. An append alone takes hardly longer than the disk's own flush. The tables
-are in `migrations/`.
+Two threads, each with a connection of its own: one writes, all that has gathered in one commit that survives power
+loss; the other reads, so that a long history never delays an append. An append alone takes hardly longer than the
+disk's own flush. The tables are in `migrations/`.
 
 The process that opens the file owns it until it ends (contract.md I10).
 """
@@ -60,7 +60,8 @@ class SqliteJournal:
     ) -> SqliteJournal:
         """Own the file at `path`, making it if there is none and bringing an older one up to date.
 
-        Blocks for a few milliseconds, longer after a crash or for a migration. Raises `StorageRefused`, the file left as it was.
+        Blocks for a few milliseconds, longer after a crash or for a migration. Raises `StorageRefused`, with the file
+        left as it was.
         """
         steps = database.migrations() if steps is None else steps
         path = database.place(path, options)
@@ -112,7 +113,7 @@ class SqliteJournal:
         await self._writing.close()
 
     async def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        answer: T = await self._reading.ask(query)  # type: ignore[assignment] # an order's answer is what its job returns
+        answer: T = await self._reading.ask(query)  # type: ignore[assignment]  # it is what the query returned
         return answer
 
     def _answer(self, orders: Sequence[Order[Query]]) -> None:

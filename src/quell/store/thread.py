@@ -1,8 +1,8 @@
 """A thread that works off its inbox in batches, for those who wait in an event loop.
 
-Rules: orders are worked off in the order they came, all that have gathered at once; an order that was given is carried out whether or
-not anybody still waits for it (contract.md C10); the loop is woken once for a batch, not once for an order. What a batch means
-is the business of whoever owns the thread.
+Rules: orders are worked off in the order they came, all that have gathered at once; an order that was given is carried
+out whether or not anybody still waits for it (contract.md C10); the loop is woken once for a batch, not once for an
+order. What a batch means is the business of whoever owns the thread.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What the writing thread does with a batch: one transaction, in which each order gets its own outcome.
 
-Rules: few statements, because after each one the thread has to get the interpreter's lock back from a busy loop; a stale append is found before anything of it is written, so the others of its batch are not touched by it; when the transaction
-itself fails, every order is tried alone, so that one that does not fit refuses nobody else; nothing of a refused order is
-kept. Opening the file is the business of `database`.
+Rules: few statements, because after each one the thread has to get the interpreter's lock back from a busy loop; a
+stale append is found before anything of it is written, so the others of its batch are not touched by it; when the
+transaction itself fails, every order is tried alone, so that one that does not fit refuses nobody else; nothing of a
+refused order is kept. Opening the file is the business of `database`.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ class Writer:
             self._synchronous = "FULL"
         if not self._in_place():
             raise StorageRefused(
-                f"The journal {self._path} was moved, replaced or deleted while it was in use; what is written would be lost. "
-                "Stop the server, put the file back, and start again."
+                f"The journal {self._path} was moved, replaced or deleted while it was in use; what is written now "
+                "would be lost. Stop the server, put the file back, and start again."
             )
         wanted = "FULL" if durable else "NORMAL"
         if wanted != self._synchronous:
@@ -113,9 +114,10 @@ class Writer:
         self._connection.execute("BEGIN IMMEDIATE")
 
     def _in_place(self) -> bool:
+        """Whether the open file is still the one at the path."""
         try:
             return self._path.stat().st_ino == self._file
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def _write(self, orders: Sequence[Order[Write]]) -> None:
@@ -149,7 +151,7 @@ class Writer:
             connection.close()
 
     def _forget_log(self) -> None:
-        """What was deleted is to be nowhere, the log included; not possible while somebody reads, then it is done later."""
+        """What was deleted is to be nowhere, the log included. Not possible while somebody reads: then later."""
         try:
             if self._connection is not None:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -183,7 +185,8 @@ def _append(connection: sqlite3.Connection, write: Append) -> None:
             digest = _keep_long(connection, line.body)
             values += [line.seq, line.message, line.body if digest is None else None, digest]
         rows = ", ".join([row] * len(lines))
-        connection.execute(f"INSERT INTO facts (session, seq, message, body, blob) VALUES {rows}", values)  # noqa: S608 - of the above
+        statement = f"INSERT INTO facts (session, seq, message, body, blob) VALUES {rows}"  # noqa: S608 - of the above
+        connection.execute(statement, values)
     for line in write.lines:
         if line.message is not None:
             connection.execute(

@@ -30,7 +30,7 @@ class LoseAnswer(Struct, frozen=True):
 
 
 class Hold(Struct, frozen=True):
-    """It does not return until `release`; it is written `before` or `after` that. One that is cancelled meanwhile is written."""
+    """It does not return until `release`, and is written `before` or `after` that; even if it is cancelled."""
 
     written: Literal["before", "after"] = "after"
 

@@ -1,11 +1,11 @@
-"""What every journal must do, as checks to run on yours, and a journal that fails on purpose.
+"""What every journal must do, as checks to run on yours. `faults` has one that fails on purpose.
 
     @pytest.mark.parametrize("check", CONTRACT, ids=name)
     async def test_contract(check):
         await check(MyJournal())
 
-Each check gets an empty journal and leaves it open. Survival of crashes and of power loss is not checked here: that takes a real
-disk, and is the business of the journal's own tests.
+Each check gets an empty journal and leaves it open. Survival of crashes and of power loss is not checked here: that
+takes a real disk, and is the business of the journal's own tests.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Author:
         self.session = session
         return records
 
-    async def create(self, workspace: str = "/work", title: str = "", at: int | None = None) -> Author:
+    async def create(self, workspace: str = "/work", title: str = "A session", at: int | None = None) -> Author:
         await self.write(i.Create(session=self.id, workspace=workspace, title=title), at)
         return self
 
@@ -78,6 +78,11 @@ class Author:
         assert run is not None, "nothing was asked"
         reply = Reply(parts=(Text(text),))
         await self.write(i.SampleReplied(run=run.id, turn=run.turn, attempt=1, reply=reply))
+
+    @property
+    def run(self) -> str:
+        assert self.session.run is not None, "nothing runs"
+        return self.session.run.id
 
     @property
     def message(self) -> str:
@@ -307,7 +312,7 @@ async def a_recorded_message_has_no_draft(journal: Journal) -> None:
     failed = author.message
     await journal.save_draft("s1", _draft(failed, "I"))
     await author.write(
-        i.SampleFailed(run="r3", turn=1, attempt=1, failure="overloaded", detail="503", retry_at=moment(9))
+        i.SampleFailed(run=author.run, turn=1, attempt=1, failure="overloaded", detail="503", retry_at=moment(9))
     )
     assert await journal.draft("s1") is None
     replied = author.message
@@ -316,7 +321,7 @@ async def a_recorded_message_has_no_draft(journal: Journal) -> None:
     await journal.save_draft("s1", _draft(replied, "I will"))
     await journal.save_draft("s1", _draft(failed, "too late, and the other stays"))
     assert await journal.draft("s1") == _draft(replied, "I will")
-    await author.write(i.SampleReplied(run="r3", turn=1, attempt=2, reply=Reply(parts=(Text("I did."),))))
+    await author.write(i.SampleReplied(run=author.run, turn=1, attempt=2, reply=Reply(parts=(Text("I did."),))))
     assert await journal.draft("s1") is None
     await journal.save_draft("s1", _draft(replied, "too late"))
     assert await journal.draft("s1") is None

@@ -15,7 +15,7 @@ from quell.core.ports import Place, ToolContext
 from quell.tools.diff import compare
 from quell.tools.paths import not_found
 from quell.tools.text import Document, Unwritable, decode
-from quell.tools.tool import Refused
+from quell.tools.tool import Refused, printable
 from quell.tools.view import EDITABLE
 
 
@@ -97,10 +97,7 @@ async def save(context: ToolContext, file: Known, raw: str) -> bytes:
 
 async def create(context: ToolContext, where: Place, text: str) -> bytes:
     """Make a new file. One that is empty counts as new."""
-    try:
-        content = text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise Refused("Nothing was written: the text has half a character (a lone surrogate) in it.") from None
+    content = text.encode()
     empty = hashlib.sha256(b"").hexdigest()
     replaces = empty if await exists(context, where) else None
     if not await context.workspace.write(where.path, content, replaces=replaces):
@@ -115,7 +112,7 @@ def done(where: Place, before: str, content: bytes, after: str, text: str) -> To
         text=f"{text} (+{diff.additions} -{diff.removals} lines)",
         metadata={
             "path": where.path,
-            "diff": diff.text,
+            "diff": printable(diff.text),
             "additions": diff.additions,
             "removals": diff.removals,
             "seen": {where.path: hashlib.sha256(content).hexdigest()},

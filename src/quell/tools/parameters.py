@@ -49,6 +49,9 @@ def read(input_type: type[S], text: str) -> S:
     """Raises `Unreadable`."""
     try:
         sent = json.loads(text, strict=False) if text.strip() else {}
+        json.dumps(sent, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Unreadable(f"The input has half a character (a lone surrogate) in it. {takes(input_type)}") from None
     except ValueError as error:
         raise Unreadable(f"The input is not valid JSON: {error}. {takes(input_type)}") from None
     except RecursionError:

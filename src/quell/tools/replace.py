@@ -43,13 +43,13 @@ def locate(document: Document, old: str, new: str, *, everywhere: bool) -> Repla
         found = _by_lines(document.text, old, new, everywhere)
     if found is None and _is_numbered(old):
         plain_new = _NUMBERED.sub("", new) if _is_numbered(new) else new
-        found = locate_plain(document.text, _NUMBERED.sub("", old), plain_new, everywhere)
+        found = _without_numbers(document.text, _NUMBERED.sub("", old), plain_new, everywhere)
     if found is None:
         raise NoMatch(_nearest(document.text, old))
     return found
 
 
-def locate_plain(text: str, old: str, new: str, everywhere: bool) -> Replacement | None:
+def _without_numbers(text: str, old: str, new: str, everywhere: bool) -> Replacement | None:
     found = _exact(text, old, new, everywhere) or _by_lines(text, old, new, everywhere)
     if found is None:
         return None

@@ -1,7 +1,7 @@
 """What a tool is: a name, a kind, a Struct for its input, and a function from that input to a prepared call.
 
-A tool that cannot do what was asked raises `Refused` with the text for the model, in `prepare` or while it runs; only these
-two ways out exist, a result and `Refused`.
+A tool that cannot do what was asked raises `Refused` with the text for the model, in `prepare` or while it runs. An `OSError` that it
+did not expect is told to the model in the system's words.
 """
 
 from __future__ import annotations
@@ -70,9 +70,13 @@ def place(workspace: Workspace, path: str) -> Place:
     if not path.strip():
         raise Refused("The path is empty. Send the path of a file, relative to the workspace or absolute.")
     try:
-        return workspace.place(path)
+        where = workspace.place(path)
+        where.path.encode()
     except OSError as error:
         raise Refused(f"{path!r} cannot be a path: {explain(error)}.") from None
+    except UnicodeEncodeError:
+        raise Refused(f"{path!r} leads to a file whose name is not UTF-8; only `bash` can reach it.") from None
+    return where
 
 
 def touches(tool: str, kind: ToolKind, title: str, where: Place, workspace: Workspace) -> Access:

@@ -2,9 +2,10 @@
 
     {"seq":17,"at":"2026-11-02T09:30:00.000Z","kind":"run_started","v":1,"run":"r17",…}
 
-Rules: one fact is one flat object without line breaks, `seq`, `at`, `kind` and `v` first, fields at their defaults left out. A change
-to the fields of a kind, an added one included, raises its version, so that an older quell refuses what it would misread. What was
-written is never rewritten: an older version is brought up to date when it is read. `contract.md` F1.
+Rules: one fact is one flat object without line breaks, `seq`, `at`, `kind` and `v` first, fields at their defaults left
+out. A change to the fields of a kind, an added one included, raises its version, so that an older quell refuses what it
+would misread. What was written is never rewritten: an older version is brought up to date when it is read.
+`contract.md` F1.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def decode(line: bytes) -> Recorded:
         return Recorded(head.seq, head.at, _facts.decode(line))
     except msgspec.DecodeError as error:
         raise StorageRefused(
-            f"This is no readable fact ({error}): {_excerpt(line)}. The journal was damaged, or written by something else; "
-            "restore it from a copy."
+            f"This is no readable fact ({error}): {_excerpt(line)}. The journal was damaged, or written by something "
+            "else; restore it from a copy."
         ) from error
 
 

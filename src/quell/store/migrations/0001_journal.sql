@@ -1,7 +1,8 @@
--- The journal, the rows beside it, and the drafts. Everything but `facts`, `blobs` and `deleted` can be rebuilt or done without.
+-- The journal, the rows beside it, and the drafts. Everything but `facts`, `blobs` and `deleted` can be rebuilt or done
+-- without.
 
--- One row a session, written in the transaction of every append. `summary` is the whole row as JSON; the other columns are what lists
--- are searched and sorted by. `folded` is the title without case.
+-- One row a session, written in the transaction of every append. `summary` is the whole row as JSON; the other columns
+-- are what lists are searched and sorted by. `folded` is the title without case.
 CREATE TABLE sessions (
     key INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -16,8 +17,8 @@ CREATE INDEX sessions_by_update ON sessions (updated, id);
 CREATE INDEX sessions_by_workspace ON sessions (workspace, updated, id);
 CREATE INDEX sessions_busy ON sessions (id) WHERE busy;
 
--- The facts of a session lie together, in order. `body` is the line that clients are sent too; a long one is in `blobs`. `message` is
--- the message that the fact records, whose draft is of no use from then on.
+-- The facts of a session lie together, in order. `body` is the line that clients are sent too; a long one is in
+-- `blobs`. `message` is the message that the fact records, whose draft is of no use from then on.
 CREATE TABLE facts (
     session INTEGER NOT NULL,
     seq INTEGER NOT NULL,

@@ -1,0 +1,65 @@
+"""`python -m benchmarks [name…] [--quick] [--write]`: measure, show, and renew the table in the docs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+import uvloop
+
+from benchmarks import cancel, crowd, lasting, report, start, submit, turn
+from benchmarks.figures import Figure
+
+GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
+    "start": start.measure,
+    "submit": submit.measure,
+    "turn": turn.measure,
+    "cancel": cancel.measure,
+    "crowd": crowd.measure,
+    "lasting": lasting.measure,
+}
+GROUP_SECONDS = 300.0
+BUSY = 1.0
+"""Load of the machine above which what is measured says little."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"what to measure: {', '.join(GROUPS)} (all)")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: to see that it works, not for numbers")
+    parser.add_argument(
+        "--write", action="store_true", help=f"renew the table in docs/reference/{report.DOCUMENT.name}"
+    )
+    options = parser.parse_args(arguments)
+    names = options.names or list(GROUPS)
+    if unknown := [name for name in names if name not in GROUPS]:
+        parser.error(f"there is no {unknown[0]}; there are {', '.join(GROUPS)}")
+    if options.write and (options.quick or options.names):
+        parser.error("--write takes all figures and their full number of repetitions: leave out the names and --quick")
+    if os.getloadavg()[0] > BUSY:
+        print(f"The machine is busy (load {os.getloadavg()[0]:.1f}): what comes out is too much.", file=sys.stderr)
+    measured = uvloop.run(_measure(names, quick=options.quick))
+    if options.write:
+        report.write(measured)
+    missed = [figure for figures in measured.values() for figure in figures if figure.met is False]
+    print(f"{len(missed)} missed" if missed else "all targets met")
+    return 0
+
+
+async def _measure(names: Sequence[str], *, quick: bool) -> dict[str, list[Figure]]:
+    print(report.machine())
+    measured: dict[str, list[Figure]] = {}
+    for name in names:
+        print(name, flush=True)
+        async with asyncio.timeout(GROUP_SECONDS):
+            measured[name] = await GROUPS[name](quick)
+        for figure in measured[name]:
+            print(report.line(figure), flush=True)
+    return measured
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
