@@ -78,7 +78,7 @@ async def _long_session(dialect: Dialect, messages: int) -> list[Figure]:
             unit="ms",
             target=20 if length == 2000 else None,
         )
-        for length in (messages // 20, messages // 4, messages // 2, messages)
+        for length in (messages // 10, messages // 4, messages // 2, messages)
     ]
     figures.append(
         Figure(

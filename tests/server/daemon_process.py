@@ -3,7 +3,7 @@
     python -m tests.server.daemon_process FOLDER [idle_exit]
 
 Its model says one word to whatever it is asked; to a prompt that begins with `quick` that is all, any other reply never ends. It prints
-one line when it answers.
+one line when it answers, with the port where it also listens on TCP.
 """
 
 import asyncio
@@ -14,10 +14,12 @@ import uvloop
 
 from quell.core.messages import UserMessage
 from quell.server.daemon import Listener, Options, serve
-from quell.server.listen import unix_socket
+from quell.server.listen import tcp_socket, unix_socket
 from quell.store.sqlite import SqliteJournal
 from quell.testing.harness import Play, played
 from tests.server.serving import PlayedChoices
+
+TOKEN = "t" * 43
 
 
 async def talk(play: Play) -> None:
@@ -35,9 +37,10 @@ async def main(folder: Path, idle_exit: float | None) -> None:
         async with played(journal) as play, asyncio.TaskGroup() as group:
             talking = group.create_task(talk(play))
             options = Options(version="1.2.3", idle_exit=idle_exit)
-            await serve(
-                play.engine, PlayedChoices(), [Listener(listening)], options, lambda: print("ready", flush=True)
-            )
+            tcp = tcp_socket("127.0.0.1", 0)
+            ready = f"ready {tcp.getsockname()[1]}"
+            listeners = [Listener(listening), Listener(tcp, TOKEN)]
+            await serve(play.engine, PlayedChoices(), listeners, options, lambda: print(ready, flush=True))
             talking.cancel()
         await journal.close()
 

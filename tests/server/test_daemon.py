@@ -39,7 +39,7 @@ class Daemon:
         )
         try:
             assert process.stdout is not None
-            assert await process.stdout.readline() == b"ready\n"
+            assert (await process.stdout.readline()).startswith(b"ready ")
             yield process
         finally:
             if process.returncode is None:
