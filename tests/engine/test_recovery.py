@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from quell.core import facts as f
+from quell.core import inputs as i
 from quell.core.messages import AssistantMessage, Text, ToolMessage
 from quell.engine import Options
+from quell.engine.live import Streams
 from quell.store.memory import MemoryJournal
 from quell.testing.harness import crashed, played
 
@@ -101,3 +105,27 @@ async def test_k7_a_deleted_session_is_gone_and_its_followers_are_told() -> None
         assert seen[-1] == Deleted(session)
         assert asked.closed.is_set()
         assert await play.engine.summaries() == ()
+
+
+async def test_an_actor_that_fails_is_replaced_and_starts_no_call_twice(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug in one session's actor is recovered like a crash of the process, and touches no other session."""
+    async with played() as play:
+        session, other = await play.session(), await play.session()
+        await play.submit(session, "one")
+        (asked := await play.asked()).call("touch")
+        asked.reply()
+        await play.touched()
+
+        def fail(self: Streams, *_: object) -> None:
+            raise RuntimeError("a bug, as planned")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Streams, "settle", fail)
+            await play.engine.apply(session, i.Change(title="new"))
+        assert (await play.settled(session)).outcome == "interrupted"
+        await play.submit(other, "two")
+        (await play.asked()).reply()
+        assert (await play.settled(other)).outcome == "completed"
+        caplog.clear()

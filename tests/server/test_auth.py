@@ -106,7 +106,7 @@ def test_a_token_that_cannot_be_trusted_is_refused(tmp_path: Path, spoil: str) -
             path.chmod(0o644)
         case "empty":
             path.touch(0o600)
-        case "folder":
+        case _:
             path.mkdir()
     with pytest.raises(StorageRefused, match=str(path)):
         load_token(str(path))

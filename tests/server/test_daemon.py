@@ -85,7 +85,10 @@ async def test_a_signal_ends_it_within_a_second_with_a_reply_streaming(daemon: D
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
             assert time.perf_counter() - begun < 1.0
-    async with daemon.started(), daemon.client() as client:  # K6: it was settled before it left, with what had been said
+    async with (
+        daemon.started(),
+        daemon.client() as client,
+    ):  # K6: it was settled before it left, with what had been said
         prompt = await client.session(session.id).prompt("p")
         assert (prompt.state, prompt.outcome, prompt.text) == ("settled", "interrupted", "word")
 
@@ -176,4 +179,3 @@ async def test_a_client_that_does_not_read_does_not_hold_it_up(daemon: Daemon) -
         assert await process.wait() == 0
         assert time.perf_counter() - begun < 1.5
         writer.close()
-

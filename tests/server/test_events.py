@@ -10,7 +10,6 @@ import pytest
 from quell.client.client import Cancellation, NewPrompt, RemoteSession
 from quell.core import errors
 from quell.core import facts as f
-from quell.server import events as server_events
 from quell.wire import sse
 from quell.wire.sse import Delta, DraftPart
 from tests.server.serving import Serving, serving
@@ -188,7 +187,7 @@ async def test_two_followers_see_the_same_in_the_same_order(tmp_path: Path) -> N
 
 
 async def test_a_silent_stream_shows_that_it_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_events.sse, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.01)
     async with serving(tmp_path) as s:
         session = await s.session()
         async with session.events(1) as pieces:

@@ -72,7 +72,9 @@ def test_killing_the_server_frees_it(path: str) -> None:
         "import sys\nfrom quell.server.listen import unix_socket\n"
         "with unix_socket(sys.argv[1]):\n    print(flush=True)\n    sys.stdin.read()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
         assert server.stdout is not None
         select.select([server.stdout], [], [])
         server.kill()

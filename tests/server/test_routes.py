@@ -1,6 +1,8 @@
 """The routes, through the typed client and the real socket."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ import pytest
 from quell.client.client import Cancellation, NewAttachment, NewLimits, NewPrompt, NewSession, QueueEdit, SessionChange
 from quell.core import errors
 from quell.core.facts import Limits
-from quell.core.messages import AssistantMessage, Text, UserMessage
+from quell.core.messages import AssistantMessage, UserMessage
+from quell.core.session import Summary
+from quell.wire.sse import Deleted
 from tests.server.serving import serving
 
 
@@ -106,7 +110,7 @@ async def test_what_a_prompt_brings_gets_to_the_machine(tmp_path: Path) -> None:
         )
         run = (await s.play.engine.state(session.id)).run
         assert run is not None
-        assert run.entry.limits == Limits(turns=3, cost=__import__("decimal").Decimal("0.50"), seconds=60.0)
+        assert run.entry.limits == Limits(turns=3, cost=Decimal("0.50"), seconds=60.0)
         assert (run.entry.allow, run.entry.on_ask) == (("touch",), "deny")
         assert run.entry.attachments[0].name == "a.png"
 
@@ -123,7 +127,9 @@ async def test_what_a_prompt_brings_gets_to_the_machine(tmp_path: Path) -> None:
     ],
     ids=["empty", "base64", "turns", "money", "slash", "line-end"],
 )
-async def test_a_prompt_that_cannot_be_meant_is_refused_and_nothing_is_written(tmp_path: Path, prompt: NewPrompt) -> None:
+async def test_a_prompt_that_cannot_be_meant_is_refused_and_nothing_is_written(
+    tmp_path: Path, prompt: NewPrompt
+) -> None:
     async with serving(tmp_path) as s:
         session = await s.session()
         seq = (await session.show()).seq
@@ -238,11 +244,18 @@ async def test_the_sessions_are_watched(tmp_path: Path) -> None:
     async with serving(tmp_path) as s:
         session = await s.session(title="there before")
         async with s.client.watch() as changes:
-            assert (await anext(changes)).title == "there before"  # type: ignore[union-attr]
+            before = await anext(changes)
             await session.change(SessionChange(title="changed"))
-            assert (await anext(changes)).title == "changed"  # type: ignore[union-attr]
+            after = await anext(changes)
+            assert isinstance(before, Summary)
+            assert isinstance(after, Summary)
+            assert (before.title, after.title) == ("there before", "changed")
+            await session.delete()
+            assert [change async for change in _upto_deletion(changes)][-1] == Deleted(session.id)
 
 
-def text_of(message: object) -> str:
-    assert isinstance(message, AssistantMessage)
-    return "".join(part.text for part in message.parts if isinstance(part, Text))
+async def _upto_deletion(changes: AsyncIterator[Summary | Deleted]) -> AsyncIterator[Summary | Deleted]:
+    async for change in changes:
+        yield change
+        if isinstance(change, Deleted):
+            return

@@ -1,5 +1,7 @@
 """The event stream as bytes: what is encoded comes out of the decoder, however it is cut."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 from quell.core import facts as f
 from quell.wire import sse
 
-RECORDED = f.Recorded(17, "2026-11-02T09:30:00.000Z", f.RunSettled(run="r3", outcome="completed", stop_reason="end_turn"))
+RECORDED = f.Recorded(
+    17, "2026-11-02T09:30:00.000Z", f.RunSettled(run="r3", outcome="completed", stop_reason="end_turn")
+)
 
 
 def test_a_fact_has_its_seq_as_id_and_is_one_line_of_json() -> None:
@@ -53,7 +57,7 @@ def test_it_may_be_cut_anywhere_and_end_its_lines_as_it_likes(sent: list[object]
     stream = b"".join(sse.HEARTBEAT + encoded(value) for value in sent).replace(b"\n", end)
     places = [0, *sorted(cuts), len(stream)]
     decoder = sse.Decoder()
-    pieces = [stream[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    pieces = [stream[start:stop] for start, stop in itertools.pairwise(places)]
     frames = [frame for piece in pieces for frame in decoder.feed(piece)]
     assert [sse.parse(frame) for frame in frames] == sent
 

@@ -16,8 +16,10 @@ import sysconfig
 import tomllib
 from collections.abc import Iterator
 from typing import Literal
+from urllib.parse import quote
 
 import click
+import msgspec
 from msgspec import Struct
 
 from quell import __version__
@@ -50,8 +52,6 @@ def doctor(as_json: bool) -> int:
         if not as_json:
             _print(finding)
     if as_json:
-        import msgspec
-
         print(json.dumps(msgspec.to_builtins(findings), ensure_ascii=False, indent=2))
     return FAILED if any(finding.health == "bad" for finding in findings) else COMPLETED
 
@@ -172,8 +172,6 @@ def _database(place: Paths) -> Finding:
 
 
 def _quoted(path: str) -> str:
-    from urllib.parse import quote
-
     return quote(path)
 
 

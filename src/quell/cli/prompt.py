@@ -5,6 +5,7 @@ Everything is checked here, before a server is started or a session made: text i
 
 from __future__ import annotations
 
+import binascii
 import os
 import select
 import stat
@@ -71,8 +72,6 @@ def _attachment(path: str, content: bytes) -> dict[str, str]:
         kind = "image/webp"
     name = path.encode("utf-8", "replace").decode()
     if kind is not None:
-        import binascii
-
         encoded = binascii.b2a_base64(content, newline=False).decode()
         return {"name": name, "content": encoded, "mime_type": kind, "encoding": "base64"}
     text = _text(content)

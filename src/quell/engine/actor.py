@@ -10,9 +10,10 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from datetime import datetime
 
 from quell.core import inputs as i
-from quell.core.errors import QuellError, SessionNotFound, ShuttingDown, StorageRefused
+from quell.core.errors import QuellError, SessionNotFound, StorageRefused, Unavailable
 from quell.core.ports import Draft
 from quell.core.session import Effect, Unwind, due
 from quell.engine.bus import Bus
@@ -22,6 +23,8 @@ from quell.engine.perform import RETRY_REFUSED, Performer
 from quell.engine.scene import Scene
 
 log = logging.getLogger(__name__)
+
+FAULT = "The session was closed by a fault, which the log has. It is recovered from its journal; ask again."
 
 
 @dataclass(frozen=True)
@@ -96,20 +99,34 @@ class Actor:
     # Its life
 
     async def run(self) -> None:
-        """Fold the journal, then take inputs until it is closed. Nothing is started before the first input."""
+        """Fold the journal, recover what is unfinished, then take inputs until it is closed."""
         try:
             await self.ledger.load()
+            if self.ledger.session.busy:
+                self._inbox.appendleft(Letter(await self._restarted()))
             self._loaded.set()
             await self._live()
         except QuellError as error:
             self.closed = error
             log.error("session %s: %s", self.ledger.id, error)  # written for people, says it all
         finally:
-            self.closed = self.closed or ShuttingDown("The session was closed by a fault; it can be opened again.")
+            self.closed = self.closed or Unavailable(FAULT)
             for letter in self._inbox:
                 letter.refuse(self.closed)
             self._loaded.set()
             self.ended.set()
+
+    async def _restarted(self) -> i.Restarted:
+        """What a new owner finds (contract.md K2, K3): whoever ran this before is gone, and nothing of it runs."""
+        options, ports = self._performer.options, self._performer.ports
+        draft = await ports.journal.draft(self.ledger.id)
+        since = datetime.fromisoformat(self.ledger.session.updated)
+        down = datetime.fromisoformat(ports.clock.now()) - since
+        return i.Restarted(
+            reply=draft.reply if draft is not None else None,
+            park=down.total_seconds() > options.recover_within,
+            resume_interrupted=options.resume_interrupted,
+        )
 
     async def _live(self) -> None:
         scene = Scene(self.ledger, self.streams, self.post, self._gone)
@@ -146,11 +163,14 @@ class Actor:
             self._refused(letter, error)
         except QuellError as error:
             letter.refuse(error)
+        except Exception:
+            letter.refuse(Unavailable(FAULT))
+            raise
         else:
             self.stalled = None
+            letter.reply(reaction)
             for fact in facts:
                 self.streams.settle(fact)
-            letter.reply(reaction)
 
     def _refused(self, letter: Letter, error: StorageRefused) -> None:
         """K5: the caller gets the error; an outcome, or a cancel, is kept; a cancel stops the work first."""

@@ -13,7 +13,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from types import TracebackType
 
 from msgspec.structs import replace
@@ -48,6 +47,7 @@ class Engine:
         self._bus = Bus()
         self._performer = Performer(ports, options)
         self._actors: dict[str, Actor] = {}
+        self._recovered: set[str] = set()
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Engine:
@@ -258,32 +258,23 @@ class Engine:
         self._performer.environments.pop(session, None)
 
     async def _guarded(self, actor: Actor) -> None:
-        """An actor that fails has a bug; its siblings go on, and its session is recovered from the journal."""
+        """An actor that fails has a bug. Its siblings go on, and what it left is recovered from the journal, once by itself."""
+        session = actor.ledger.id
         try:
             await actor.run()
         except* Exception:
-            log.exception("session %s: its actor failed", actor.ledger.id)
-        if self._actors.get(actor.ledger.id) is actor:
-            self._forget(actor.ledger.id)
+            log.exception("session %s: its actor failed", session)
+        failed = self._actors.get(session) is actor
+        if failed:
+            self._forget(session)
+        if failed and actor.ledger.session.busy and not self.shutting_down and session not in self._recovered:
+            self._recovered.add(session)
+            self._actor(session)
 
     async def _recover(self) -> None:
         """Wake the sessions with unfinished work, and only those (contract.md K4)."""
-        journal, now = self._ports.journal, self._ports.clock.now()
-        for session in await journal.busy():
-            row = await journal.summary(session)
-            draft = await journal.draft(session)
-            down = _seconds(row.updated, now) if row is not None else 0.0
-            self._actor(session).post(
-                i.Restarted(
-                    reply=draft.reply if draft is not None else None,
-                    park=down > self._options.recover_within,
-                    resume_interrupted=self._options.resume_interrupted,
-                )
-            )
-
-
-def _seconds(since: str, now: str) -> float:
-    return (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds()
+        for session in await self._ports.journal.busy():
+            self._actor(session)
 
 
 def _facts_after(last: int, events: list[Event | Summary]) -> list[Event]:

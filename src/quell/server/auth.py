@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import socket
 import stat
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -68,13 +69,13 @@ def _host_name(host: str) -> str:
 
 
 def _is_address(name: str) -> bool:
-    import ipaddress  # only a server on TCP needs it
-
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, name)
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def load_token(path: str) -> str:

@@ -1,0 +1,104 @@
+"""What a run shows, event by event: nothing twice, nothing lost, whatever of the stream was."""
+
+from __future__ import annotations
+
+import pytest
+
+from quell.cli import terminal
+from quell.cli.narrate import Narrator, describe_call
+from quell.cli.outcome import STOPPED_BY, Followed
+from quell.client.oneshot import Event, Json
+
+
+def delta(offset: int, text: str, part: int = 0, message: str = "m1") -> Event:
+    return Event(
+        "delta", None, Json({"message": message, "part": part, "kind": "text", "offset": offset, "text": text})
+    )
+
+
+def draft(text: str, message: str = "m1") -> Event:
+    return Event("draft", None, Json({"message": message, "part": 0, "kind": "text", "text": text}))
+
+
+def replied(*texts: str, message: str = "m1") -> Event:
+    parts = [{"type": "text", "text": text} for text in texts]
+    return Event("fact", 9, Json({"kind": "replied", "run": "r1", "message": message, "reply": {"parts": parts}}))
+
+
+@pytest.mark.parametrize(
+    ("events", "shown"),
+    [
+        ([delta(0, "Hel"), delta(3, "lo"), replied("Hello")], "Hello\n"),
+        ([replied("Hello")], "Hello\n"),
+        ([delta(0, "Hel"), replied("Hello")], "Hello\n"),
+        ([delta(0, "Hel"), delta(4, "o"), replied("Hello")], "Hello\n"),
+        ([delta(0, "Hel"), draft("Hello, wor"), delta(10, "ld"), replied("Hello, world")], "Hello, world\n"),
+        ([delta(0, "Hello"), delta(3, "lo, you"), replied("Hello, you")], "Hello, you\n"),
+        ([delta(0, "\n"), delta(1, "\nHi"), replied("\n\nHi")], "Hi\n"),
+        ([replied("A line.\n")], "A line.\n"),
+        ([delta(0, "One"), delta(0, "Two", part=2), replied("One", "", "Two")], "One\n\nTwo\n"),
+        ([replied("One"), replied("Two", message="m2")], "One\n\nTwo\n"),
+        (
+            [delta(0, "Ha"), Event("fact", 3, Json({"kind": "run_recovered", "run": "r1"})), delta(0, "Hallo")],
+            "Ha\n\nHallo\n",
+        ),
+        ([replied("")], ""),
+    ],
+)
+def test_text_is_shown_once(capsys: pytest.CaptureFixture[str], events: list[Event], shown: str) -> None:
+    narrator = Narrator(text=True, progress=False)
+    for event in events:
+        narrator.take(event)
+    narrator.end_line()
+    assert capsys.readouterr() == (shown, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "input", "shown"),
+    [
+        ("bash", '{"description": "x", "command": "npm\\n test"}', "bash  npm test"),
+        ("view", '{"file_path": "a.py"}', "view  a.py"),
+        ("odd", "not JSON", "odd"),
+        ("odd", '{"x": 1}', "odd"),
+        ("bash", '{"command": "\\u001b[2J"}', "bash  [2J"),
+    ],
+)
+def test_a_call_is_one_line(name: str, input: str, shown: str) -> None:
+    assert describe_call(name, input) == shown
+
+
+@pytest.mark.parametrize(
+    ("outcome", "stop_reason", "status"),
+    [
+        ("completed", "end_turn", 0),
+        *(("completed", reason, 3) for reason in STOPPED_BY),
+        ("completed", "refusal", 1),
+        ("failed", "error", 1),
+        ("interrupted", "interrupted", 1),
+        ("cancelled", "cancelled", 130),
+    ],
+)
+def test_the_exit_status_of_every_end(outcome: str, stop_reason: str, status: int) -> None:
+    followed = Followed("s", "p", "r1")
+    followed.take(
+        Event("fact", 1, Json({"kind": "run_settled", "run": "r1", "outcome": outcome, "stop_reason": stop_reason}))
+    )
+    assert (followed.ended, followed.status) == (True, status)
+    assert bool(followed.complaint) is (status != 0)
+
+
+def test_other_runs_are_not_ours() -> None:
+    followed = Followed("s", "p", None)
+    assert not followed.take(Event("fact", 1, Json({"kind": "run_settled", "run": "r0", "outcome": "failed"})))
+    assert not followed.take(delta(0, "theirs"))
+    assert followed.take(Event("fact", 2, Json({"kind": "run_started", "run": "r2", "entry": "p"})))
+    assert followed.take(delta(0, "ours"))
+    assert not followed.ended
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "clipped"),
+    [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("日本語", 5, "日本…"), ("日本語", 6, "日本語")],
+)
+def test_clipping_counts_columns(text: str, room: int, clipped: str) -> None:
+    assert terminal.clip(text, room) == clipped
