@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,6 +15,8 @@ from quell.testing.providers import Dialect
 
 DIALECTS: dict[str, str] = {"openai": "Chat Completions", "anthropic": "Anthropic", "scripted": "scripted"}
 """What may answer, and how it is called in the table."""
+
+LINES_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -89,4 +92,12 @@ async def bench(*dialects: Dialect, load: str = "", plays: Sequence[Play] = ()) 
         made = stack.enter_context(home({name: each.url for name, each in models.items()}, load, plays))
         started = stack.enter_context(daemon(made))
         await started.process.quiet()
+        stack.callback(_show_complaints, made)
         yield Bench(made, started.process, {str(name): each for name, each in models.items()})
+
+
+def _show_complaints(home: Home) -> None:
+    """What the daemon logged of trouble: nothing, if all went well; and its folder is about to go."""
+    lines = [line for line in home.log.read_text().splitlines() if " INFO " not in line]
+    if lines:
+        print("the daemon said:", *lines[-LINES_SHOWN:], sep="\n", file=sys.stderr)

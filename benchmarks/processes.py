@@ -47,6 +47,10 @@ class Home:
         return self.folder / "project"
 
     @property
+    def log(self) -> Path:
+        return self.folder / "daemon.log"
+
+    @property
     def socket(self) -> str:
         return paths(self.environment).socket
 
@@ -141,7 +145,7 @@ def daemon(home: Home, command: Sequence[str] = SERVE) -> Iterator[Started]:
     """A daemon in a home, until the block ends. Blocks until it has answered."""
     ready, told = os.pipe()
     begun = time.perf_counter()
-    with (home.folder / "daemon.log").open("ab") as log:
+    with home.log.open("ab") as log:
         server = subprocess.Popen(
             [sys.executable, *command, "--ready-fd", str(told)],
             stdin=subprocess.DEVNULL,
@@ -155,7 +159,7 @@ def daemon(home: Home, command: Sequence[str] = SERVE) -> Iterator[Started]:
     os.close(told)
     try:
         if not (select.select([ready], [], [], START_SECONDS)[0] and os.read(ready, 1)):
-            raise RuntimeError(f"the daemon does not start:\n{(home.folder / 'daemon.log').read_text()}")
+            raise RuntimeError(f"the daemon does not start:\n{home.log.read_text()}")
         ask_health(home.socket)
         yield Started(Process(server.pid), home.socket, time.perf_counter() - begun)
     finally:

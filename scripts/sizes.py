@@ -27,7 +27,31 @@ OURS = "src"  # lazy imports and words matter in the product only
 VAGUE = {"manager", "service", "handler", "helper", "util", "common", "base", "data", "info"}
 
 # Imports inside functions, where start-up needs them: file → modules, as written after `import` or `from`.
-LAZY: dict[str, set[str]] = {}
+LAZY: dict[str, set[str]] = {
+    "src/quell/__main__.py": {
+        "datetime",
+        "quell.cli.commands",
+        "quell.cli.failure",
+        "quell.cli.options",
+        "quell.cli.run",
+        "quell.config.paths",
+        "tempfile",
+        "traceback",
+    },
+    "src/quell/cli/commands.py": {"quell.cli.run"},
+    "src/quell/cli/daemon.py": {"fcntl", "quell.config.paths", "subprocess"},
+    "src/quell/cli/failure.py": {"quell.core.errors"},
+    "src/quell/cli/lookup.py": {"urllib.parse"},
+    "src/quell/cli/narrate.py": {"datetime"},
+    "src/quell/cli/outcome.py": {"decimal"},
+    "src/quell/cli/serve.py": {"quell"},
+    "src/quell/cli/terminal.py": {"shlex", "subprocess", "unicodedata"},
+    "src/quell/config/file.py": {"difflib"},
+    "src/quell/config/paths.py": {"hashlib", "pwd"},
+    "src/quell/tools/shell.py": {"tree_sitter", "tree_sitter_bash"},
+    "src/quell/workspace/ignore.py": {"pathspec"},
+    "src/quell/workspace/supervisor.py": {"ctypes", "subprocess"},
+}
 
 
 class Raised(NamedTuple):
