@@ -12,10 +12,10 @@ from quell.client.client import Client, NewPrompt, RemoteSession, UnixSocket
 from quell.client.follow import Began, Following, Found, Happening, Lost
 from quell.core import errors
 from quell.core import facts as f
+from quell.core.events import Deleted, Delta, DraftPart, PartKind, Reset
 from quell.core.view import View
 from quell.wire import sse
 from quell.wire.api import Snapshot
-from quell.wire.sse import Deleted, Delta, DraftPart
 from tests.server.serving import serving
 from tests.server.test_daemon import Daemon, new_session
 
@@ -55,7 +55,7 @@ def fact(seq: int, title: str) -> bytes:
     return sse.fact(f.Recorded(seq, AT, f.SettingsChanged(title=title)))
 
 
-def delta(offset: int, text: str, message: str = "m", kind: sse.PartKind = "text") -> bytes:
+def delta(offset: int, text: str, message: str = "m", kind: PartKind = "text") -> bytes:
     return sse.event("delta", Delta(message, 0, kind, offset, text))
 
 
@@ -105,7 +105,7 @@ async def test_a_fact_that_only_a_newer_server_knows_begins_with_a_new_snapshot(
 
 async def test_a_reset_begins_with_a_new_snapshot() -> None:
     snapshots = (Snapshot(9, View(title="lost"), None), Snapshot(1, View(title="new"), None))
-    source = Written([sse.event("reset", sse.Reset(1))], [fact(2, "two")], snapshots=snapshots)
+    source = Written([sse.event("reset", Reset(1))], [fact(2, "two")], snapshots=snapshots)
     following, happened = await followed(source)
     assert happened[0] == Began(1)
     assert source.asked[:2] == [9, 1]

@@ -6,6 +6,7 @@ import pytest
 
 from quell.core import facts as f
 from quell.core import inputs as i
+from quell.core.events import Deleted
 from quell.core.messages import AssistantMessage, Text, ToolMessage
 from quell.engine import Options
 from quell.engine.live import Streams
@@ -93,7 +94,6 @@ async def test_k3_a_run_is_followed_up_when_that_is_wanted() -> None:
 
 async def test_k7_a_deleted_session_is_gone_and_its_followers_are_told() -> None:
     from quell.core import inputs as i
-    from quell.engine import Deleted
 
     async with played() as play:
         session = await play.session()

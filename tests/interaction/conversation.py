@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ from quell.server.daemon import Listener, serve
 from quell.server.daemon import Options as ServerOptions
 from quell.server.listen import unix_socket
 from quell.store.sqlite import SqliteJournal
-from quell.testing.faults import FaultyJournal, Hold, Refuse
+from quell.testing.faults import Fault, FaultyJournal, Hold, Refuse
 from quell.testing.harness import Asked, Play, Touched, played
 from quell.wire import sse
 from tests.server.serving import PlayedChoices
@@ -192,12 +192,16 @@ class Place:
         self._socket = str(folder / "s")
 
     @asynccontextmanager
-    async def life(self, options: Options = PATIENT, *, dies: bool = False) -> AsyncIterator[Talk]:
+    async def life(
+        self, options: Options = PATIENT, *, dies: bool = False, plan: Mapping[int, Fault] | None = None
+    ) -> AsyncIterator[Talk]:
         """A server until the end of the block. With `dies` it ends as by kill -9: what is on disk then is all that is left."""
         async with AsyncExitStack() as stack:
             inner = SqliteJournal.open(self._database)
             stack.push_async_callback(inner.close)
-            talk = await stack.enter_async_context(served(GatedJournal(inner), self._socket, options))
+            journal = GatedJournal(inner)
+            journal.plan.update(plan or {})
+            talk = await stack.enter_async_context(served(journal, self._socket, options))
             try:
                 yield talk
             finally:

@@ -13,7 +13,7 @@ import pytest
 
 from quell.client.client import Client, NewPrompt, NewSession, RemoteSession, UnixSocket
 from quell.core import errors
-from quell.wire.sse import Delta
+from quell.core.events import Delta
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ import pytest
 from quell.client.client import Cancellation, NewPrompt, RemoteSession
 from quell.core import errors
 from quell.core import facts as f
+from quell.core.events import Deleted, Delta, DraftPart, Reset
 from quell.wire import sse
-from quell.wire.sse import Delta, DraftPart
 from tests.server.serving import Serving, serving
 
 Sent = f.Recorded | sse.Ephemeral | None
@@ -86,7 +86,7 @@ async def test_e1_beyond_the_end_is_a_reset(tmp_path: Path) -> None:
     async with serving(tmp_path) as s:
         session = await s.session()
         async with session.events(999) as pieces:
-            assert [value async for value in values(pieces)] == [sse.Reset(1)]
+            assert [value async for value in values(pieces)] == [Reset(1)]
 
 
 async def test_e2_e3_who_joins_late_gets_the_text_so_far_then_deltas(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ async def test_k7_a_deleted_session_ends_its_streams(tmp_path: Path) -> None:
             live = values(pieces)
             await anext(live)
             await session.delete()
-            assert [value async for value in live][-1] == sse.Deleted(session.id)
+            assert [value async for value in live][-1] == Deleted(session.id)
 
 
 async def test_two_followers_see_the_same_in_the_same_order(tmp_path: Path) -> None:

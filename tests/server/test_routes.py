@@ -9,10 +9,10 @@ import pytest
 
 from quell.client.client import Cancellation, NewAttachment, NewLimits, NewPrompt, NewSession, QueueEdit, SessionChange
 from quell.core import errors
+from quell.core.events import Deleted
 from quell.core.facts import Limits
 from quell.core.messages import AssistantMessage, UserMessage
 from quell.core.session import Summary
-from quell.wire.sse import Deleted
 from tests.server.serving import serving
 
 

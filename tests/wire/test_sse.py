@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quell.core import facts as f
+from quell.core.events import Deleted, Delta, DraftPart, Reset
 from quell.wire import sse
 
 RECORDED = f.Recorded(
@@ -22,33 +23,33 @@ def test_a_fact_has_its_seq_as_id_and_is_one_line_of_json() -> None:
 
 
 def test_what_is_not_recorded_has_no_id() -> None:
-    (frame,) = sse.Decoder().feed(sse.event("delta", sse.Delta("r1-1-1", 0, "text", 3, "für\nzwei")))
+    (frame,) = sse.Decoder().feed(sse.event("delta", Delta("r1-1-1", 0, "text", 3, "für\nzwei")))
     assert (frame.kind, frame.id) == ("delta", None)
-    assert sse.parse(frame) == sse.Delta("r1-1-1", 0, "text", 3, "für\nzwei")
+    assert sse.parse(frame) == Delta("r1-1-1", 0, "text", 3, "für\nzwei")
 
 
 values = st.sampled_from(
     [
         RECORDED,
-        sse.Delta("m", 0, "text", 0, "a\r\nb\u2028c"),
-        sse.DraftPart("m", 1, "output", "x" * 50, "call"),
-        sse.Reset(4),
-        sse.Deleted("s"),
+        Delta("m", 0, "text", 0, "a\r\nb\u2028c"),
+        DraftPart("m", 1, "output", "x" * 50, "call"),
+        Reset(4),
+        Deleted("s"),
     ]
 )
 
 KINDS: dict[type, sse.Kind] = {
-    sse.Delta: "delta",
-    sse.DraftPart: "draft",
-    sse.Reset: "reset",
-    sse.Deleted: "deleted",
+    Delta: "delta",
+    DraftPart: "draft",
+    Reset: "reset",
+    Deleted: "deleted",
 }
 
 
 def encoded(value: object) -> bytes:
     if isinstance(value, f.Recorded):
         return sse.fact(value)
-    assert isinstance(value, sse.Delta | sse.DraftPart | sse.Reset | sse.Deleted)
+    assert isinstance(value, Delta | DraftPart | Reset | Deleted)
     return sse.event(KINDS[type(value)], value)
 
 

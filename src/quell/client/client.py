@@ -30,6 +30,7 @@ from quell.client.follow import FIRST_PAUSE, LONGEST_PAUSE, Following
 from quell.core import errors
 from quell.core import inputs as i
 from quell.core.errors import InvalidRequest, QuellError, Unavailable
+from quell.core.events import Deleted
 from quell.core.facts import PermissionOption
 from quell.core.session import Summary
 from quell.wire import sse
@@ -111,7 +112,9 @@ class Client:
         self._http = httpx2.AsyncClient(
             transport=httpx2.AsyncHTTPTransport(verify=False, uds=uds, limits=limits),
             base_url="http://localhost" if isinstance(address, UnixSocket) else address.url,
-            headers={b"authorization": f"Bearer {address.token}".strip().encode()} if isinstance(address, Tcp) else None,
+            headers={b"authorization": f"Bearer {address.token}".strip().encode()}
+            if isinstance(address, Tcp)
+            else None,
             timeout=httpx2.Timeout(ANSWER_SECONDS, connect=5.0),
             trust_env=False,
         )
@@ -148,7 +151,7 @@ class Client:
         return await self.ask("GET", "/v1/sessions" + _query(query), SessionPage)
 
     @asynccontextmanager
-    async def watch(self, workspace: str | None = None) -> AsyncIterator[AsyncIterator[Summary | sse.Deleted]]:
+    async def watch(self, workspace: str | None = None) -> AsyncIterator[AsyncIterator[Summary | Deleted]]:
         """All sessions as they are, then each that changes or goes, until the connection is lost (`Unavailable`)."""
         async with self.stream("/v1/events" + _query({"workspace": workspace})) as pieces:
             yield _summaries(pieces)
@@ -298,12 +301,12 @@ class RemoteSession:
         return f"{self._path}/queue/{quote(id, safe='')}"
 
 
-async def _summaries(pieces: AsyncIterator[bytes]) -> AsyncIterator[Summary | sse.Deleted]:
+async def _summaries(pieces: AsyncIterator[bytes]) -> AsyncIterator[Summary | Deleted]:
     decoder = sse.Decoder()
     async for piece in pieces:
         for frame in decoder.feed(piece):
             value = sse.parse(frame)
-            if isinstance(value, Summary | sse.Deleted):
+            if isinstance(value, Summary | Deleted):
                 yield value
 
 

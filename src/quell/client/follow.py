@@ -23,11 +23,12 @@ from msgspec import Struct
 
 from quell.core import facts as f
 from quell.core.errors import SessionNotFound, Unavailable
+from quell.core.events import Deleted, Delta, DraftPart, PartKind, Reset
 from quell.core.session import Summary
 from quell.core.view import View, apply
 from quell.wire.api import Snapshot
 from quell.wire.facts import UnknownFact
-from quell.wire.sse import Decoder, Deleted, Delta, DraftPart, Frame, PartKind, Reset, parse
+from quell.wire.sse import Decoder, Frame, parse
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 OUTPUT_KEPT = 30_000
@@ -71,7 +72,7 @@ class Draft:
         self.kind: PartKind = part.kind
         self.call = part.call
         self.name = part.name
-        self.length = 0
+        self.length = part.start if isinstance(part, DraftPart) else part.offset
         self._pieces: list[str] = []
         self.add(part.text)
 
@@ -84,16 +85,11 @@ class Draft:
         self._pieces.append(text)
         self.length += len(text)
 
-    def fits(self, delta: Delta) -> bool:
-        """Output is held, and sent as a draft, by its end alone: there, a delta further on is no sign of a loss."""
-        return delta.offset == self.length or (self.kind == "output" and delta.offset > self.length)
-
     def extend(self, delta: Delta) -> None:
+        """Of output only the end is kept; `length` counts all of it."""
         self.add(delta.text)
-        if self.kind == "output":
-            self.length = delta.offset + len(delta.text)
-            if sum(map(len, self._pieces)) > 2 * OUTPUT_KEPT:
-                self._pieces[:] = [self.text[-OUTPUT_KEPT:]]
+        if self.kind == "output" and sum(map(len, self._pieces)) > 2 * OUTPUT_KEPT:
+            self._pieces[:] = [self.text[-OUTPUT_KEPT:]]
 
 
 class Drafts:
@@ -109,16 +105,13 @@ class Drafts:
         """Whether it fits."""
         key = (delta.message, delta.part, delta.call)
         draft = self.open.get(key)
-        if draft is None:
-            if delta.offset == 0 or delta.kind == "output":
-                self.open[key] = Draft(delta)
-                self.open[key].length = delta.offset + len(delta.text)
-                return True
-            return False
-        if draft.fits(delta):
+        if draft is None and delta.offset == 0:
+            self.open[key] = Draft(delta)
+        elif draft is not None and delta.offset == draft.length:
             draft.extend(delta)
-            return True
-        return False
+        else:
+            return False
+        return True
 
     def close(self, fact: f.AnyFact) -> None:
         """What is recorded is no draft any more."""

@@ -52,6 +52,7 @@ class Actor:
         self.stalled: StorageRefused | None = None
         self.closed: QuellError | None = None
         self.ended = asyncio.Event()
+        self.used = 0.0
         self._performer = performer
         self._inbox: deque[Letter] = deque()
         self._kept: deque[Letter] = deque()

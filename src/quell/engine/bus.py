@@ -8,50 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Literal
 
-from msgspec import Struct
-
+from quell.core.events import Deleted, Delta, DraftPart, Reset
 from quell.core.facts import Recorded
 from quell.core.session import Summary
 
 BUFFER = 1024
 """Events that one follower may have outstanding."""
-
-
-class Delta(Struct, frozen=True, omit_defaults=True):
-    """More of an open part: `text` goes after the first `offset` code points. Not replayed. `output` is of the call named."""
-
-    message: str
-    part: int
-    kind: Literal["text", "reasoning", "tool_input", "output"]
-    offset: int
-    text: str
-    call: str | None = None
-    name: str | None = None
-
-
-class DraftPart(Struct, frozen=True, omit_defaults=True):
-    """All of an open part so far: where deltas go on from. Sent when a replay ends, and when a follower has lost its place."""
-
-    message: str
-    part: int
-    kind: Literal["text", "reasoning", "tool_input", "output"]
-    text: str
-    call: str | None = None
-    name: str | None = None
-
-
-class Reset(Struct, frozen=True):
-    """The follower is ahead of the journal (`seq` is its end): what it holds is of another session, or of a lost database."""
-
-    seq: int
-
-
-class Deleted(Struct, frozen=True):
-    """The session is gone; nothing comes after this."""
-
-    session: str
 
 
 Event = Recorded | Delta | DraftPart | Reset | Deleted

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.errors import SessionNotFound, ShuttingDown
+from quell.core.events import Deleted, Reset
 from quell.core.facts import Recorded
 from quell.core.permissions import parse_rule
 from quell.core.ports import position
@@ -27,7 +28,7 @@ from quell.core.transcript import Transcript
 from quell.core.view import View
 from quell.core.view import apply as apply_to_view
 from quell.engine.actor import Actor
-from quell.engine.bus import Bus, Deleted, Event, Reset, Subscription
+from quell.engine.bus import Bus, Event, Subscription
 from quell.engine.options import Options, Ports
 from quell.engine.perform import Performer
 
@@ -92,7 +93,7 @@ class Engine:
         request = await self._prepared(session, request)
         actor = self._actor(session)
         if environment is not None:
-            self._performer.environments[session] = environment
+            self._performer.environments.keep(session, environment)
         return await actor.ask(request)
 
     async def _prepared(self, session: str, request: i.Request) -> i.Request:
@@ -144,7 +145,7 @@ class Engine:
 
     def environment(self, session: str) -> Mapping[str, str]:
         """What the session's model calls and tools get."""
-        return self._performer.environment(session)
+        return self._performer.environments.of(session)
 
     async def wait(self, session: str, prompt: str, timeout: float) -> None:
         """Return when the prompt has ended, is parked, or its run awaits a person; or after `timeout` seconds."""
@@ -240,22 +241,21 @@ class Engine:
                 raise ShuttingDown("The server is shutting down.")
             actor = Actor(session, self._performer, self._bus)
             self._tasks.create_task(self._guarded(actor))
+        actor.used = asyncio.get_running_loop().time()
         self._actors[session] = actor
         if len(self._actors) > self._options.idle_actors:
             self._close_idle()
         return actor
 
     def _close_idle(self) -> None:
+        """Close those not used for a while, the least recently used first; whoever was just given one can go on with it."""
+        now = asyncio.get_running_loop().time()
         for session, actor in list(self._actors.items()):
-            if len(self._actors) <= self._options.idle_actors // 2:
+            if len(self._actors) <= self._options.idle_actors or now - actor.used < self._options.idle_seconds:
                 break
-            if actor.idle and actor is not self._actors[next(reversed(self._actors))]:
+            if actor.idle:
                 actor.close(ShuttingDown("The session was closed because it was idle."))
-                self._forget(session)
-
-    def _forget(self, session: str) -> None:
-        self._actors.pop(session, None)
-        self._performer.environments.pop(session, None)
+                del self._actors[session]
 
     async def _guarded(self, actor: Actor) -> None:
         """An actor that fails has a bug. Its siblings go on, and what it left is recovered from the journal, once by itself."""
@@ -266,7 +266,7 @@ class Engine:
             log.exception("session %s: its actor failed", session)
         failed = self._actors.get(session) is actor
         if failed:
-            self._forget(session)
+            del self._actors[session]
         if failed and actor.ledger.session.busy and not self.shutting_down and session not in self._recovered:
             self._recovered.add(session)
             self._actor(session)

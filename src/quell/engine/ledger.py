@@ -8,12 +8,13 @@ import random
 from quell.core import inputs as i
 from quell.core.decide import decide
 from quell.core.errors import AppendTimeout, StaleWriter
+from quell.core.events import Deleted
 from quell.core.evolve import evolve
 from quell.core.facts import AnyFact, Recorded
 from quell.core.ports import Clock, Journal
 from quell.core.session import Session, summary
 from quell.core.transcript import Transcript
-from quell.engine.bus import Bus, Deleted
+from quell.engine.bus import Bus
 
 
 class Ledger:

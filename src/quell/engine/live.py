@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
+from quell.core.events import Delta, DraftPart
 from quell.core.facts import AnyFact, CallFinished, Replied, RunSettled, SampleFailed
 from quell.core.messages import Part, PartDelta, Reasoning, Reply, Text
-from quell.engine.bus import Bus, Delta, DraftPart
+from quell.engine.bus import Bus
 
 DRAFT_INTERVAL = 1.0
 """Seconds from a piece of streamed text to its draft on disk, at most (contract.md K3)."""
@@ -95,7 +96,8 @@ class LiveOutput:
         return self.call.rpartition("-")[0]
 
     def draft(self) -> DraftPart:
-        return DraftPart(self.message, 0, "output", self.text, self.call)
+        start = self._length - len(self.text)
+        return DraftPart(self.message, 0, "output", self.text, self.call, start=start)
 
 
 class Streams:

@@ -17,6 +17,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """`recover_within`: after being down for longer (seconds), queues are parked instead of going on by themselves (contract.md K2).
 
     `unwind_grace`: seconds from a cancel to its settlement, whatever hangs (C7). `stop_grace`: seconds that a shutdown waits for tools.
+    `idle_actors`, `idle_seconds`: more open sessions than that are closed when they were not used for so long.
     """
 
     queue_limit: int = 100
@@ -26,6 +27,7 @@ class Options(Struct, frozen=True, kw_only=True):
     stop_grace: float = 2.5
     append_timeout: float = 10.0
     idle_actors: int = 64
+    idle_seconds: float = 10.0
 
 
 @dataclass(frozen=True)

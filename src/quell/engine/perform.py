@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
 from typing import assert_never
 
 from quell.core import inputs as i
@@ -17,6 +16,7 @@ from quell.core.errors import FailureCode, InvalidRequest, StorageRefused, Unkno
 from quell.core.messages import ToolResult
 from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Unwind
 from quell.engine import sample, toolcall
+from quell.engine.environments import Environments
 from quell.engine.options import Options, Ports
 from quell.engine.scene import Scene
 
@@ -27,15 +27,12 @@ RETRY_REFUSED = 0.5
 
 
 class Performer:
-    """What every actor performs its effects with. `environments` are the clients', by session; they are nowhere else."""
+    """What every actor performs its effects with."""
 
     def __init__(self, ports: Ports, options: Options) -> None:
         self.ports = ports
         self.options = options
-        self.environments: dict[str, Mapping[str, str]] = {}
-
-    def environment(self, session: str) -> Mapping[str, str]:
-        return self.environments.get(session, self.ports.environment)
+        self.environments = Environments(ports.environment)
 
     async def perform(self, effect: Effect, scene: Scene) -> None:
         """Do it, and post its outcome. Raises nothing but cancellation."""
@@ -52,7 +49,7 @@ class Performer:
             scene.post(outcome)
 
     async def _outcome(self, effect: Effect, scene: Scene) -> i.Input | None:
-        environment = self.environment(scene.ledger.id)
+        environment = self.environments.of(scene.ledger.id)
         match effect:
             case Sample():
                 await self._sleep_until(effect.not_before)
@@ -84,7 +81,7 @@ class Performer:
                 await asyncio.sleep(RETRY_REFUSED)
             else:
                 break
-        self.environments.pop(scene.ledger.id, None)
+        self.environments.forget(scene.ledger.id)
         scene.gone()
 
     async def _sleep_until(self, at: str | None) -> None:

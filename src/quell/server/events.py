@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager
 from typing import assert_never
 
 from quell.core.errors import InvalidRequest
+from quell.core.events import Deleted, Delta, DraftPart, Reset
 from quell.core.facts import Recorded
 from quell.core.session import Summary
-from quell.engine import Deleted, Delta, DraftPart, Event, Reset
+from quell.engine import Event
 from quell.server.asgi import Receive, Send, disconnected
 from quell.server.errors import problem
 from quell.server.route import Call, Stream, first_of

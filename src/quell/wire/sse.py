@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from quell.core.events import Deleted, Delta, DraftPart, Reset
 from quell.core.facts import Recorded
 from quell.core.session import Summary
 from quell.wire import facts
@@ -22,44 +23,6 @@ from quell.wire import facts
 HEARTBEAT = b": still here\n\n"
 HEARTBEAT_SECONDS = 15.0
 """How often a stream with nothing to say shows that it is alive. Whoever hears nothing for three of them may give it up."""
-
-PartKind = Literal["text", "reasoning", "tool_input", "output"]
-
-
-class Delta(Struct, frozen=True, omit_defaults=True):
-    """More of an open part: `text` goes after the first `offset` code points. `output` is of the call named."""
-
-    message: str
-    part: int
-    kind: PartKind
-    offset: int
-    text: str
-    call: str | None = None
-    name: str | None = None
-
-
-class DraftPart(Struct, frozen=True, omit_defaults=True):
-    """All of an open part so far: where deltas go on from."""
-
-    message: str
-    part: int
-    kind: PartKind
-    text: str
-    call: str | None = None
-    name: str | None = None
-
-
-class Reset(Struct, frozen=True):
-    """The follower is ahead of the journal, whose end is `seq`: what it holds is of something else."""
-
-    seq: int
-
-
-class Deleted(Struct, frozen=True):
-    """The session is gone; nothing of it comes after this."""
-
-    session: str
-
 
 Ephemeral = Delta | DraftPart | Reset | Deleted | Summary
 Kind = Literal["delta", "draft", "reset", "deleted", "session"]
