@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -120,7 +120,7 @@ def _ports(place: Paths, journal: SqliteJournal, configured: Configured, environ
 
     async def system_prompt(session: Session, workspace: Workspace) -> str:
         today = datetime.now().astimezone().date().isoformat()
-        return await prompts.system_prompt(workspace.root, workspace.extra, session.mode, today, session.id)
+        return await prompts.system_prompt(workspace.root, workspace.extra, session.mode_now, today, session.id)
 
     hidden = key_variables(KEY_VARIABLES, configured.settings())
     return Ports(
@@ -195,10 +195,11 @@ class Configured:
             extra=workspace.extra,
         )
 
-    async def models(self) -> Sequence[api.Model]:
+    async def models(self, have: Collection[str]) -> Sequence[api.Model]:
         """What a session can use, or could if what is missing were mended."""
         models = self._current()
-        default = self.settings().model or models.default({})
+        environment = dict.fromkeys(have, "set")
+        default = self.settings().model or models.default(environment)
         return [
             api.Model(
                 spec=row.spec,
@@ -211,7 +212,7 @@ class Configured:
                 output_price=row.output_price,
                 default=row.spec == default,
             )
-            for row in models.known({})
+            for row in models.known(environment)
         ]
 
     # The engine's models

@@ -51,6 +51,7 @@ def opening() -> Sequence[f.AnyFact]:
             origin="parent",
             limits=f.Limits(turns=20, cost=Decimal("1.50"), seconds=600.0),
             allow=("bash(pytest *)",),
+            mode="yolo",
             on_ask="deny",
         ),
         f.RunStarted(run="r4", entry="p1", entry_kind="prompt"),

@@ -31,13 +31,14 @@ from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import QuellError
 from quell.core.messages import AssistantMessage, Message, Text, ToolMessage, UserMessage
+from quell.core.session import Summary
 from quell.core.view import View
 from quell.engine import Options
 from quell.server.daemon import Listener, serve
 from quell.server.daemon import Options as ServerOptions
 from quell.server.listen import unix_socket
 from quell.store.sqlite import SqliteJournal
-from quell.testing.faults import Fault, FaultyJournal, Hold, Refuse
+from quell.testing.faults import Fault, FaultyJournal, Hold, LoseAnswer, Refuse
 from quell.testing.harness import Asked, Play, Touched, played
 from quell.wire import sse
 from tests.server.serving import PlayedChoices
@@ -55,6 +56,16 @@ class GatedJournal(FaultyJournal):
         self.read_sessions: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.dead = asyncio.Event()
+        self._last: int | None = None
+
+    async def append(self, session: str, expected: int, records: Sequence[f.Recorded], summary: Summary) -> None:
+        last = self.appends + 1 == self._last
+        try:
+            await super().append(session, expected, records, summary)
+        finally:
+            if last:
+                self.die()
 
     async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[f.Recorded]:
         found = await super().read(session, after, limit)
@@ -70,6 +81,12 @@ class GatedJournal(FaultyJournal):
     def die(self) -> None:
         """The process dies here: nothing more reaches the disk."""
         self.always = Refuse("the process died")
+        self.dead.set()
+
+    def die_at(self, number: int, *, written: bool) -> None:
+        """It dies at that append: `written`, before anything is done that is due after it; else, before it is on disk."""
+        self._last = number
+        self.plan[number] = LoseAnswer() if written else Refuse("the process died")
 
 
 class Chat(RemoteSession):

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ class PlayedChoices:
             extra=asked.extra,
         )
 
-    async def models(self) -> Sequence[api.Model]:
+    async def models(self, have: Collection[str]) -> Sequence[api.Model]:
         return (api.Model(spec="played/model", provider="played", configured=True, default=True),)
 
 

@@ -25,6 +25,7 @@ from msgspec import Struct
 from quell import __version__
 from quell.cli import daemon, terminal
 from quell.cli.failure import COMPLETED, FAILED, CommandFailed, of_refusal
+from quell.cli.models import known_models
 from quell.client.oneshot import Json, Refused, Unreachable
 from quell.config.paths import Paths
 
@@ -180,7 +181,7 @@ def _server(place: Paths) -> Iterator[Finding]:
     try:
         with daemon.connect(place) as connection:
             health = connection.request("GET", "/v1/health")
-            known = connection.request("GET", "/v1/models").items("items")
+            known = known_models(connection)
     except CommandFailed as failed:
         yield Finding("bad", "server", str(failed), f"Its log: quell logs ({place.log})")
         return

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import click
 
 from quell.cli import daemon, terminal
-from quell.client.oneshot import Json
+from quell.client.oneshot import Connection, Json
 
 
 @click.command("models", context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,7 +19,7 @@ from quell.client.oneshot import Json
 def models(terms: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """List models, for --model. TERMS have to be in the name."""
     with daemon.connect(daemon.here()) as connection:
-        known = connection.request("GET", "/v1/models").items("items")
+        known = known_models(connection)
     known = [model for model in known if all(term.lower() in model.text("spec").lower() for term in terms)]
     if as_json:
         print(json.dumps([model.raw for model in known], ensure_ascii=False, indent=2))
@@ -32,6 +33,12 @@ def models(terms: tuple[str, ...], everything: bool, as_json: bool) -> None:
         sys.stderr.write(f"quell: {hidden} more cannot be used yet, for want of a key or a server; --all shows them\n")
     elif not shown:
         sys.stderr.write("quell: no such model\n")
+
+
+def known_models(connection: Connection) -> list[Json]:
+    """What the server knows, judged by the keys that are set here. Only their names are sent."""
+    have = ",".join(name for name in os.environ if name.isidentifier() and name.endswith(("_KEY", "_TOKEN")))
+    return connection.request("GET", f"/v1/models?have={have}").items("items")
 
 
 def _row(model: Json) -> list[str]:

@@ -98,6 +98,7 @@ class _Task:
         self.uncancelled = False
         self._place = place
         self._options = options
+        self._mode = "yolo" if options.yolo else options.mode
         self._began = time.monotonic()
 
     def submit(self, connection: Connection, content: _Content) -> Json:
@@ -114,6 +115,7 @@ class _Task:
             for name, value in (
                 ("attachments", content.attachments),
                 ("allow", content.allow),
+                ("mode", self._mode),
                 ("limits", {name: limit for name, limit in limits.items() if limit is not None}),
             )
             if value
@@ -140,7 +142,7 @@ class _Task:
         followed = Followed(self.session, self.prompt, accepted.text("run") or None)
         options = self._options
         narrator = Narrator(text=not (options.json or options.stream_json), progress=not options.quiet)
-        narrator.line(f"session {self.session} · {session.text('model')} · mode {session.text('mode')}")
+        narrator.line(f"session {self.session} · {session.text('model')} · mode {self._mode or session.text('mode')}")
         if options.stream_json:
             _print_json({"event": "session"} | session.raw)
         if not followed.begun:
@@ -281,10 +283,7 @@ def _session(
     connection: Connection, options: RunOptions, workspace: str, environment: dict[str, str]
 ) -> tuple[Json, bool]:
     """The session to ask in, and whether it was made just now."""
-    mode = "yolo" if options.yolo else options.mode
-    wanted: dict[str, object] = {
-        name: value for name, value in (("model", _model(options.model)), ("mode", mode)) if value is not None
-    }
+    wanted: dict[str, object] = {} if options.model is None else {"model": _model(options.model)}
     extra = [_folder(path, "add") for path in options.add_dir]
     if options.session is None and not options.continue_:
         body = {"workspace": workspace, "environment": environment} | wanted | ({"extra": extra} if extra else {})
@@ -305,9 +304,9 @@ def _session(
     return session, False
 
 
-def _model(spec: str | None) -> str | None:
+def _model(spec: str) -> str:
     """A script's file is meant from here, not from wherever the server was started."""
-    if spec is None or not spec.startswith("scripted:"):
+    if not spec.startswith("scripted:"):
         return spec
     return "scripted:" + os.path.abspath(os.path.expanduser(spec.removeprefix("scripted:")))
 

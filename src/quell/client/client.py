@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import TypeVar
@@ -137,8 +137,9 @@ class Client:
         """Have the server leave. Raises `Busy` while runs are active."""
         return await self.ask("POST", "/v1/shutdown", Health, Leave(grace_s=grace, force=force))
 
-    async def models(self) -> tuple[Model, ...]:
-        return (await self.ask("GET", "/v1/models", Models)).items
+    async def models(self, have: Iterable[str] = ()) -> tuple[Model, ...]:
+        """`have`: the names of variables that are set here and may hold keys; their values stay here."""
+        return (await self.ask("GET", "/v1/models" + _query({"have": ",".join(have) or None}), Models)).items
 
     async def create(self, new: NewSession) -> Summary:
         return await self.ask("POST", "/v1/sessions", Summary, new)

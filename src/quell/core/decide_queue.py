@@ -37,6 +37,7 @@ def submit(step: Step, input: i.Submit) -> i.Accepted:
             run=_run_to_join(step) if input.delivery == "steer" else None,
             limits=input.limits,
             allow=input.allow,
+            mode=input.mode,
             on_ask=input.on_ask,
         )
     )

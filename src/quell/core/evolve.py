@@ -140,6 +140,7 @@ def _accepted(session: Session, fact: f.PromptAccepted | f.CompactionAccepted | 
                 run=fact.run,
                 limits=fact.limits,
                 allow=fact.allow,
+                mode=fact.mode,
                 on_ask=fact.on_ask,
             )
             record = PromptRecord(session.seq, fact.digest)

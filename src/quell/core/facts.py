@@ -66,7 +66,10 @@ class DeletionStarted(Fact, frozen=True, kw_only=True, tag="deletion_started"):
 
 
 class PromptAccepted(Fact, frozen=True, kw_only=True, tag="prompt_accepted"):
-    """We are responsible for this prompt. `run` is the run that a steer may join; `digest` is of its content as first submitted."""
+    """We are responsible for this prompt. `run` is the run that a steer may join; `digest` is of its content as first submitted.
+
+    Limits, rules and mode belong to the run that it starts; no mode: the session's.
+    """
 
     prompt: str
     text: str
@@ -77,6 +80,7 @@ class PromptAccepted(Fact, frozen=True, kw_only=True, tag="prompt_accepted"):
     run: str | None = None
     limits: Limits = Limits()
     allow: tuple[str, ...] = ()
+    mode: Mode | None = None
     on_ask: OnAsk = "wait"
 
 

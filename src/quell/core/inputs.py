@@ -41,6 +41,7 @@ class Submit(Struct, frozen=True, kw_only=True):
     origin: Origin = "user"
     limits: Limits = Limits()
     allow: tuple[str, ...] = ()
+    mode: Mode | None = None
     on_ask: OnAsk = "wait"
     queue_limit: int = 100
     shutting_down: bool = False

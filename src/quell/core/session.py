@@ -38,6 +38,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     parked: bool = False
     limits: f.Limits = f.Limits()
     allow: tuple[str, ...] = ()
+    mode: Mode | None = None
     on_ask: f.OnAsk = "wait"
     resumed: int = 0
 
@@ -174,6 +175,11 @@ class Session(Struct, frozen=True, kw_only=True):
         return self.run is not None or self.deleting or any(not entry.parked for entry in self.waiting)
 
     @property
+    def mode_now(self) -> Mode:
+        """What is allowed without asking: the run's own mode, or the session's."""
+        return (self.run.entry.mode if self.run is not None else None) or self.mode
+
+    @property
     def awaiting(self) -> tuple[Call, ...]:
         """The calls that wait for a person."""
         if self.run is None or self.run.ending is not None or not isinstance(self.run.phase, Calling):
@@ -202,6 +208,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     usage: Usage
     cost: Decimal
     seq: int
+    extra: tuple[str, ...] = ()
 
 
 def summary(session: Session) -> Summary:
@@ -221,6 +228,7 @@ def summary(session: Session) -> Summary:
         usage=session.usage,
         cost=session.cost,
         seq=session.seq,
+        extra=session.extra,
     )
 
 

@@ -27,7 +27,7 @@ def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
     allowed = tuple(parse_rule(text, "run") for text in run.entry.allow) if run is not None else ()
-    verdict = judge(prepared.access, (*ports.rules(session.workspace), *session.rules, *allowed), session.mode)
+    verdict = judge(prepared.access, (*ports.rules(session.workspace), *session.rules, *allowed), session.mode_now)
     match verdict.answer:
         case "allow":
             return i.CallAllowed(run=effect.run, call=effect.call, concurrent=prepared.concurrent)

@@ -24,9 +24,10 @@ def _health(call: Call[api.Nothing, api.Nothing] | Call[api.Nothing, api.Leave])
     )
 
 
-async def models(call: Call[api.Nothing, api.Nothing]) -> api.Models:
+async def models(call: Call[api.ModelsQuery, api.Nothing]) -> api.Models:
     """What is configured, with limits and prices, and what is missing where something is."""
-    return api.Models(tuple(await call.site.choices.models()))
+    have = frozenset(name for name in call.query.have.split(",") if name)
+    return api.Models(tuple(await call.site.choices.models(have)))
 
 
 async def leave(call: Call[api.Nothing, api.Leave]) -> api.Health:

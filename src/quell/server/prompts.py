@@ -36,6 +36,7 @@ async def submit(call: Call[api.Nothing, api.NewPrompt]) -> i.Accepted:
             seconds=body.limits.seconds,
         ),
         allow=body.allow,
+        mode=body.mode,
         on_ask=body.on_ask,
     )
     return await call.apply(submission, body.environment or None)

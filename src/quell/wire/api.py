@@ -106,6 +106,7 @@ class NewPrompt(Body, frozen=True, kw_only=True):
     delivery: Delivery = "queue"
     limits: NewLimits = NewLimits()
     allow: tuple[Name, ...] = ()
+    mode: Mode | None = None
     environment: Environment = {}
     on_ask: OnAsk = "wait"
 
@@ -209,6 +210,12 @@ class WatchQuery(Body, frozen=True, kw_only=True):
     """Only the sessions of this workspace."""
 
     workspace: str | None = None
+
+
+class ModelsQuery(Body, frozen=True, kw_only=True):
+    """`have`: names of variables, separated by commas, that the caller's environment has set. Their values are not needed."""
+
+    have: str = ""
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):

@@ -150,9 +150,13 @@ def plan(seed: int) -> Plan:
         ),
         key=lambda act: act.at,
     )
-    faults = sorted((_fault(random, horizon) for _ in range(random.choice((0, 1, 1, 2, 3, 4)))), key=lambda fault: fault.at)
+    faults = sorted(
+        (_fault(random, horizon) for _ in range(random.choice((0, 1, 1, 2, 3, 4)))), key=lambda fault: fault.at
+    )
     followings = tuple(
-        Following(name, session, random.uniform(0, horizon), random.choice((0.0, 0.0, 0.5, 5.0)), random.uniform(0.1, horizon))
+        Following(
+            name, session, random.uniform(0, horizon), random.choice((0.0, 0.0, 0.5, 5.0)), random.uniform(0.1, horizon)
+        )
         for session in sessions
         for name in NAMES[: random.randint(1, 2)]
     )

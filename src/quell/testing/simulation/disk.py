@@ -1,0 +1,222 @@
+"""The disk of the simulation: a real journal, whose work takes virtual time and can go wrong.
+
+An operation is ordered, is carried out some time later, and is answered some time after that; a process can be killed anywhere in
+between. As with the threads of the real journal, writes wait for writes and reads for reads, and what was ordered is carried out whether or
+not anybody waits for it (contract.md C10). The SQL is the real one, on a real file: only the threads are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Protocol, TypeVar
+
+from quell.core.errors import StorageRefused
+from quell.core.facts import Recorded
+from quell.core.ports import Draft, Journal
+from quell.core.session import Summary
+from quell.store.database import Lock
+from quell.store.memory import MemoryJournal
+from quell.store.sqlite import Query, SqliteJournal
+from quell.store.thread import Job, Order, Worker
+from quell.store.writing import Write, Writer
+from quell.testing.simulation.loop import Process, VirtualLoop
+
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """What survives a process: it is opened by the next one. `abandon` is what the kernel does to a killed process's files."""
+
+    def open(self) -> Journal: ...
+
+    def abandon(self) -> None: ...
+
+
+class MemoryStore:
+    """In memory, for speed."""
+
+    def __init__(self) -> None:
+        self._journal = MemoryJournal()
+
+    def open(self) -> Journal:
+        return self._journal
+
+    def abandon(self) -> None:
+        pass
+
+
+class SqliteStore:
+    """One SQLite file, opened anew by each process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._journal: ThreadlessJournal | None = None
+
+    def open(self) -> Journal:
+        self._journal = ThreadlessJournal.open(self._path)  # type: ignore[assignment]  # `open` makes its own class
+        assert self._journal is not None
+        return self._journal
+
+    def abandon(self) -> None:
+        if self._journal is not None:
+            self._journal.let_go()
+            self._journal = None
+
+
+class InPlace(Worker[Job]):
+    """A worker without a thread: an order is worked off where it is given."""
+
+    def __init__(self, work: Callable[[Sequence[Order[Job]]], None], finish: Callable[[], None]) -> None:
+        self.work = work
+        self.finish = finish
+
+    async def ask(self, job: Job) -> object:
+        order = Order(job)
+        self.work([order])
+        Order.deliver([order])
+        return await order.outcome()
+
+    async def close(self) -> None:
+        self.finish()
+
+
+class ThreadlessJournal(SqliteJournal):
+    """The real journal, with everything that its threads do done in place."""
+
+    def __init__(self, path: Path, lock: Lock, writer: Writer, reader: sqlite3.Connection) -> None:
+        self._path = path
+        self._reader = reader
+
+        def finish() -> None:
+            writer.close()
+            lock.release()
+
+        self._writing: InPlace[Write] = InPlace(writer.work, finish)
+        self._reading: InPlace[Query] = InPlace(self._answer, reader.close)
+
+    def let_go(self) -> None:
+        self._reading.finish()
+        self._writing.finish()
+
+
+class Weather:
+    """What is wrong with the disk at present."""
+
+    def __init__(self) -> None:
+        self.full = 0
+        self.slow = 0
+        self.losing = 0
+
+    def clear(self) -> None:
+        self.full = self.slow = self.losing = 0
+
+
+class Lane:
+    """Operations that wait for each other: `free` is when the last one will be done."""
+
+    def __init__(self) -> None:
+        self.free = 0.0
+
+
+class Disk:
+    """The `Journal` port, for one process. `landed` is told of everything that was written, when it was."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        loop: VirtualLoop,
+        process: Process,
+        weather: Weather,
+        random: Random,
+        landed: Callable[[str, Sequence[Recorded]], None],
+    ) -> None:
+        self._journal = journal
+        self._loop = loop
+        self._process = process
+        self._weather = weather
+        self._random = random
+        self._landed = landed
+        self._writes = Lane()
+        self._reads = Lane()
+
+    async def append(self, session: str, expected: int, records: Sequence[Recorded], summary: Summary) -> None:
+        async def write() -> None:
+            await self._journal.append(session, expected, records, summary)
+            self._landed(session, records)
+
+        await self._write(write)
+
+    async def save_draft(self, session: str, draft: Draft) -> None:
+        await self._write(lambda: self._journal.save_draft(session, draft))
+
+    async def delete(self, session: str) -> None:
+        await self._write(lambda: self._journal.delete(session))
+
+    async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
+        return await self._read(lambda: self._journal.read(session, after, limit))
+
+    async def summary(self, session: str) -> Summary | None:
+        return await self._read(lambda: self._journal.summary(session))
+
+    async def summaries(
+        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+    ) -> Sequence[Summary]:
+        return await self._read(
+            lambda: self._journal.summaries(workspace=workspace, query=query, limit=limit, before=before)
+        )
+
+    async def busy(self) -> Sequence[str]:
+        return await self._read(self._journal.busy)
+
+    async def draft(self, session: str) -> Draft | None:
+        return await self._read(lambda: self._journal.draft(session))
+
+    async def close(self) -> None:
+        await self._journal.close()
+
+    async def _write(self, operation: Callable[[], Awaitable[None]]) -> None:
+        async def attempt() -> None:
+            if self._weather.full:
+                raise StorageRefused("The journal cannot be written, because the disk is full.")
+            await operation()
+            if self._weather.losing and self._random.random() < 0.5:
+                raise StorageRefused("The journal was written, and the answer was lost.")
+
+        await self._order(self._writes, attempt)
+
+    async def _read(self, operation: Callable[[], Awaitable[T]]) -> T:
+        return await self._order(self._reads, operation)
+
+    async def _order(self, lane: Lane, operation: Callable[[], Awaitable[T]]) -> T:
+        takes = self._random.uniform(0.0002, 0.003)
+        if self._weather.slow:
+            takes += self._random.uniform(0.0, 1.0)
+        begins = max(self._loop.time(), lane.free)
+        lane.free = begins + takes
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._loop.start(
+            self._process, self._carry_out(operation, begins + takes * self._random.random(), lane.free, answer)
+        )
+        return await answer
+
+    async def _carry_out(
+        self, operation: Callable[[], Awaitable[T]], at: float, until: float, answer: asyncio.Future[T]
+    ) -> None:
+        await asyncio.sleep(at - self._loop.time())
+        error: Exception | None = None
+        result: T | None = None
+        try:
+            result = await operation()
+        except Exception as refused:  # noqa: BLE001  # whatever it is, it is the answer
+            error = refused
+        await asyncio.sleep(until - self._loop.time())
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)  # type: ignore[arg-type]  # without an error there is a result

@@ -1,0 +1,312 @@
+"""One simulation, from its plan to its audit.
+
+Clients act and things break until the plan's horizon; then everything is healed and the sessions have to come to rest by themselves, in
+bounded time. They are audited as they are then (some parked), and again when a user has resumed what was parked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random as global_random
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from quell.core import inputs as i
+from quell.core.errors import QuellError
+from quell.core.facts import Recorded
+from quell.core.messages import ModelRequest
+from quell.core.session import Session
+from quell.testing.simulation import plan as p
+from quell.testing.simulation.audit import Settled, audit, unsendable
+from quell.testing.simulation.clients import Client, Follower, Ghost, patiently
+from quell.testing.simulation.disk import MemoryStore, SqliteStore, Store
+from quell.testing.simulation.loop import Stuck, VirtualLoop
+from quell.testing.simulation.node import ConnectionLost, Node
+from quell.testing.simulation.story import Story
+from quell.testing.simulation.world import World
+
+REST = 300.0
+"""Virtual seconds in which everything has to come to rest after it was healed."""
+
+
+class Report(Struct, frozen=True):
+    """What came of a plan. `digest` is of the whole story."""
+
+    plan: p.Plan
+    wrong: tuple[str, ...]
+    story: tuple[str, ...]
+    digest: str
+    facts: int
+    kills: int
+    seconds: float
+
+
+class Failed(AssertionError):
+    """Something does not hold; the message tells the story."""
+
+
+def simulate(plan: p.Plan, folder: Path | None = None) -> Report:
+    """Let a plan happen: on SQLite in an empty folder, or in memory without one."""
+    with _alone(plan.seed):
+        loop = VirtualLoop(Random(f"{plan.seed} order"), plan.disorder)
+        store: Store = MemoryStore() if folder is None else SqliteStore(folder / "journal.db")
+        stage = Stage(plan, loop, store)
+        try:
+            try:
+                loop.run(stage.play())
+            except Stuck as stuck:
+                stage.wrong.append(f"liveness: {stuck}")
+            stage.wrong.extend(loop.failures)
+            seconds = loop.time()
+        finally:
+            stage.world.over = True
+            loop.close()
+            store.abandon()
+    return Report(
+        plan=plan,
+        wrong=tuple(stage.wrong),
+        story=tuple(stage.story.lines),
+        digest=stage.story.digest(),
+        facts=sum(len(landed) for landed in stage.landed.values()),
+        kills=stage.kills,
+        seconds=seconds,
+    )
+
+
+@contextmanager
+def _alone(seed: int) -> Iterator[None]:
+    """Nothing from outside decides anything: no collector at its own time, no other's random numbers. Planned failures are not logged."""
+    state, collecting, disabled = global_random.getstate(), gc.isenabled(), logging.root.manager.disable
+    hooks = sys.get_asyncgen_hooks()
+    global_random.seed(seed)
+    gc.disable()
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        global_random.setstate(state)
+        logging.disable(disabled)
+        sys.set_asyncgen_hooks(*hooks)
+        if collecting:
+            gc.enable()
+
+
+class Stage:
+    """All that takes part in one simulation. `wrong` is what must not have happened."""
+
+    def __init__(self, plan: p.Plan, loop: VirtualLoop, store: Store) -> None:
+        self.wrong: list[str] = []
+        self.story = Story(loop.time)
+        self.landed: dict[str, list[float]] = {session: [] for session in plan.sessions}
+        self.kills = 0
+        self.ghost = Ghost()
+        self._plan = plan
+        self._loop = loop
+        self._store = store
+        self._troubled: list[tuple[float, float]] = []
+        self.world = World(plan.seed, plan.wild, loop, self._check_request)
+        self._node = Node(plan, loop, store, self.world, self.story, self._land)
+
+    def _land(self, session: str, records: Sequence[Recorded]) -> None:
+        for recorded in records:
+            self.landed[session].append(self._loop.time())
+            self.story.recorded(session, recorded)
+
+    def _check_request(self, request: ModelRequest) -> None:
+        if reason := unsendable(request.messages):
+            self.wrong.append(f"I5: {request.message} was sent, and {reason}")
+
+    async def play(self) -> None:
+        plan = self._plan
+        self._node.start()
+        clients = {name: Client(name, self._node, self.ghost, self.story) for name in (*p.NAMES, "dora")}
+        followers = [Follower(following, self._node, self.story) for following in plan.followings]
+        for session in plan.sessions:
+            await clients["dora"].insist(session, i.Create(session=session, workspace="/work", model="simulated/model"))
+        async with asyncio.TaskGroup() as group:
+            acting = [group.create_task(clients[act.who].act(act)) for act in plan.acts]
+            following = [group.create_task(follower.follow()) for follower in followers]
+            breaking = group.create_task(self._break())
+            await asyncio.sleep(plan.horizon)
+            await asyncio.wait([breaking])
+            self._heal()
+            await asyncio.wait([*acting, *following])
+        await self._come_to_rest(clients["dora"])
+        if not self.wrong:
+            await self._audit(followers, final=False)
+        for session in plan.sessions:
+            await patiently(lambda session=session: self._resume(session), self._node)  # type: ignore[misc]  # bound now
+        await self._come_to_rest(clients["dora"])
+        if not self.wrong:
+            await self._audit(followers, final=True)
+        await self._node.shut_down()
+
+    async def _resume(self, session: str) -> None:
+        await self._node.request(lambda engine: engine.apply(session, i.Resume()))
+
+    # What breaks
+
+    async def _break(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for fault in self._plan.faults:
+                await asyncio.sleep(max(0.0, fault.at - self._loop.time()))
+                match fault:
+                    case p.Kill():
+                        await self._kill(fault)
+                    case p.Shutdown():
+                        await self._shut_down(fault)
+                    case p.Trouble():
+                        group.create_task(self._trouble(fault))
+
+    async def _kill(self, fault: p.Kill) -> None:
+        began = self._loop.time()
+        if not self._node.kill(fault.steps):
+            return
+        while self._node.up.is_set() and self._loop.time() < began + 1.0:
+            await asyncio.sleep(0.01)
+        if self._node.up.is_set():  # it had nothing to do
+            self._node.kill_now()
+        self.kills += 1
+        await self._rise(began, fault.down)
+
+    async def _shut_down(self, fault: p.Shutdown) -> None:
+        began = self._loop.time()
+        if await self._node.shut_down():
+            if not self._troubled_since(began) and self._loop.time() - began > 5.0:
+                self.wrong.append(f"K6: the shutdown took {self._loop.time() - began:.3f} s")
+            await self._rise(began, fault.down)
+
+    def _troubled_since(self, began: float) -> bool:
+        return any(end > began for _, end in self._troubled)
+
+    async def _rise(self, began: float, down: float) -> None:
+        await asyncio.sleep(down)
+        self._node.start()
+        self._troubled.append((began, self._loop.time() + 0.1))
+
+    async def _trouble(self, fault: p.Trouble) -> None:
+        weather, name = self._node.weather, {"full": "full", "slow": "slow", "lost answers": "losing"}[fault.kind]
+        self.story.say("disk", f"{fault.kind} for {fault.seconds} s")
+        self._troubled.append((self._loop.time(), self._loop.time() + fault.seconds + 3.0))
+        setattr(weather, name, getattr(weather, name) + 1)
+        await asyncio.sleep(fault.seconds)
+        setattr(weather, name, getattr(weather, name) - 1)
+
+    def _heal(self) -> None:
+        self.story.say("world", "everything is healed")
+        self.world.healed.set()
+
+    # Rest, and the audit
+
+    async def _come_to_rest(self, person: Client) -> None:
+        """Every request is answered, nothing else is done. What is busy for too long is busy for ever."""
+        until = self._loop.time() + REST
+        for session in self._plan.sessions:
+            while True:
+                state = await patiently(lambda session=session: person.state(session), self._node)  # type: ignore[misc]  # bound now
+                if state is None or not state.busy:
+                    break
+                if self._loop.time() > until:
+                    self.wrong.append(f"liveness: {session} is busy for ever: {_brief(state)}")
+                    break
+                for call in state.awaiting:
+                    await self._allow(session, call.request or "")
+                await asyncio.sleep(0.25)
+
+    async def _allow(self, session: str, request: str) -> None:
+        try:
+            await self._node.request(
+                lambda engine: engine.apply(session, i.Answer(request=request, option="allow_once"))
+            )
+        except (ConnectionLost, QuellError):
+            pass
+
+    async def _audit(self, followers: Sequence[Follower], *, final: bool) -> None:
+        self.wrong.extend(self.ghost.restless)
+        for session in self._plan.sessions:
+            if session in self.ghost.deleted:
+                await self._audit_deleted(session)
+                continue
+            records, row = await self._node.journal.read(session), await self._node.journal.summary(session)
+            if not records:
+                if session not in self.ghost.deleting:
+                    self.wrong.append(f"A2: {session} is gone")
+                continue
+            settled = Settled(session, records, row, self.landed[session], sorted(self._troubled), final)
+            self.wrong.extend(f"{session}: {finding}" for finding in audit(settled, self.ghost, self.world.asked))
+            for follower in followers:
+                if follower.session == session:
+                    await follower.read_until(lambda f=follower, r=records: len(f.records) >= len(r), 60.0)  # type: ignore[misc]  # bound now
+                    if follower.records != list(records):
+                        self.wrong.append(
+                            f"E1: a follower of {session} holds {len(follower.records)} of {len(records)}"
+                        )
+        self.wrong.extend(wrong for follower in followers for wrong in follower.wrong)
+        for (session, call), times in self.world.executed.items():
+            if times > 1:
+                self.wrong.append(f"K3: {session}: {call} was started {times} times")
+
+    async def _audit_deleted(self, session: str) -> None:
+        """K7: nothing is left, and nobody is told otherwise."""
+        journal = self._node.journal
+        records, row, draft = await journal.read(session), await journal.summary(session), await journal.draft(session)
+        if records or row is not None or draft is not None:
+            self.wrong.append(f"K7: {session} was deleted, and {len(records)} facts, {row}, {draft} are left")
+
+
+def _brief(state: Session) -> str:
+    waiting = [(entry.id, entry.parked) for entry in state.waiting]
+    return f"run {state.run}, waiting {waiting}, deleting {state.deleting}"
+
+
+def shrink(plan: p.Plan, folder: Path | None = None, tries: int = 400) -> p.Plan:
+    """Leave out of a failing plan whatever can be left out while it fails the same way, by the requirement that it names."""
+    wanted = {wrong.split(":")[0] for wrong in _run(plan, folder, 0).wrong}
+    count = 0
+    smaller = True
+    while smaller:
+        smaller = False
+        for candidate in _smaller(plan):
+            count += 1
+            if count > tries:
+                return plan
+            if wanted & {wrong.split(":")[0] for wrong in _run(candidate, folder, count).wrong}:
+                plan, smaller = candidate, True
+                break
+    return plan
+
+
+def _run(plan: p.Plan, folder: Path | None, number: int) -> Report:
+    if folder is None:
+        return simulate(plan)
+    place = folder / str(number)
+    place.mkdir()
+    return simulate(plan, place)
+
+
+def _smaller(plan: p.Plan) -> Iterator[p.Plan]:
+    if plan.disorder:
+        yield replace(plan, disorder=0.0)
+    if plan.wild:
+        yield replace(plan, wild=0.0)
+    if plan.latency:
+        yield replace(plan, latency=0.0)
+    if plan.followings:
+        yield replace(plan, followings=())
+    for size in (8, 4, 2, 1):
+        for start in range(0, len(plan.acts), size):
+            yield replace(plan, acts=plan.acts[:start] + plan.acts[start + size :])
+    for number in range(len(plan.faults)):
+        yield replace(plan, faults=plan.faults[:number] + plan.faults[number + 1 :])
+    for session in plan.sessions[1:]:
+        if not any(act.session == session for act in plan.acts):
+            followings = tuple(following for following in plan.followings if following.session != session)
+            yield replace(plan, sessions=tuple(s for s in plan.sessions if s != session), followings=followings)

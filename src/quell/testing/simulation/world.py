@@ -1,0 +1,233 @@
+"""The engine's other ports in a simulation: a clock, a model and a tool that behave, and misbehave, as the seed says.
+
+What a sample or a call does is drawn from the seed and its name, so that it is the same in a smaller story. Until the world is
+`healed` the provider stalls, fails and dribbles, and tools hang, some of them whatever they are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import msgspec
+
+from quell.core.access import Access
+from quell.core.errors import FailureCode, ModelFailed
+from quell.core.messages import (
+    ModelRequest,
+    Part,
+    PartDelta,
+    Reasoning,
+    Reply,
+    Text,
+    ToolCall,
+    ToolKind,
+    ToolResult,
+    ToolSpec,
+    Usage,
+    UserMessage,
+    call_id,
+)
+from quell.core.ports import LanguageModel, PreparedCall, ToolContext, Workspace
+from quell.testing.simulation.loop import VirtualLoop
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+STUBBORN = 20.0
+"""Seconds for which something ignores that it was cancelled."""
+
+WINDOW = 400
+
+
+class VirtualClock:
+    """The `Clock` port."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def now(self) -> str:
+        moment = EPOCH + timedelta(seconds=self._loop.time())
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    async def sleep_until(self, at: str) -> None:
+        await asyncio.sleep(max(0.0, (datetime.fromisoformat(at) - EPOCH).total_seconds() - self._loop.time()))
+
+
+class World:
+    """What there is besides the process. `asked` are the prompts that any model saw, `executed` counts the starts of each call."""
+
+    def __init__(self, seed: int, wild: float, loop: VirtualLoop, check: Callable[[ModelRequest], None]) -> None:
+        self.loop = loop
+        self.healed = asyncio.Event()
+        self.over = False
+        self.asked: set[str] = set()
+        self.executed: Counter[tuple[str, str]] = Counter()
+        self.check = check
+        self._seed = seed
+        self._wild = wild
+        self._names: Counter[str] = Counter()
+
+    def random(self, name: str) -> Random:
+        self._names[name] += 1
+        return Random(f"{self._seed} {name} {self._names[name]}")
+
+    def misbehaves(self, random: Random) -> bool:
+        return random.random() < self._wild and not self.healed.is_set()
+
+    async def idle(self, seconds: float) -> None:
+        """Let time pass, less of it once the world is healed."""
+        await asyncio.sleep(min(seconds, 0.01) if self.healed.is_set() else seconds)
+
+    async def ignore_cancels(self, seconds: float) -> None:
+        """Be busy for a while, and deaf."""
+        until = self.loop.time() + seconds
+        while self.loop.time() < until and not self.over:
+            try:
+                await asyncio.sleep(until - self.loop.time())
+            except asyncio.CancelledError:
+                continue
+
+
+class SimulatedModel:
+    """The `Models` and `LanguageModel` ports."""
+
+    name = "simulated/model"
+    window: int | None = WINDOW
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def check(self, spec: str) -> None:
+        pass
+
+    async def open(self, spec: str, environment: Mapping[str, str]) -> LanguageModel:
+        await self._world.idle(0.001)
+        return self
+
+    async def sample(self, request: ModelRequest, emit: Callable[[PartDelta], None]) -> Reply:
+        world = self._world
+        world.check(request)
+        world.asked.update(message.id for message in request.messages if isinstance(message, UserMessage))
+        random = world.random(f"sample {request.system} {request.message}")
+        reply = _reply(request, random, bare=world.healed.is_set())
+        deaf = world.misbehaves(random) and random.random() < 0.5
+        try:
+            await self._stream(reply, emit, random)
+        except asyncio.CancelledError:
+            if not deaf or world.over:
+                raise
+            await world.ignore_cancels(random.choice((0.5, 3.0, STUBBORN)))
+            if random.random() < 0.5:
+                raise
+        return reply
+
+    async def _stream(self, reply: Reply, emit: Callable[[PartDelta], None], random: Random) -> None:
+        world = self._world
+        await world.idle(random.choice((0.0, 0.01, 0.3)))
+        if world.misbehaves(random):
+            await self._fail(random)
+        broken = world.misbehaves(random) and random.random() < 0.5
+        for index, part in enumerate(reply.parts):
+            match part:
+                case Text(text):
+                    for number, word in enumerate(text.split(" ")):
+                        emit(PartDelta(index, "text", f" {word}" if number else word))
+                        await world.idle(random.choice((0.0, 0.002, 0.4)))
+                case Reasoning():
+                    emit(PartDelta(index, "reasoning", part.text))
+                case ToolCall():
+                    emit(PartDelta(index, "tool_input", part.input, part.id, part.name))
+                    await world.idle(random.choice((0.0, 0.05)))
+            if broken:
+                await self._fail(random)
+
+    async def _fail(self, random: Random) -> None:
+        if random.random() < 0.4:
+            await self._world.healed.wait()  # silent for as long as it takes
+        reasons: tuple[FailureCode, ...] = (
+            "rate_limit",
+            "overloaded",
+            "unreachable",
+            "garbled",
+            "context_overflow",
+            "invalid_request",
+            "unauthorized",
+        )
+        raise ModelFailed(random.choice(reasons), "as planned", random.choice((None, 0.2, 2.0)))
+
+
+def _reply(request: ModelRequest, random: Random, *, bare: bool) -> Reply:
+    """What it would say if nothing came between."""
+    words = ["so", "it", "is", "done", "now"][: random.randint(1, 5)]
+    if random.random() < 0.01:
+        words = words * 300  # more than a follower's buffer holds
+    parts: list[Part] = []
+    if random.random() < 0.2:
+        parts.append(Reasoning("hm", random.choice((None, "signed"))))
+    if random.random() < 0.9:
+        parts.append(Text(" ".join(words)))
+    if request.tools and not bare and random.random() < 0.4:
+        for number in range(random.randint(1, 3)):
+            input = msgspec.json.encode({"kind": random.choice(("read", "edit")), "outside": random.random() < 0.3})
+            name = "touch" if random.random() < 0.95 else "nonsense"
+            parts.append(ToolCall(call_id(request.message, number), name, input.decode()))
+    usage = Usage(input=random.randint(10, WINDOW + 50), output=random.randint(1, 20))
+    calls = any(isinstance(part, ToolCall) for part in parts)
+    return Reply(
+        parts=tuple(parts), stop_reason="tool_use" if calls else "end_turn", usage=usage, model="simulated/model"
+    )
+
+
+class Input(msgspec.Struct, frozen=True):
+    kind: str
+    outside: bool
+
+
+class SimulatedCall:
+    """A call of the tool: outside it has to be asked for; reading runs beside others."""
+
+    def __init__(self, world: World, input: Input) -> None:
+        self.kind: ToolKind = "read" if input.kind == "read" else "edit"
+        self.concurrent = self.kind == "read"
+        path = "/elsewhere/file" if input.outside else "/work/file"
+        outside = (path,) if input.outside else ()
+        self.access = Access(tool="touch", kind=self.kind, title="touch a file", paths=(path,), outside=outside)
+        self._world = world
+
+    async def run(self, context: ToolContext) -> ToolResult:
+        world = self._world
+        world.executed[context.session, context.call] += 1
+        random = world.random(f"call {context.session} {context.call}")
+        late = ToolResult(text="touched, whatever was said")
+        deaf = world.misbehaves(random)
+        try:
+            for _ in range(random.randint(0, 3)):
+                context.output("touching ")
+                await world.idle(random.choice((0.0, 0.01, 1.0)))
+            if world.misbehaves(random):
+                await world.healed.wait()
+        except asyncio.CancelledError:
+            if not deaf or world.over:
+                raise
+            await world.ignore_cancels(random.choice((0.2, 2.0, STUBBORN)))
+            if random.random() < 0.5:
+                raise
+            return late
+        return ToolResult(text="touched", status=random.choice(("completed", "completed", "failed")))
+
+
+class SimulatedTools:
+    """The `Toolset` port: one tool, `touch`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def specs(self) -> Sequence[ToolSpec]:
+        return (ToolSpec("touch", "Touches a file.", {"type": "object"}),)
+
+    def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
+        if call.name != "touch":
+            return ToolResult(text=f"There is no tool {call.name}.", status="failed")
+        return SimulatedCall(self._world, msgspec.json.decode(call.input, type=Input))
