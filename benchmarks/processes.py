@@ -122,6 +122,7 @@ class Process:
     async def quiet(self, load: float = 0.01) -> None:
         """Return when it has had nothing to do for a while, but for a `load` that is always there (part of a processor)."""
         async with asyncio.timeout(START_SECONDS):
+            await asyncio.sleep(QUIET_SECONDS)
             before = -1.0
             while (now := self.processor) - before > load * QUIET_SECONDS:
                 before = now

@@ -21,6 +21,7 @@ import uvloop
 from quell import __version__
 from quell.config.load import Configuration
 from quell.config.paths import Paths, paths, secure_folder
+from quell.config.scrub import scrub
 from quell.config.secrets import key_variables, redacted, secret_values
 from quell.config.settings import ProviderSettings, Settings
 from quell.context.budget import is_crowded
@@ -66,11 +67,9 @@ async def _serve(
 ) -> None:
     configured = Configured(Configuration(place.config_file, environment), environment)
     settings = configured.settings()
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=settings.logging.level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    variables = key_variables(KEY_VARIABLES, settings)
+    _log_to_stderr(settings.logging.level, secret_values(environment, variables, settings))
+    scrub(variables)
     secure_folder(place.data_dir)
     secure_folder(os.path.dirname(place.socket))
     with ExitStack() as stack:
@@ -95,10 +94,8 @@ async def _serve(
             await configured.close()
 
 
-def _log_to_stderr(settings: Settings, environment: Mapping[str, str]) -> None:
+def _log_to_stderr(level: str, secrets: Collection[str]) -> None:
     """The command that starts a server in the background points standard error at the log file. Keys are kept out of it."""
-    variables = key_variables(KEY_VARIABLES, settings)
-    secrets = secret_values(environment, variables, settings)
 
     class Redacted(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -106,7 +103,7 @@ def _log_to_stderr(settings: Settings, environment: Mapping[str, str]) -> None:
 
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[output], level=settings.logging.level.upper())
+    logging.basicConfig(handlers=[output], level=level.upper())
 
 
 async def _warm_up(configured: Configured, answering: asyncio.Event) -> None:
@@ -178,7 +175,7 @@ class Configured:
     async def new_session(self, id: str, asked: api.NewSession) -> i.Create:
         """With what the client left open decided from its folder's configuration, and its environment's keys."""
         workspace = open_workspace(asked.workspace, asked.extra)
-        loaded = self._configuration.load(asked.workspace, asked.environment or None)
+        loaded = self._configuration.load(asked.workspace, asked.environment or None, strict=True)
         settings = loaded.settings
         for notice in loaded.notices:
             log.warning("%s", notice)

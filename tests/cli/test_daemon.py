@@ -12,7 +12,7 @@ import pytest
 
 from quell.cli.daemon import _older
 from quell.config.paths import paths
-from tests.cli.command import Ended, Home, until
+from tests.cli.command import Ended, Home
 
 
 def test_a_storm_of_commands_starts_one_server(own_home: Home) -> None:
@@ -112,11 +112,12 @@ def test_a_relative_data_folder_is_refused(own_home: Home) -> None:
 
 def test_the_foreground_server_ends_with_a_signal_and_respects_another(own_home: Home) -> None:
     serving = own_home.start("serve")
-    until(lambda: own_home.quell("serve", "--stop").out.startswith("stopped"))
+    serving.reads("serving at ")
+    assert own_home.quell("serve", "--stop").out.startswith("stopped")
     assert serving.end().status == 0
 
     serving = own_home.start("serve")
-    until(lambda: "ok    server" in own_home.quell("doctor").out.replace("ok  ", "ok  ", 1))
+    serving.reads("serving at ")
     second = own_home.quell("serve")
     assert second.status == 1
     assert "there already" in second.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quell.core import facts as f
-from quell.core.errors import Conflict, EmptyPrompt, SessionNotFound
+from quell.core.errors import Conflict, EmptyPrompt, InvalidRequest, SessionNotFound
 from quell.core.messages import AssistantMessage, Text, ToolMessage, UserMessage
 from quell.testing.harness import played
 
@@ -133,3 +133,23 @@ async def test_i6_any_other_failure_lets_the_queue_go_on() -> None:
         (await play.asked()).fail("invalid_request")
         (await play.asked()).reply()
         assert (await play.settled(session)).outcome == "completed"
+
+
+async def test_i9_a_run_that_goes_round_in_circles_is_stopped_visibly() -> None:
+    async with played() as play:
+        session = await play.session()
+        await play.submit(session, "go")
+        for _ in range(6):
+            (asked := await play.asked()).call("touch", path="same")
+            asked.reply()
+            (await play.touched()).finish("the same as ever")
+        settled = await play.settled(session)
+        assert (settled.outcome, settled.stop_reason) == ("completed", "loop")
+        assert play.nothing_asked
+
+
+async def test_a_rule_for_a_tool_that_does_not_exist_is_refused() -> None:
+    async with played() as play:
+        session = await play.session()
+        with pytest.raises(InvalidRequest, match="touch"):
+            await play.submit(session, "go", allow=("tuoch(a)",))

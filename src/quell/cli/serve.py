@@ -31,7 +31,10 @@ def serve(stop: bool, force: bool, listen: str | None, ready_fd: int | None) -> 
     address = None if listen is None else _address(listen)
 
     def ready() -> None:
-        if ready_fd is not None:
+        if ready_fd is None:
+            also = "" if address is None else f" and http://{address[0]}:{address[1]}"
+            print(f"serving at {daemon.here().socket}{also}; Ctrl-C ends it", flush=True)
+        else:
             try:
                 os.write(ready_fd, b"\n")
                 os.close(ready_fd)

@@ -30,12 +30,16 @@ _ANSWERS: tuple[Answer, ...] = get_args(Answer)
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
-    """What holds in one workspace. `files` are those that were read; `notices` are for the person to see, once."""
+    """What holds in one workspace. `files` are those that were read; `notices` are for the person to see, once.
+
+    `wrong`: the files are so now; this is what they were before.
+    """
 
     settings: Settings
     rules: tuple[Rule, ...] = ()
     files: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    wrong: ConfigError | None = None
 
 
 class Configuration:
@@ -46,12 +50,17 @@ class Configuration:
         self._environment = environment
         self._known: dict[str | None, tuple[_Stamps, Loaded]] = {}
 
-    def load(self, workspace: str | None = None, environment: Mapping[str, str] | None = None) -> Loaded:
+    def load(
+        self, workspace: str | None = None, environment: Mapping[str, str] | None = None, *, strict: bool = False
+    ) -> Loaded:
         """For a workspace, or without any project; with the environment of a caller, if there is one, instead of ours.
 
-        Raises `ConfigError` when there is no good state to fall back on.
+        Raises `ConfigError` when there is no good state to fall back on, or, if `strict`, when the files are wrong now.
         """
-        return _overridden(self._from_files(workspace), self._environment if environment is None else environment)
+        loaded = self._from_files(workspace)
+        if strict and loaded.wrong is not None:
+            raise loaded.wrong
+        return _overridden(loaded, self._environment if environment is None else environment)
 
     def _from_files(self, workspace: str | None) -> Loaded:
         stamps = _stamps(self._config_file, workspace)
@@ -63,7 +72,8 @@ class Configuration:
         except ConfigError as error:
             if known is None:
                 raise
-            loaded = replace(known[1], notices=(f"the configuration from before is still used: {error}",))
+            notice = f"the configuration from before is still used: {error}"
+            loaded = replace(known[1], notices=(notice,), wrong=error)
         self._known[workspace] = (stamps, loaded)
         return loaded
 

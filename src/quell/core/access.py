@@ -153,6 +153,8 @@ class Part(Struct, frozen=True, kw_only=True):
 def parts(access: Access) -> Sequence[Part]:
     """At least one."""
     own = {access.tool: f"kind:{access.kind}"}
+    if access.kind == "edit":
+        own = {"edit": "kind:edit", **own}  # a rule for `edit` is meant for every tool that edits
     found: list[Part] = []
     if access.kind == "execute":
         written = {"edit": "kind:edit", **own}

@@ -91,7 +91,9 @@ def _report(step: Step, input: i.Report) -> None:
         case i.CompactionDone():
             run.compaction_done(step, input)
         case i.TimeUp():
-            run.time_up(step, input)
+            run.stop(step, input.run, "time_limit")
+        case i.Looping():
+            run.stop(step, input.run, "loop")
         case i.Unwound():
             run.unwound(step, input)
         case i.Restarted():

@@ -208,10 +208,10 @@ def _next_turn(step: Step) -> None:
         step.add(f.TurnStarted(run=run.id, turn=run.turn + 1))
 
 
-def time_up(step: Step, input: i.TimeUp) -> None:
-    run = step.active(input.run)
-    if run is not None:
-        step.add(f.RunEnding(run=run.id, outcome="completed", stop_reason="time_limit", origin="system"))
+def stop(step: Step, run: str, stop_reason: StopReason) -> None:
+    """I9: a stop by us is a completion, for a reason that the user sees."""
+    if step.active(run) is not None:
+        step.add(f.RunEnding(run=run, outcome="completed", stop_reason=stop_reason, origin="system"))
 
 
 def unwound(step: Step, input: i.Unwound) -> None:

@@ -172,6 +172,12 @@ class TimeUp(Struct, frozen=True, kw_only=True):
     run: str
 
 
+class Looping(Struct, frozen=True, kw_only=True):
+    """The run's turns repeat themselves: it was found out before asking the model again."""
+
+    run: str
+
+
 class Unwound(Struct, frozen=True, kw_only=True):
     """Everything that the run started has stopped. `reply` is what its unfinished sample had streamed."""
 
@@ -203,6 +209,7 @@ Report = (
     | CallReturned
     | CompactionDone
     | TimeUp
+    | Looping
     | Unwound
     | Restarted
 )

@@ -8,39 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from quell.core import inputs as i
+from quell.core.decide import decide
 from quell.core.errors import QuellError, SessionNotFound, StorageRefused, Unavailable
 from quell.core.ports import Draft
 from quell.core.session import Effect, Unwind, due
 from quell.engine.bus import Bus
+from quell.engine.inbox import Inbox, Letter
 from quell.engine.ledger import Ledger
 from quell.engine.live import Streams
-from quell.engine.perform import RETRY_REFUSED, Performer
+from quell.engine.perform import Performer
 from quell.engine.scene import Scene
 
 log = logging.getLogger(__name__)
 
 FAULT = "The session was closed by a fault, which the log has. It is recovered from its journal; ask again."
-
-
-@dataclass(frozen=True)
-class Letter:
-    """An input, and who waits for the answer."""
-
-    input: i.Input
-    answer: asyncio.Future[i.Reaction] | None = None
-
-    def refuse(self, error: QuellError) -> None:
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_exception(error)
-
-    def reply(self, reaction: i.Reaction) -> None:
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_result(reaction)
 
 
 class Actor:
@@ -54,10 +40,8 @@ class Actor:
         self.ended = asyncio.Event()
         self.used = 0.0
         self._performer = performer
-        self._inbox: deque[Letter] = deque()
-        self._kept: deque[Letter] = deque()
+        self._inbox = Inbox()
         self._running: dict[Effect, asyncio.Task[None]] = {}
-        self._arrival = asyncio.Event()
         self._loaded = asyncio.Event()
         self._draft_due = False
 
@@ -70,22 +54,20 @@ class Actor:
             raise self.closed
 
     def post(self, input: i.Input) -> None:
-        self._inbox.append(Letter(input))
-        self._arrival.set()
+        self._inbox.put(Letter(input))
 
     async def ask(self, request: i.Request) -> i.Reaction:
         """Post a request and wait until it is decided and on disk. Raises what it was refused with."""
         if self.closed is not None:
             raise self.closed
         answer: asyncio.Future[i.Reaction] = asyncio.get_running_loop().create_future()
-        self._inbox.append(Letter(request, answer))
-        self._arrival.set()
+        self._inbox.put(Letter(request, answer))
         return await answer
 
     def close(self, why: QuellError) -> None:
         """End. What runs is stopped, and settled as a crash would be (contract.md K6), unless the session is gone."""
         self.closed = why
-        self._arrival.set()
+        self._inbox.wake()
 
     def _gone(self) -> None:
         self.close(SessionNotFound("The session was deleted."))
@@ -95,7 +77,7 @@ class Actor:
     def idle(self) -> bool:
         """Nothing is due, nothing runs, nothing has arrived: it could be loaded again at any time."""
         working = any(not task.done() for task in self._running.values())
-        return not (self._inbox or self._kept or working or due(self.ledger.session))
+        return not (self._inbox or working or due(self.ledger.session))
 
     # Its life
 
@@ -104,7 +86,7 @@ class Actor:
         try:
             await self.ledger.load()
             if self.ledger.session.busy:
-                self._inbox.appendleft(Letter(await self._restarted()))
+                self._inbox.put_first(Letter(await self._restarted()))
             self._loaded.set()
             await self._live()
         except QuellError as error:
@@ -112,7 +94,7 @@ class Actor:
             log.error("session %s: %s", self.ledger.id, error)  # written for people, says it all
         finally:
             self.closed = self.closed or Unavailable(FAULT)
-            for letter in self._inbox:
+            for letter in self._inbox.drain():
                 letter.refuse(self.closed)
             self._loaded.set()
             self.ended.set()
@@ -134,32 +116,27 @@ class Actor:
         async with asyncio.TaskGroup() as group:
             try:
                 while self.closed is None:
-                    letter = await self._next()
+                    letter = await self._inbox.next()
                     if letter is not None:
-                        await self._handle(letter)
-                        self._reconcile(group, scene)
+                        await self._take(letter)
                     elif self._draft_due:
                         await self._save_draft()
+                    elif self.stalled is not None:
+                        await self._look_again()
+                    self._reconcile(group, scene)
                 if not isinstance(self.closed, SessionNotFound):
                     await self._stop_effects()
+                self.ended.set()  # all of it is on disk; what does not stop when it is told to is not waited for
             finally:
                 for task in self._running.values():
                     task.cancel()
 
-    async def _next(self) -> Letter | None:
-        """The next input; outcomes that could not be recorded are tried again when some time has passed."""
-        while not (self._inbox or self._draft_due or self.closed is not None):
-            self._arrival.clear()
-            try:
-                async with asyncio.timeout(RETRY_REFUSED if self._kept else None):
-                    await self._arrival.wait()
-            except TimeoutError:
-                return self._kept.popleft()
-        return self._inbox.popleft() if self._inbox else None
-
-    async def _handle(self, letter: Letter) -> None:
+    async def _take(self, letter: Letter) -> None:
+        """Record an input and answer. After a refusal the journal is read first: what it refused may be in it all the same."""
         try:
-            reaction, facts = await self.ledger.record(letter.input, self._performer.options.append_timeout)
+            if self.stalled is not None:
+                await self.ledger.load()
+            reaction = await self.ledger.record(letter.input, self._performer.options.append_timeout)
         except StorageRefused as error:
             self._refused(letter, error)
         except QuellError as error:
@@ -168,21 +145,54 @@ class Actor:
             letter.refuse(Unavailable(FAULT))
             raise
         else:
-            self.stalled = None
+            if not self._inbox.kept:
+                self.stalled = None
             letter.reply(reaction)
-            for fact in facts:
-                self.streams.settle(fact)
+        self._settle_streams()
 
     def _refused(self, letter: Letter, error: StorageRefused) -> None:
-        """K5: the caller gets the error; an outcome, or a cancel, is kept; a cancel stops the work first."""
-        self.stalled = error
-        log.error("session %s: %s", self.ledger.id, error)
-        if isinstance(letter.input, i.Cancel):
-            for task in self._running.values():
-                task.cancel()
-        if letter.answer is None or isinstance(letter.input, i.Cancel):
-            self._kept.append(Letter(letter.input))
+        """K5: the caller gets the error; an outcome, or a cancel, is kept; a cancel stops the work first.
+
+        A kept cancel covers nothing that is accepted after it was refused (C2).
+        """
+        self._stall(error)
+        input = letter.input
+        if isinstance(input, i.Cancel):
+            self._stop_what_ends(input)
+            upto = self.ledger.session.seq
+            input = replace(input, upto=upto if input.upto is None else min(input.upto, upto))
+        if letter.answer is None or isinstance(input, i.Cancel):
+            self._inbox.keep(Letter(input))
         letter.refuse(error)
+
+    def _stop_what_ends(self, cancel: i.Cancel) -> None:
+        """Stop the work that a cancel, had it been recorded, would have stopped."""
+        session = self.ledger.session
+        if not session.id or session.deleting:
+            return
+        wanted = due(decide(session, cancel, session.updated).session)
+        for effect, task in self._running.items():
+            if effect not in wanted:
+                task.cancel()
+
+    def _stall(self, error: StorageRefused) -> None:
+        self.stalled = error
+        self._inbox.look_again()
+        log.error("session %s: %s", self.ledger.id, error)
+
+    async def _look_again(self) -> None:
+        """A refusal may have been of the answer only: see what the journal says."""
+        try:
+            await self.ledger.load()
+        except StorageRefused as error:
+            self._stall(error)
+        else:
+            self.stalled = None
+        self._settle_streams()
+
+    def _settle_streams(self) -> None:
+        for fact in self.ledger.news():
+            self.streams.settle(fact)
 
     # Effects
 
@@ -215,18 +225,15 @@ class Actor:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=self._performer.options.stop_grace)
-        letters = [*self._kept, *self._inbox]
-        self._kept.clear()
-        self._inbox.clear()
-        for letter in letters:
-            await self._handle(letter)
-        await self._handle(Letter(i.Restarted(reply=self.streams.fragment(), stopping=True)))
+        for letter in self._inbox.drain():
+            await self._take(letter)
+        await self._take(Letter(i.Restarted(reply=self.streams.fragment(), stopping=True)))
 
     # Drafts
 
     def _draft_is_due(self) -> None:
         self._draft_due = True
-        self._arrival.set()
+        self._inbox.wake()
 
     async def _save_draft(self) -> None:
         self._draft_due = False

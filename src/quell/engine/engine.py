@@ -18,8 +18,8 @@ from types import TracebackType
 from msgspec.structs import replace
 
 from quell.core import inputs as i
-from quell.core.errors import SessionNotFound, ShuttingDown
-from quell.core.events import Deleted, Reset
+from quell.core.errors import InvalidRequest, SessionNotFound, ShuttingDown
+from quell.core.events import Deleted, Delta, Reset
 from quell.core.facts import Recorded
 from quell.core.permissions import parse_rule
 from quell.core.ports import position
@@ -109,14 +109,24 @@ class Engine:
                 await actor.ready()
                 if actor.ledger.session.id:
                     self._ports.open_workspace(actor.ledger.session.workspace, actor.ledger.session.extra)
-                for rule in request.allow:
-                    parse_rule(rule, "run")
+                self._check_rules(request.allow)
                 return replace(request, queue_limit=self._options.queue_limit, shutting_down=self.shutting_down)
             case i.Compact():
                 return replace(request, shutting_down=self.shutting_down)
             case _:
                 pass
         return request
+
+    def _check_rules(self, rules: Sequence[str]) -> None:
+        """A rule for a tool that does not exist would allow nothing, in silence."""
+        tools = [spec.name for spec in self._ports.toolset.specs()]
+        for text in rules:
+            parse_rule(text, "run")
+            tool = text.partition("(")[0].strip()
+            if tool not in tools and not tool.startswith("kind:"):
+                raise InvalidRequest(
+                    f"The rule {text!r} is for no tool that there is; the tools are {', '.join(tools)}."
+                )
 
     # Looking
 
@@ -165,12 +175,20 @@ class Engine:
         actor = await self._open(session)
         subscription = self._bus.subscribe(session)
         try:
-            if after > actor.ledger.session.seq:
-                yield _only(Reset(actor.ledger.session.seq))
+            end = await self._end(actor, after)
+            if after > end:
+                yield _only(Reset(end))
             else:
                 yield self._events(session, after, subscription)
         finally:
             self._bus.unsubscribe(session, subscription)
+
+    async def _end(self, actor: Actor, after: int) -> int:
+        """The journal's end, if it is not beyond `after`. A replay may have shown facts that the actor is just being told of."""
+        seq = actor.ledger.session.seq
+        if after > seq and (row := await self._ports.journal.summary(actor.ledger.id)) is not None:
+            return max(seq, row.seq)
+        return seq
 
     async def _events(self, session: str, last: int, subscription: Subscription) -> AsyncIterator[list[Event]]:
         """Replay, then live; back to the replay whenever the buffer was lost. Each replay ends with the drafts (E2)."""
@@ -183,16 +201,16 @@ class Engine:
                 continue
             actor = self._actors.get(session)
             drafts = actor.streams.drafts() if actor is not None else []
-            if events := [*_facts_after(last, news), *drafts]:
-                yield events
+            events = [*(event for event in _unseen(last, news) if not isinstance(event, Delta)), *drafts]
             while news is not None:
-                last = max((event.seq for event in news if isinstance(event, Recorded)), default=last)
+                if events:
+                    yield events
                 if any(isinstance(event, Deleted) for event in news):
                     return
+                last = max([last, *(event.seq for event in news if isinstance(event, Recorded))])
                 await subscription.arrival()
                 news = subscription.take()
-                if news:
-                    yield [event for event in news if not isinstance(event, Summary)]
+                events = _unseen(last, news or [])
 
     @asynccontextmanager
     async def follow_all(self, workspace: str | None) -> AsyncIterator[AsyncIterator[list[Summary | Deleted]]]:
@@ -277,12 +295,12 @@ class Engine:
             self._actor(session)
 
 
-def _facts_after(last: int, events: list[Event | Summary]) -> list[Event]:
-    """What a replay has not shown yet; deltas are dropped, for the drafts are newer."""
+def _unseen(last: int, news: list[Event | Summary]) -> list[Event]:
+    """Without the facts that a replay has shown already: the journal has a fact a moment before it is published."""
     return [
         event
-        for event in events
-        if (isinstance(event, Recorded) and event.seq > last) or isinstance(event, Deleted | Reset)
+        for event in news
+        if not isinstance(event, Summary) and (not isinstance(event, Recorded) or event.seq > last)
     ]
 
 

@@ -27,14 +27,15 @@ class Ledger:
         self._journal = journal
         self._clock = clock
         self._bus = bus
+        self._news: list[AnyFact] = []
 
     async def load(self) -> None:
         """Fold the journal."""
         for recorded in await self._journal.read(self.id, self.session.seq):
             self._apply(recorded, evolve(self.session, recorded))
 
-    async def record(self, input: i.Input, patience: float) -> tuple[i.Reaction, list[AnyFact]]:
-        """Decide an input and append what it decided; returns the answer and the facts.
+    async def record(self, input: i.Input, patience: float) -> i.Reaction:
+        """Decide an input and append what it decided; returns the answer.
 
         If another writer was first, it is decided again from the new state, with jitter, for `patience` seconds: `AppendTimeout`.
         Raises what the input is refused with, and `StorageRefused`; nothing is written then.
@@ -43,7 +44,7 @@ class Ledger:
         while True:
             decision = decide(self.session, input, self._clock.now())
             if not decision.records:
-                return decision.reaction, []
+                return decision.reaction
             try:
                 await self._journal.append(self.id, self.session.seq, decision.records, summary(decision.session))
             except StaleWriter:
@@ -56,7 +57,12 @@ class Ledger:
                     self._apply(recorded, decision.session)
                 if self._bus.followed(Bus.ALL):
                     self._bus.publish(Bus.ALL, summary(self.session))
-                return decision.reaction, [recorded.fact for recorded in decision.records]
+                return decision.reaction
+
+    def news(self) -> list[AnyFact]:
+        """The facts that were applied since this was last asked."""
+        news, self._news = self._news, []
+        return news
 
     def bury(self) -> None:
         """The session is gone: tell its followers."""
@@ -66,4 +72,5 @@ class Ledger:
     def _apply(self, recorded: Recorded, session: Session) -> None:
         self.session = session
         self.transcript.add(recorded)
+        self._news.append(recorded.fact)
         self._bus.publish(self.id, recorded)

@@ -17,13 +17,11 @@ from quell.core.messages import ToolResult
 from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Unwind
 from quell.engine import sample, toolcall
 from quell.engine.environments import Environments
+from quell.engine.inbox import RETRY_REFUSED
 from quell.engine.options import Options, Ports
 from quell.engine.scene import Scene
 
 log = logging.getLogger(__name__)
-
-RETRY_REFUSED = 0.5
-"""Seconds between two attempts to record what the journal refused (contract.md K5)."""
 
 
 class Performer:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from quell.core import inputs as i
 from quell.core.errors import ModelFailed
+from quell.core.loops import is_looping
 from quell.core.messages import ModelRequest, PartDelta, Reply, Text, UserMessage
 from quell.core.session import Compact, Sample, message_id
 from quell.engine.options import Ports
@@ -20,6 +21,8 @@ from quell.engine.scene import Scene
 async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
     """The next message of the run, or why there is none. Raises `InvalidRequest`."""
     session = scene.ledger.session
+    if is_looping(scene.ledger.transcript.messages):
+        return i.Looping(run=effect.run)
     live = scene.streams.begin(message_id(effect.run, effect.turn, effect.attempt), session.model)
     try:
         workspace = ports.open_workspace(session.workspace, session.extra)

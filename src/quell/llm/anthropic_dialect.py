@@ -22,6 +22,28 @@ from quell.llm.providers import Access
 from quell.llm.transport import AGENT, pool, timeout
 
 OFFICIAL = "api.anthropic.com"
+REHEARSAL = b"""\
+event: message_start
+data: {"type":"message_start","message":{"id":"1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Ready."}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":1}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"""
+"""An answer as it comes over the wire, for `rehearsal`."""
+
 _NO_KEY = "none"  # the SDK insists on one; servers that need none ignore it
 
 
@@ -69,11 +91,11 @@ class _Client(AsyncAnthropic):
 class AnthropicConnection:
     """One address, one key, one pool of connections."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, via: httpx2.AsyncBaseTransport | None) -> None:
         # The SDK sends the key as a bearer token; servers that copied an older protocol look for it here.
         older = {} if access.host == OFFICIAL else {"X-Api-Key": access.api_key or _NO_KEY}
         self._line = Line(access=access, marks=True, ended=_ended)
-        self._pool = pool(access)
+        self._pool = pool(access, via)
         self._client = _Client(
             base_url=access.base_url,
             api_key=access.api_key or _NO_KEY,
@@ -104,5 +126,5 @@ def _ended(answer: ModelResponse) -> bool:
     return "finish_reason" in (answer.provider_details or {})
 
 
-def connect(access: Access) -> AnthropicConnection:
-    return AnthropicConnection(access)
+def connect(access: Access, via: httpx2.AsyncBaseTransport | None = None) -> AnthropicConnection:
+    return AnthropicConnection(access, via)

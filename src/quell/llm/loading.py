@@ -15,31 +15,21 @@ import gc
 import importlib
 import queue
 import threading
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
-from quell.core.ports import LanguageModel
-from quell.llm.options import Dialect, ModelOptions
+from quell.llm.options import Dialect
 from quell.llm.providers import Access
+
+if TYPE_CHECKING:  # it imports what is heavy
+    from quell.llm.rehearsal import Connection, DialectModule
 
 MODULES: dict[Dialect, str] = {
     "openai": "quell.llm.openai_dialect",
     "anthropic": "quell.llm.anthropic_dialect",
 }
-"""Each has a function `connect(access) -> Connection`."""
-
-
-class Connection(Protocol):
-    """A pool of connections to one provider with one key."""
-
-    def model(self, name: str, options: ModelOptions, window: int | None) -> LanguageModel: ...
-
-    async def close(self) -> None: ...
-
-
-class _Module(Protocol):
-    def connect(self, access: Access) -> Connection: ...
+"""Each is a `rehearsal.DialectModule`."""
 
 
 class _Job(Struct, frozen=True):
@@ -107,7 +97,7 @@ def _answer(job: _Job, outcome: Connection | Exception) -> None:
 
 
 def _connect(access: Access) -> Connection:
-    """Import the dialect, if need be, and connect.
+    """Import the dialect, if need be, and rehearse it; connect.
 
     A hundred thousand objects come into being here that stay for good. The collector would look at all of them again
     and again, stopping the event loop each time: it is off meanwhile, and afterwards they are set apart.
@@ -118,9 +108,10 @@ def _connect(access: Access) -> Connection:
     if not loaded:
         gc.disable()
     try:
-        module = cast("_Module", importlib.import_module(name))
+        module = cast("DialectModule", importlib.import_module(name))
         connection = module.connect(access)
         if not loaded:
+            importlib.import_module("quell.llm.rehearsal").rehearse(module, access)
             gc.freeze()
             _LOADED.add(name)
     finally:

@@ -34,6 +34,20 @@ PROFILES: dict[str, Callable[[str], ModelProfile | None]] = {
 }
 """What providers support, as pydantic-ai knows it; the others get what such servers have in common."""
 
+REHEARSAL = b"""\
+data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"Ready"}}]}
+
+data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"."}}]}
+
+data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+
+data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}
+
+data: [DONE]
+
+"""
+"""An answer as it comes over the wire, for `rehearsal`."""
+
 _NO_KEY = "none"  # the SDK insists on one; servers that need none ignore it
 _T = TypeVar("_T")
 
@@ -96,9 +110,9 @@ class _Client(AsyncOpenAI):
 class OpenAIConnection:
     """One address, one key, one pool of connections."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, via: httpx2.AsyncBaseTransport | None) -> None:
         self._line = Line(access=access, marks=False, ended=lambda _: True)  # the profile below makes sure
-        self._pool = pool(access)
+        self._pool = pool(access, via)
         self._client = _Client(
             base_url=access.base_url,
             api_key=access.api_key or _NO_KEY,
@@ -132,5 +146,5 @@ class OpenAIConnection:
         await self._pool.aclose()
 
 
-def connect(access: Access) -> OpenAIConnection:
-    return OpenAIConnection(access)
+def connect(access: Access, via: httpx2.AsyncBaseTransport | None = None) -> OpenAIConnection:
+    return OpenAIConnection(access, via)

@@ -187,9 +187,11 @@ def access(provider: Provider, environment: Mapping[str, str], own: Mapping[str,
 
     Raises `ModelFailed("no_key")`, which says what to set, when a key is needed and there is none.
     """
-    address = provider.address or ""
-    base_url = environment.get(address) or own.get(address) or provider.base_url
-    key = _first(provider.keys, environment) or provider.api_key or _first(provider.keys, own)
+    theirs = _first(provider.keys, environment)
+    key = theirs or provider.api_key or _first(provider.keys, own)
+    # An address of this process is not for a caller's key: the two may be of different people, or purposes.
+    addresses = (environment,) if theirs else (environment, own)
+    base_url = next((found for each in addresses if (found := each.get(provider.address or ""))), provider.base_url)
     if key is None and not provider.local and not _is_this_machine(base_url):
         remedy = " or ".join([*provider.keys[:1], f"`api_key` under [providers.{provider.name}] in the configuration"])
         raise ModelFailed("no_key", f"there is no key for {provider.name}: set {remedy}")

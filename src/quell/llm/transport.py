@@ -14,9 +14,10 @@ AGENT = f"quell/{__version__}"
 CONNECT_TIMEOUT = 10.0
 
 
-def pool(access: Access) -> httpx2.AsyncClient:
-    """A pool without a ceiling: how many sessions run at once is decided elsewhere."""
+def pool(access: Access, via: httpx2.AsyncBaseTransport | None = None) -> httpx2.AsyncClient:
+    """A pool without a ceiling: how many sessions run at once is decided elsewhere. `via` takes the place of the network."""
     return httpx2.AsyncClient(
+        transport=via,
         verify=_trust(),
         timeout=timeout(access),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=60.0),

@@ -178,6 +178,7 @@ def _requests(session: Session, budget: Budget) -> Iterator[Move]:
 def _outcomes(effect: Effect, session: Session, budget: Budget) -> Iterator[Move]:
     match effect:
         case Sample():
+            yield Move(i.Looping(run=effect.run), budget)
             yield from _sampled(effect, budget)
         case Compact():
             named = {"run": effect.run, "turn": effect.turn, "attempt": effect.attempt}

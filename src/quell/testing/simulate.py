@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from quell.testing.simulation import Plan, Report, plan, shrink, simulate
+from quell.testing.simulation import Plan, Report, draw, shrink, simulate
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--shrink", action="store_true", help="tell the smallest story that fails in the same way")
     given = parser.parse_args()
     if given.seed is not None:
-        report = _play(plan(given.seed), memory=given.memory)
+        report = _play(draw(given.seed), memory=given.memory)
         if report.wrong and given.shrink:
             with _place(memory=given.memory) as folder:
                 report = _play(shrink(report.plan, folder), memory=given.memory)
@@ -44,7 +44,7 @@ def _play_many(seeds: range, minutes: float | None, *, memory: bool) -> int:
     for seed in seeds:
         if minutes is not None and time.perf_counter() - began > minutes * 60:
             break
-        report = _play(plan(seed), memory=memory)
+        report = _play(draw(seed), memory=memory)
         played, kills, facts, hours = (
             played + 1,
             kills + report.kills,
@@ -55,15 +55,15 @@ def _play_many(seeds: range, minutes: float | None, *, memory: bool) -> int:
             failed.append(seed)
             if len(failed) == 1:
                 _tell(report)
-            print(f"seed {seed}: {report.wrong[0]}", flush=True)
+            _say(f"seed {seed}: {report.wrong[0]}")
     took, used = time.perf_counter() - began, time.process_time() - processor
     where = "memory" if memory else "SQLite"
-    print(
+    _say(
         f"{played} seeds on {where}, {len(failed)} failed; {facts} facts, {kills} kills, {hours:.1f} virtual hours; "
         f"{took:.1f} s, {played / took:.1f} seeds a second, {used / max(played, 1) * 1000:.0f} ms of processor time each"
     )
     if failed:
-        print(f"failed: {failed}\nAgain: python -m quell.testing.simulate --seed {failed[0]} --shrink")
+        _say(f"failed: {failed}\nAgain: python -m quell.testing.simulate --seed {failed[0]} --shrink")
     return 1 if failed else 0
 
 
@@ -83,9 +83,14 @@ def _place(*, memory: bool) -> Iterator[Path | None]:
 
 
 def _tell(report: Report) -> None:
-    print(f"seed {report.plan.seed}: {report.plan}")
-    print("\n".join(report.story))
-    print("\n".join(f"WRONG  {wrong}" for wrong in report.wrong) or "nothing is wrong")
+    _say(f"seed {report.plan.seed}: {report.plan}")
+    _say("\n".join(report.story))
+    _say("\n".join(f"WRONG  {wrong}" for wrong in report.wrong) or "nothing is wrong")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

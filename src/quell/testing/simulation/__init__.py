@@ -4,7 +4,7 @@
 killed, `clients` those who use it and remember what they were told, `audit` what must hold, `run` puts them together.
 """
 
-from quell.testing.simulation.plan import Plan, plan
-from quell.testing.simulation.run import Failed, Report, shrink, simulate
+from quell.testing.simulation.plan import Plan, draw
+from quell.testing.simulation.run import Report, shrink, simulate
 
-__all__ = ["Failed", "Plan", "Report", "plan", "shrink", "simulate"]
+__all__ = ["Plan", "Report", "draw", "shrink", "simulate"]

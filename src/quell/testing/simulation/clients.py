@@ -14,10 +14,11 @@ from msgspec import Struct
 
 from quell.core import inputs as i
 from quell.core.errors import QuellError, SessionNotFound, StorageRefused, Unavailable
+from quell.core.events import Deleted, Delta, DraftPart, Reset
 from quell.core.facts import Limits, Recorded
 from quell.core.messages import Part, Text
 from quell.core.session import Session
-from quell.engine import Deleted, Delta, DraftPart, Event, Reset
+from quell.engine import Event
 from quell.testing.simulation import plan as p
 from quell.testing.simulation.node import ConnectionLost, Node
 from quell.testing.simulation.story import Story

@@ -138,7 +138,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 NAMES = ("ann", "bob", "cleo")
 
 
-def plan(seed: int) -> Plan:
+def draw(seed: int) -> Plan:
     """The plan of a seed."""
     random = Random(f"plan {seed}")
     sessions = tuple(f"s{n}" for n in range(1, random.choice((1, 1, 2, 3)) + 1))
@@ -185,11 +185,11 @@ def _when(random: Random, horizon: float) -> float:
 def _deed(random: Random, number: int) -> Deed:
     tries = random.choice((1, 1, 1, 2))
     pick, other = random.random(), random.random()
-    draw = random.choices(
+    kind = random.choices(
         ("submit", "cancel", "edit", "answer", "compact", "resume", "rename", "delete", "wait"),
         (40, 16, 16, 12, 3, 4, 2, 1, 6),
     )[0]
-    match draw:
+    match kind:
         case "submit":
             return Submit(
                 f"p{number}",
@@ -203,10 +203,10 @@ def _deed(random: Random, number: int) -> Deed:
             named = random.choice(("", "", "", "run", "upto", "prompt"))
             return Cancel(random.choice(("all", "active")), named, pick, tries)  # type: ignore[arg-type]  # of those above
         case "edit":
-            kind = random.choice(
+            change = random.choice(
                 ("text", "steer", "queue", "move", "last", "drop", "drop all", "promote", "promote", "interrupt")
             )
-            return Edit(kind, pick, other)  # type: ignore[arg-type]  # of those above
+            return Edit(change, pick, other)  # type: ignore[arg-type]  # of those above
         case "answer":
             option = random.choice(("allow_once", "allow_once", "allow_always", "reject_once", "reject_always"))
             return Answer(pick, option, random.choice((None, "not so")), random.random() < 0.2)  # type: ignore[arg-type]  # of those above
@@ -224,10 +224,10 @@ def _deed(random: Random, number: int) -> Deed:
 
 def _fault(random: Random, horizon: float) -> Fault:
     at = _when(random, horizon)
-    draw = random.random()
-    if draw < 0.5:
+    chance = random.random()
+    if chance < 0.5:
         return Kill(at, random.randint(1, 60), random.choice((0.0, 0.1, 3.0)))
-    if draw < 0.65:
+    if chance < 0.65:
         return Shutdown(at, random.choice((0.0, 1.0)))
     kind = random.choice(("full", "slow", "lost answers"))
     return Trouble(at, kind, random.choice((0.02, 0.5, 4.0)))  # type: ignore[arg-type]  # of those above

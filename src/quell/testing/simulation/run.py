@@ -138,7 +138,7 @@ class Stage:
             await asyncio.sleep(plan.horizon)
             await asyncio.wait([breaking])
             self._heal()
-            await asyncio.wait([*acting, *following])
+            await asyncio.wait([breaking, *acting, *following])
         await self._come_to_rest(clients["dora"])
         if not self.wrong:
             await self._audit(followers, final=False)

@@ -1,0 +1,94 @@
+"""The inbox of a session: what has arrived, and what could not be recorded and is tried again (contract.md K5).
+
+What is tried again goes before what has arrived since, so that a busy session cannot keep it waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from quell.core import inputs as i
+from quell.core.errors import QuellError
+
+RETRY_REFUSED = 0.5
+"""Seconds between two attempts to record what the journal refused."""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """An input, and who waits for the answer."""
+
+    input: i.Input
+    answer: asyncio.Future[i.Reaction] | None = None
+
+    def refuse(self, error: QuellError) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(error)
+
+    def reply(self, reaction: i.Reaction) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(reaction)
+
+
+class Inbox:
+    """`put` letters in, `keep` those that were refused; `wake` whoever waits for `next`."""
+
+    def __init__(self) -> None:
+        self._letters: deque[Letter] = deque()
+        self._kept: deque[Letter] = deque()
+        self._arrival = asyncio.Event()
+        self._again: float | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._letters or self._kept)
+
+    @property
+    def kept(self) -> bool:
+        return bool(self._kept)
+
+    def put(self, letter: Letter) -> None:
+        self._letters.append(letter)
+        self._arrival.set()
+
+    def put_first(self, letter: Letter) -> None:
+        self._letters.appendleft(letter)
+        self._arrival.set()
+
+    def keep(self, letter: Letter) -> None:
+        self._kept.append(letter)
+
+    def wake(self) -> None:
+        self._arrival.set()
+
+    def look_again(self) -> None:
+        """Have `next` return in a while, with something that was kept or without."""
+        self._again = asyncio.get_running_loop().time() + RETRY_REFUSED
+
+    async def next(self) -> Letter | None:
+        """The next letter; None when somebody woke us, or when it is time to look again and nothing was kept."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._again is not None and loop.time() >= self._again:
+                if self._kept:
+                    return self._kept.popleft()
+                self._again = None
+                return None
+            if self._letters:
+                return self._letters.popleft()
+            if self._arrival.is_set():
+                self._arrival.clear()
+                return None
+            try:
+                async with asyncio.timeout_at(self._again):
+                    await self._arrival.wait()
+            except TimeoutError:
+                continue
+
+    def drain(self) -> list[Letter]:
+        """Everything, what was kept first."""
+        letters = [*self._kept, *self._letters]
+        self._kept.clear()
+        self._letters.clear()
+        return letters
