@@ -28,7 +28,7 @@ def conversation(*turns: str) -> list[Message]:
         (("a=1",) * 6, True),
         (("a=1", "a=2", "a=3", "a=4", "a=5", "a=6", "a=7"), False),
         (("a=1", "b=1") * 5, False),
-        (("a=1", "a=1", "b=1") * 3, False),
+        (("a=1", "a=1", "b=1") * 3, True),
         (("a=1",) * 6 + tuple(f"b={n}" for n in range(5)), False),
         (("a=1", "b=1", "a=1", "c=1", "a=1", "d=1", "a=1", "a=1", "e=1", "a=1"), True),
         (("hello",) * 20, False),
