@@ -113,7 +113,7 @@ async def _to_rest(chat: Chat) -> None:
 
 @pytest.mark.parametrize("written", [False, True], ids=["before it is on disk", "before what is due"])
 async def test_race_crash_between_any_two_transactions_and_between_append_and_effect(
-    tmp_path: Path, written: bool
+    tmp_path: Path, written: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """K1, K2, K3, A2, I1, I2, I3, I5. Fails when a restart leaves a call without a result, or runs a prompt twice."""
     limit = asyncio.Semaphore(8)
@@ -140,3 +140,4 @@ async def test_race_crash_between_any_two_transactions_and_between_append_and_ef
         for number in range(1, LENGTH + 1):
             group.create_task(story(number))
     assert all(told.died for told in stories), "the story is shorter than it says"
+    caplog.clear()  # a client cancelled just when its unix socket has something to read: anyio's reader is told twice

@@ -121,7 +121,7 @@ class Actor:
                         await self._take(letter)
                     elif self._draft_due:
                         await self._save_draft()
-                    elif self.stalled is not None:
+                    elif self.stalled is not None and not self._inbox.kept:
                         await self._look_again()
                     self._reconcile(group, scene)
                 if not isinstance(self.closed, SessionNotFound):

@@ -22,7 +22,7 @@ from quell.core.errors import InvalidRequest, SessionNotFound, ShuttingDown
 from quell.core.events import Deleted, Delta, Reset
 from quell.core.facts import Recorded
 from quell.core.permissions import parse_rule
-from quell.core.ports import position
+from quell.core.ports import Journal, position
 from quell.core.session import Session, Summary
 from quell.core.transcript import Transcript
 from quell.core.view import View
@@ -175,20 +175,13 @@ class Engine:
         actor = await self._open(session)
         subscription = self._bus.subscribe(session)
         try:
-            end = await self._end(actor, after)
+            end = await _end(self._ports.journal, actor, after)
             if after > end:
                 yield _only(Reset(end))
             else:
                 yield self._events(session, after, subscription)
         finally:
             self._bus.unsubscribe(session, subscription)
-
-    async def _end(self, actor: Actor, after: int) -> int:
-        """The journal's end, if it is not beyond `after`. A replay may have shown facts that the actor is just being told of."""
-        seq = actor.ledger.session.seq
-        if after > seq and (row := await self._ports.journal.summary(actor.ledger.id)) is not None:
-            return max(seq, row.seq)
-        return seq
 
     async def _events(self, session: str, last: int, subscription: Subscription) -> AsyncIterator[list[Event]]:
         """Replay, then live; back to the replay whenever the buffer was lost. Each replay ends with the drafts (E2)."""
@@ -201,13 +194,13 @@ class Engine:
                 continue
             actor = self._actors.get(session)
             drafts = actor.streams.drafts() if actor is not None else []
-            events = [*(event for event in _unseen(last, news) if not isinstance(event, Delta)), *drafts]
+            events: list[Event] = [*(event for event in _unseen(last, news) if not isinstance(event, Delta)), *drafts]
             while news is not None:
                 if events:
                     yield events
                 if any(isinstance(event, Deleted) for event in news):
                     return
-                last = max([last, *(event.seq for event in news if isinstance(event, Recorded))])
+                last = max([last, *(event.seq for event in events if isinstance(event, Recorded))])
                 await subscription.arrival()
                 news = subscription.take()
                 events = _unseen(last, news or [])
@@ -296,12 +289,26 @@ class Engine:
 
 
 def _unseen(last: int, news: list[Event | Summary]) -> list[Event]:
-    """Without the facts that a replay has shown already: the journal has a fact a moment before it is published."""
-    return [
-        event
-        for event in news
-        if not isinstance(event, Summary) and (not isinstance(event, Recorded) or event.seq > last)
-    ]
+    """Without the facts that a replay has shown already: the journal has a fact a moment before it is published.
+
+    Nor those that do not follow on what was shown: the ones before them went with the session, and its end is all that can be told.
+    """
+    events: list[Event] = []
+    for event in news:
+        if isinstance(event, Recorded):
+            if event.seq != last + 1:
+                continue
+            last = event.seq
+        if not isinstance(event, Summary):
+            events.append(event)
+    return events
+
+
+async def _end(journal: Journal, actor: Actor, after: int) -> int:
+    """The last fact, as far as that matters to a follower that has seen `after`: the journal has it a moment before the actor."""
+    seq = actor.ledger.session.seq
+    row = await journal.summary(actor.ledger.id) if after > seq else None
+    return seq if row is None else max(seq, row.seq)
 
 
 async def _only(event: Event) -> AsyncIterator[list[Event]]:

@@ -230,19 +230,21 @@ def _cancels(settled: Settled, walk: Walk, ghost: Ghost) -> Iterator[str]:
     cancels = [cancel for cancel in ghost.cancels if cancel.session == settled.session]
     interrupts = [cancel for cancel in ghost.interrupts if cancel.session == settled.session]
     deleting = settled.session in ghost.deleting
+    entries: dict[str, int] = {}
     runs: dict[str, int] = {}
     for recorded, at in zip(settled.records, settled.landed, strict=True):
         fact = recorded.fact
         match fact:
+            case f.PromptAccepted(prompt=entry) | f.CompactionAccepted(entry=entry) | f.FollowUpAccepted(entry=entry):
+                entries[entry] = recorded.seq
             case f.RunStarted():
-                runs[fact.run] = walk.prompts[fact.entry].accepted if fact.entry in walk.prompts else recorded.seq
+                runs[fact.run] = entries[fact.entry]
             case f.RunEnding(outcome="cancelled") if not deleting:
                 meant = [*interrupts, *cancels]
                 if not any(_may_cover(cancel, recorded, at, runs[fact.run], settled) for cancel in meant):
                     yield f"C1: fact {recorded.seq} cancels {fact.run}, which nobody meant"
             case f.EntryDropped(reason="cancelled"):
-                accepted = walk.prompts[fact.entry].accepted if fact.entry in walk.prompts else 0
-                if not any(_may_cover(cancel, recorded, at, accepted, settled) for cancel in cancels):
+                if not any(_may_cover(cancel, recorded, at, entries[fact.entry], settled) for cancel in cancels):
                     yield f"C2: fact {recorded.seq} drops {fact.entry}, which nobody meant"
             case _:
                 pass
@@ -259,7 +261,7 @@ def _may_cover(cancel: Cancelling, recorded: f.Recorded, at: float, accepted: in
     wanted = cancel.input
     if wanted.upto is not None and accepted > wanted.upto:
         return False
-    return accepted == 0 or settled.landed[accepted - 1] <= cancel.ended
+    return settled.landed[accepted - 1] <= cancel.ended
 
 
 def _endings(settled: Settled) -> Iterator[str]:

@@ -198,7 +198,7 @@ class Disk:
         begins = max(self._loop.time(), lane.free)
         lane.free = begins + takes
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._loop.start(
+        self._loop.run_in(
             self._process, self._carry_out(operation, begins + takes * self._random.random(), lane.free, answer)
         )
         return await answer

@@ -35,6 +35,11 @@ class Process:
         self.doom: int | None = None
         self.killed: Callable[[], None] = lambda: None
 
+    def exit(self) -> None:
+        """Die at once, of one's own will or not."""
+        self.alive = False
+        self.killed()
+
 
 _PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
@@ -74,7 +79,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                     still += 1
                 if still > SPIN:
                     raise Stuck(f"{SPIN} callbacks ran and no time passed: something spins")
-            return task.result()
+            result: T = task.result()
+            return result
         finally:
             self._running = False
             asyncio._set_running_loop(None)
@@ -107,8 +113,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         if process is not None and process.doom is not None and process.alive:
             process.doom -= 1
             if process.doom <= 0:
-                process.alive = False
-                process.killed()
+                process.exit()
 
     # What asyncio asks of a loop
 
@@ -151,13 +156,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def start(self, process: Process, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def run_in(self, process: Process, coro: Coroutine[Any, Any, None]) -> None:
         """Run a task in a process. The loop is its parent: an exception that ends it is one of `failures`."""
         context = copy_context()
         context.run(_PROCESS.set, process)
         task = self.create_task(coro, context=context)
         task.add_done_callback(self._ended)
-        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None and not self._closing:

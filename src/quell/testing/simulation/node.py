@@ -94,7 +94,7 @@ class Node:
         self._life = Life(process, self._loop, self._ports(disk), options)
         process.killed = self._died
         self._story.say("kernel", f"starts {process.name}")
-        self._loop.start(process, self._life.live(self.up.set))
+        self._loop.run_in(process, self._life.live(self.up.set))
 
     def kill(self, steps: int) -> bool:
         """Let the process die some steps from now. False if there is none."""
@@ -106,8 +106,7 @@ class Node:
     def kill_now(self) -> None:
         """Let the process die while it waits."""
         if self._life is not None:
-            self._life.process.alive = False
-            self._died()
+            self._life.process.exit()
 
     async def shut_down(self) -> bool:
         """End the process in order. False if there is none."""
@@ -116,23 +115,18 @@ class Node:
             return False
         self._story.say("kernel", f"asks {life.process.name} to leave")
         life.leave.set()
-        while life.process.alive and not life.left.is_set():
-            await asyncio.sleep(0.01)
-        if life.process.alive:
-            life.process.alive = False
-            self._died()
+        await life.gone.wait()
         return True
 
     def _died(self) -> None:
         life = self._life
         assert life is not None, "only a living process dies"
-        self._story.say(
-            "kernel", f"{life.process.name} has left" if life.left.is_set() else f"kills {life.process.name}"
-        )
+        self._story.say("kernel", f"{life.process.name} has left" if life.left else f"kills {life.process.name}")
         self._life = None
         self.up.clear()
         self._store.abandon()
         life.lose_connections()
+        life.gone.set()
 
     @property
     def journal(self) -> Journal:
@@ -146,7 +140,7 @@ class Node:
         life = self._connected()
         answer: asyncio.Future[T] = self._loop.create_future()
         life.answers.append(answer)  # type: ignore[arg-type]  # of whatever kind
-        self._loop.start(life.process, self._answer(life, ask, answer))
+        self._loop.run_in(life.process, self._answer(life, ask, answer))
         return await answer
 
     async def stream(self, session: str, after: int) -> Stream:
@@ -154,7 +148,7 @@ class Node:
         life = self._connected()
         stream = Stream()
         life.streams.append(stream)
-        self._loop.start(life.process, self._feed(life, session, after, stream))
+        self._loop.run_in(life.process, self._feed(life, session, after, stream))
         return stream
 
     def hang_up(self, stream: Stream) -> None:
@@ -223,7 +217,8 @@ class Life:
     def __init__(self, process: Process, loop: VirtualLoop, ports: Ports, options: Options) -> None:
         self.process = process
         self.leave = asyncio.Event()
-        self.left = asyncio.Event()
+        self.left = False
+        self.gone = asyncio.Event()
         self.answers: list[asyncio.Future[object]] = []
         self.streams: list[Stream] = []
         self.engine: Engine
@@ -231,10 +226,14 @@ class Life:
         self._options = options
 
     async def live(self, up: Callable[[], None]) -> None:
-        async with Engine(self.ports, self._options) as self.engine:
+        async with Engine(self.ports, self._options) as engine:
+            self.engine = engine
             up()
             await self.leave.wait()
-        self.left.set()
+            await engine.shutdown()
+            self.left = True
+            self.process.exit()
+            await asyncio.Event().wait()  # it takes no further step
 
     def lose_connections(self) -> None:
         for answer in self.answers:

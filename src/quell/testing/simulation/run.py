@@ -56,7 +56,7 @@ class Failed(AssertionError):
 def simulate(plan: p.Plan, folder: Path | None = None) -> Report:
     """Let a plan happen: on SQLite in an empty folder, or in memory without one."""
     with _alone(plan.seed):
-        loop = VirtualLoop(Random(f"{plan.seed} order"), plan.disorder)
+        loop = VirtualLoop(Random(f"{plan.seed} order"), plan.disorder)  # type: ignore[abstract]  # what it lacks raises NotImplementedError
         store: Store = MemoryStore() if folder is None else SqliteStore(folder / "journal.db")
         stage = Stage(plan, loop, store)
         try:
@@ -212,14 +212,20 @@ class Stage:
         for session in self._plan.sessions:
             while True:
                 state = await patiently(lambda session=session: person.state(session), self._node)  # type: ignore[misc]  # bound now
-                if state is None or not state.busy:
+                if state is None and await self._is_gone(session):
+                    break
+                if state is not None and not state.busy:
                     break
                 if self._loop.time() > until:
                     self.wrong.append(f"liveness: {session} is busy for ever: {_brief(state)}")
                     break
-                for call in state.awaiting:
+                for call in state.awaiting if state is not None else ():
                     await self._allow(session, call.request or "")
                 await asyncio.sleep(0.25)
+
+    async def _is_gone(self, session: str) -> bool:
+        """Whether a session that is not found is being deleted no more."""
+        return await self._node.journal.summary(session) is None
 
     async def _allow(self, session: str, request: str) -> None:
         try:
@@ -262,7 +268,9 @@ class Stage:
             self.wrong.append(f"K7: {session} was deleted, and {len(records)} facts, {row}, {draft} are left")
 
 
-def _brief(state: Session) -> str:
+def _brief(state: Session | None) -> str:
+    if state is None:
+        return "deleting"
     waiting = [(entry.id, entry.parked) for entry in state.waiting]
     return f"run {state.run}, waiting {waiting}, deleting {state.deleting}"
 
