@@ -104,6 +104,8 @@ def _log_to_stderr(level: str, secrets: Collection[str]) -> None:
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[output], level=level.upper())
+    for chatty in ("httpx2", "uvicorn"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 async def _warm_up(configured: Configured, answering: asyncio.Event) -> None:

@@ -185,6 +185,13 @@ class Home:
         os.close(master)
         return process.wait(), shown.decode()
 
+    def configure(self, text: str) -> Path:
+        """Write the user's configuration."""
+        path = self.root / "config" / "quell" / "config.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
     def line(self, *arguments: str) -> list[str]:
         return [sys.executable, "-P", "-m", "quell", *arguments]
 

@@ -75,16 +75,43 @@ def test_a_socket_of_somebody_else_is_left_alone(own_home: Home) -> None:
     assert own_home.servers() == []
 
 
-def test_a_server_that_cannot_start_shows_the_end_of_its_log(own_home: Home) -> None:
+def test_a_server_that_cannot_start_says_why_and_no_more(own_home: Home) -> None:
     own_home.data.mkdir(mode=0o700)
     (own_home.data / "quell.db").write_bytes(b"this is no database, whatever its name" * 100)
     done = own_home.run("say hello")
     assert done.status == 1
-    assert "the server could not be started" in done.err
-    assert str(own_home.data / "logs" / "daemon.log") in done.err
-    assert "quell.db" in done.err
-    assert "Traceback" not in done.err
+    assert done.err.startswith(f"quell: The journal {own_home.data / 'quell.db'} cannot be opened, because the file is")
+    assert done.err.count("\n") == 1, done
     assert own_home.servers() == []
+
+
+def test_a_configuration_that_is_wrong_is_wrong_usage(own_home: Home) -> None:
+    path = own_home.configure('mode = "edits"\nmodle = "x"\n')
+    done = own_home.run("say hello")
+    assert (done.status, done.err) == (2, f"quell: {path}:2: unknown key `modle`; did you mean `model`?\n")
+    in_the_foreground = own_home.quell("serve")
+    assert (in_the_foreground.status, in_the_foreground.err) == (2, done.err)
+
+
+def test_a_socket_folder_that_is_not_safe_is_no_bug(own_home: Home) -> None:
+    folder = Path(paths(own_home.environment).socket).parent
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    done = own_home.run("say hello")
+    assert done.status == 1
+    assert done.err.startswith(f"quell: the folder {folder} can be written by others")
+    assert "bug" not in own_home.quell("serve").err
+
+
+def test_a_server_that_dies_without_a_word_shows_the_end_of_its_log(own_home: Home) -> None:
+    """Nothing is known of the reason, so the log is where to look."""
+    (own_home.root / "modules").mkdir()
+    (own_home.root / "modules" / "uvloop.py").write_text("raise SystemExit('this module is broken')")
+    done = own_home.quell("run", "hello", environment={"PYTHONPATH": str(own_home.root / "modules")})
+    assert done.status == 1
+    assert "the server could not be started: it ended with status 1" in done.err
+    assert str(own_home.data / "logs" / "daemon.log") in done.err
+    assert "this module is broken" in done.err
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")

@@ -201,8 +201,8 @@ class Talk:
 
     async def waits_behind(self, chat: Chat, letters: int = 1) -> None:
         """So many inputs wait behind what the session is recording. The one thing here that a client cannot see."""
-        actor = self.play.engine._actors[chat.id]
-        while len(actor._inbox) < letters:
+        inbox = self.play.engine._actors[chat.id]._inbox
+        while len(inbox._letters) < letters:
             await self.client.health()
 
 

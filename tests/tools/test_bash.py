@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import shutil
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -214,3 +215,16 @@ async def test_short_output_is_whole() -> None:
 )
 def test_output_is_cleaned_as_a_terminal_would(raw: str, shown: str) -> None:
     assert clean(raw) == shown
+
+
+async def test_git_runs_nothing_that_a_repository_brought_along(hands: Hands) -> None:
+    """A bare repository can be committed as plain files; `git status` within would run what its configuration names."""
+    root = hands.root
+    subprocess.run(["git", "init", "-q", "--bare", "sub"], cwd=root, check=True)
+    (root / "evil").write_text("#!/bin/sh\ntouch ran\n")
+    (root / "evil").chmod(0o755)
+    with (root / "sub" / "config").open("a") as config:
+        config.write("[core]\n\tbare = false\n\tworktree = .\n\tfsmonitor = ../evil\n")
+    hands.environment = {"PATH": os.environ["PATH"]}
+    await hands.use("bash", command="cd sub && git status")
+    assert not list(root.rglob("ran"))

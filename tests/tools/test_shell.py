@@ -58,7 +58,6 @@ go version
 which python
 command -v git
 date +%Y-%m-%d
-env
 sed -n '10,20p' a.txt
 sed -n 5p a.txt
 test -f a.txt && echo yes
@@ -109,6 +108,13 @@ time rm a.txt
 nohup ls
 nice ls
 timeout 5 ls
+env
+printenv
+printenv HOME
+ps axeww
+ps e
+ps auxE
+grep -rf ../outside .
 env ls
 env FOO=1 ls
 xargs ls

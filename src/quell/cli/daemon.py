@@ -4,12 +4,14 @@
     stop      `quell serve --stop`
 
 Rules: one start at a time, however many commands want one: whoever holds the start lock starts, the others wait for the lock and then find
-the server. The server tells that it is ready through a pipe, whose other end closes by itself when it dies. A busy server is never
-stopped for an upgrade. That there is one server per data directory is the server's own rule, not made here.
+the server. The server tells through a pipe that it is ready, or why it cannot be; its other end closes by itself when it dies. A busy
+server is never stopped for an upgrade. That there is one server per data directory is the server's own rule, not made here.
 """
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import select
 import sys
@@ -136,7 +138,7 @@ class _StartLock:
             raise CommandFailed(str(refused)) from None
         except OSError as error:
             raise CommandFailed(
-                f"cannot write to {place.data_dir}: {error.strerror}. Make room, or set QUELL_DATA_DIR to another folder"
+                f"cannot write to {place.data_dir}: {error.strerror}. {_remedy(error)}, or set QUELL_DATA_DIR to another folder"
             ) from None
 
     def __enter__(self) -> None:
@@ -176,9 +178,7 @@ def _start(place: Paths) -> None:
     try:
         log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise CommandFailed(
-            f"cannot write the server's log {place.log}: {error.strerror}. Make room, or mend its permissions"
-        ) from None
+        raise CommandFailed(f"cannot write the server's log {place.log}: {error.strerror}. {_remedy(error)}") from None
     ready, told = os.pipe()
     try:
         before = os.fstat(log).st_size
@@ -195,7 +195,8 @@ def _start(place: Paths) -> None:
         os.close(told)
         told = -1
         answered = bool(select.select([ready], [], [], START_SECONDS)[0])
-        if answered and os.read(ready, 1):
+        said = _line(ready) if answered else b""
+        if said == b"\n":
             server.returncode = 0  # it is not ours to wait for: we leave first
             return
         if not answered:
@@ -206,8 +207,23 @@ def _start(place: Paths) -> None:
         os.close(ready)
         if told >= 0:
             os.close(told)
+    if said:
+        reason = Json(json.loads(said))
+        raise CommandFailed(reason.text("text"), reason.number("status"))
     why = f"it did not answer within {START_SECONDS:.0f} s" if not answered else f"it ended with status {status}"
     raise CommandFailed(f"the server could not be started: {why}.{_said(place.log, before)}")
+
+
+def _line(pipe: int) -> bytes:
+    """What the server says of its start: an empty line when it answers, else why it does not; nothing at all when it died."""
+    said = b""
+    while not said.endswith(b"\n") and (piece := os.read(pipe, 1 << 16)):
+        said += piece
+    return said if said.endswith(b"\n") else b""
+
+
+def _remedy(error: OSError) -> str:
+    return "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend its permissions (chmod u+rwx)"
 
 
 def _said(log: str, since: int) -> str:

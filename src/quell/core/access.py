@@ -60,6 +60,9 @@ def short(text: str) -> str:
 
 _MARKED_FOLDERS: tuple[patterns.Steps, ...] = (
     (".git",),
+    (".husky",),
+    (".idea",),
+    (".vscode",),
     (".quell",),
     (".config", "quell"),
     (".local", "share", "quell"),
@@ -78,6 +81,8 @@ _MARKED_FILES = frozenset(
         ".bash_profile",
         ".bashrc",
         ".cshrc",
+        ".envrc",
+        ".gitattributes",
         ".gitconfig",
         ".inputrc",
         ".kshrc",

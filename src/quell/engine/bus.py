@@ -54,23 +54,23 @@ class Subscription:
 
 
 class Bus:
-    """Subscriptions by topic: a session's id, or `ALL` for the summaries of every session."""
+    """Subscriptions by topic: a session's id, or `ALL` for the summaries of every session. They are told in the order they came."""
 
     ALL = ""
 
     def __init__(self) -> None:
-        self._topics: dict[str, set[Subscription]] = {}
+        self._topics: dict[str, dict[Subscription, None]] = {}
         self.followers = 0
 
     def subscribe(self, topic: str) -> Subscription:
         subscription = Subscription()
-        self._topics.setdefault(topic, set()).add(subscription)
+        self._topics.setdefault(topic, {})[subscription] = None
         self.followers += 1
         return subscription
 
     def unsubscribe(self, topic: str, subscription: Subscription) -> None:
         subscriptions = self._topics[topic]
-        subscriptions.remove(subscription)
+        del subscriptions[subscription]
         self.followers -= 1
         if not subscriptions:
             del self._topics[topic]

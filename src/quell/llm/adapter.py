@@ -210,8 +210,12 @@ def _usage(usage: RequestUsage) -> Usage:
     )
 
 
+LONGEST_REPLY = 8_000_000
+"""Characters. No model says so much; a server that does would fill the memory of every session."""
+
+
 class _Deltas:
-    """Turns events into deltas, with our numbers for parts and our ids for calls."""
+    """Turns events into deltas, with our numbers for parts and our ids for calls. Raises `ModelFailed` when there is no end of them."""
 
     def __init__(self, message: str, emit: Callable[[PartDelta], None]) -> None:
         self._message = message
@@ -219,6 +223,7 @@ class _Deltas:
         self._open: dict[int, _Open] = {}
         self._parts = 0
         self._calls = 0
+        self._length = 0
 
     def take(self, event: p.ModelResponseStreamEvent) -> None:
         # Nine events of ten are more text of a part that is open: they are looked for first.
@@ -258,6 +263,9 @@ class _Deltas:
     def _more(self, index: int, text: str) -> None:
         part = self._open.get(index)
         if part is not None and text and isinstance(text, str):  # of a garbled event it may be anything
+            self._length += len(text)
+            if self._length > LONGEST_REPLY:
+                raise ModelFailed("garbled", f"the reply is longer than {LONGEST_REPLY:,} characters, and was given up")
             self._emit(PartDelta(part.number, part.kind, text, part.call, part.name))
 
 

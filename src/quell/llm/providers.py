@@ -187,11 +187,11 @@ def access(provider: Provider, environment: Mapping[str, str], own: Mapping[str,
 
     Raises `ModelFailed("no_key")`, which says what to set, when a key is needed and there is none.
     """
-    theirs = _first(provider.keys, environment)
-    key = theirs or provider.api_key or _first(provider.keys, own)
-    # An address of this process is not for a caller's key: the two may be of different people, or purposes.
-    addresses = (environment,) if theirs else (environment, own)
-    base_url = next((found for each in addresses if (found := each.get(provider.address or ""))), provider.base_url)
+    # A key is sent only where whoever has it would send it: the caller's and this process's may be of different purposes.
+    key, address = _first(provider.keys, environment), environment.get(provider.address or "")
+    if key is None and not address:
+        key, address = provider.api_key or _first(provider.keys, own), own.get(provider.address or "")
+    key, base_url = key or provider.api_key, address or provider.base_url
     if key is None and not provider.local and not _is_this_machine(base_url):
         remedy = " or ".join([*provider.keys[:1], f"`api_key` under [providers.{provider.name}] in the configuration"])
         raise ModelFailed("no_key", f"there is no key for {provider.name}: set {remedy}")

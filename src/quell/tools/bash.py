@@ -45,6 +45,9 @@ _FORCED: Mapping[str, str] = {
 }
 """So that nothing waits for a person who is not there, and programs can tell who runs them."""
 
+_GIT = (("safe.bareRepository", "explicit"), ("core.fsmonitor", "false"))
+"""A repository may hold another one as plain files, whose configuration runs a program when git merely looks around there."""
+
 _DROPPED = frozenset({"BASH_ENV", "ENV", "PROMPT_COMMAND", "SSH_ASKPASS", "GIT_ASKPASS", "SUDO_ASKPASS"})
 """A start-up file could give other meanings to the commands that were judged; a dialogue would wait."""
 
@@ -109,7 +112,17 @@ async def _run(
 
 def _environment(given: Mapping[str, str], options: Options) -> dict[str, str]:
     kept = {name: value for name, value in given.items() if name not in options.hidden and name not in _DROPPED}
-    return {"PATH": os.defpath, **kept, **_FORCED}
+    return {"PATH": os.defpath, **kept, **_FORCED, **_git_settings(given.get("GIT_CONFIG_COUNT", ""))}
+
+
+def _git_settings(present: str) -> dict[str, str]:
+    """Ours, after those that the environment has already."""
+    first = int(present) if present.isdecimal() else 0
+    settings = {"GIT_CONFIG_COUNT": str(first + len(_GIT))}
+    for number, (key, value) in enumerate(_GIT, start=first):
+        settings[f"GIT_CONFIG_KEY_{number}"] = key
+        settings[f"GIT_CONFIG_VALUE_{number}"] = value
+    return settings
 
 
 def _notes(end: ProcessEnd, timeout: int) -> list[str]:

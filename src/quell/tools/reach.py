@@ -82,6 +82,10 @@ def _places(text: str, folders: list[str], workspace: Workspace) -> list[Place]:
     return [place(workspace, os.path.join(base, text)) for base in bases]
 
 
+_BRINGS_PATTERN = re.compile("-[A-Za-z0-9]*[ef]|--regexp|--file")
+"""With such an option, alone or among others, grep takes its pattern from there, and every word is a file."""
+
+
 def _command(simple: Simple, folders: list[str], workspace: Workspace) -> Command:
     words = tuple(_CONTROLS.sub("\ufffd", word.text) for word in simple.words)  # with one the line is opaque already
     found = [each for text in _paths(simple) for each in _places(text, folders, workspace)] if folders else []
@@ -95,7 +99,7 @@ def _paths(simple: Simple) -> list[str]:
         return []
     if name.text == "cd" and not words:
         return ["~"]
-    if name.text in _GREPS and not any(word.text.startswith(("-e", "-f", "--regexp", "--file")) for word in words):
+    if name.text in _GREPS and not any(_BRINGS_PATTERN.match(word.text) for word in words):
         pattern = next((index for index, word in enumerate(words) if not word.text.startswith("-")), len(words))
         words = words[:pattern] + words[pattern + 1 :]
     texts = [_path(word) for word in words if not word.dynamic]

@@ -137,7 +137,6 @@ _OPTIONS: dict[str, Allowed] = {
     ),
     "file": Allowed("bhikLNprsv0", "F", _words("brief dereference mime mime-encoding mime-type")),
     "hostname": Allowed("AdfIis", words=0),
-    "printenv": Allowed("0"),
     "ps": Allowed("AacdefjlmrTuvwxyHLZ", "CGgOopqstUu", _words("forest no-headers pid= ppid= sort=")),
     "rg": Allowed(
         "aFHIiLlNnopqSsUuvwx0ch.",
@@ -209,6 +208,9 @@ def is_read_only(words: Sequence[Word]) -> bool:
     return _with_options(name.text, texts)
 
 
+_PS_LETTERS = re.compile("[aAfhjlrTuvwx]+")
+
+
 def _with_options(name: str, texts: Sequence[str]) -> bool:
     if (
         name in _VERSIONS
@@ -234,8 +236,8 @@ def _with_options(name: str, texts: Sequence[str]) -> bool:
             return bool(texts) and all(_SET.fullmatch(text) for text in texts)
         case "command":
             return len(texts) == 2 and texts[0] in {"-v", "-V"}
-        case "env":
-            return not texts
+        case "ps":  # with `e`, or `E` elsewhere, it shows the environments of processes
+            return _fits(_OPTIONS[name], [text for text in texts if not _PS_LETTERS.fullmatch(text)], words=0)
         case "date":
             return _fits(_OPTIONS[name], [text for text in texts if not text.startswith("+")], words=0)
         case _ if name in _OPTIONS:

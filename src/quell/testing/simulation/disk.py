@@ -67,6 +67,21 @@ class SqliteStore:
             self._journal = None
 
 
+class Done(Order[Job]):
+    """An order that nobody has to wait for: its outcome is there when it was worked off."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.value: object = None
+        self.error: BaseException | None = None
+
+    def answer(self, value: object) -> None:
+        self.value, self.error = value, None
+
+    def refuse(self, error: BaseException) -> None:
+        self.error = error
+
+
 class InPlace(Worker[Job]):
     """A worker without a thread: an order is worked off where it is given."""
 
@@ -75,10 +90,11 @@ class InPlace(Worker[Job]):
         self.finish = finish
 
     async def ask(self, job: Job) -> object:
-        order = Order(job)
+        order = Done(job)
         self.work([order])
-        Order.deliver([order])
-        return await order.outcome()
+        if order.error is not None:
+            raise order.error
+        return order.value
 
     async def close(self) -> None:
         self.finish()
