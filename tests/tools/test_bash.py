@@ -4,7 +4,6 @@ import asyncio
 import os
 import resource
 import shutil
-import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -220,11 +219,11 @@ def test_output_is_cleaned_as_a_terminal_would(raw: str, shown: str) -> None:
 async def test_git_runs_nothing_that_a_repository_brought_along(hands: Hands) -> None:
     """A bare repository can be committed as plain files; `git status` within would run what its configuration names."""
     root = hands.root
-    subprocess.run(["git", "init", "-q", "--bare", "sub"], cwd=root, check=True)
+    hands.environment = {"PATH": os.environ["PATH"]}
+    assert (await hands.use("bash", command="git init -q --bare sub")).status == "completed"
     (root / "evil").write_text("#!/bin/sh\ntouch ran\n")
     (root / "evil").chmod(0o755)
     with (root / "sub" / "config").open("a") as config:
         config.write("[core]\n\tbare = false\n\tworktree = .\n\tfsmonitor = ../evil\n")
-    hands.environment = {"PATH": os.environ["PATH"]}
     await hands.use("bash", command="cd sub && git status")
     assert not list(root.rglob("ran"))
