@@ -19,6 +19,7 @@ import msgspec
 import uvloop
 
 from quell import __version__
+from quell.config.file import ConfigError
 from quell.config.load import Configuration
 from quell.config.paths import Paths, paths, secure_folder
 from quell.config.scrub import scrub
@@ -27,7 +28,7 @@ from quell.config.settings import ProviderSettings, Settings
 from quell.context.budget import is_crowded
 from quell.context.build import SystemPrompts, prompt
 from quell.core import inputs as i
-from quell.core.errors import ModelFailed, NoModel
+from quell.core.errors import ModelFailed, NoModel, UnknownModel
 from quell.core.permissions import Rule
 from quell.core.ports import LanguageModel, Workspace
 from quell.core.session import Session
@@ -35,7 +36,7 @@ from quell.engine import Engine, Options, Ports
 from quell.engine.clock import WallClock
 from quell.llm.models import ProviderModels
 from quell.llm.options import ProviderOptions
-from quell.llm.providers import KEY_VARIABLES
+from quell.llm.providers import KEY_VARIABLES, PROVIDERS
 from quell.llm.retry import RetryOptions, delay
 from quell.server import daemon
 from quell.server.auth import load_token
@@ -65,7 +66,7 @@ def serve(listen: tuple[str, int] | None = None, ready: Callable[[], None] = lam
 async def _serve(
     place: Paths, environment: Mapping[str, str], listen: tuple[str, int] | None, ready: Callable[[], None]
 ) -> None:
-    configured = Configured(Configuration(place.config_file, environment), environment)
+    configured = Configured(Configuration(place.config_file, environment, builtin=PROVIDERS), environment)
     settings = configured.settings()
     variables = key_variables(KEY_VARIABLES, settings)
     _log_to_stderr(settings.logging.level, secret_values(environment, variables, settings))
@@ -179,8 +180,6 @@ class Configured:
         workspace = open_workspace(asked.workspace, asked.extra)
         loaded = self._configuration.load(asked.workspace, asked.environment or None, strict=True)
         settings = loaded.settings
-        for notice in loaded.notices:
-            log.warning("%s", notice)
         model = asked.model or settings.model or self._current().default(asked.environment)
         if model is None:
             raise NoModel("No model is configured.")
@@ -194,12 +193,12 @@ class Configured:
             extra=workspace.extra,
         )
 
-    async def models(self, have: Collection[str]) -> Sequence[api.Model]:
+    async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
         """What a session can use, or could if what is missing were mended."""
         models = self._current()
-        environment = dict.fromkeys(have, "set")
-        default = self.settings().model or models.default(environment)
-        return [
+        environment = dict.fromkeys(filter(None, asked.have.split(",")), "set")
+        default = asked.model or self.settings(asked.workspace).model or models.default(environment)
+        found = [
             api.Model(
                 spec=row.spec,
                 provider=row.provider,
@@ -213,6 +212,36 @@ class Configured:
             )
             for row in models.known(environment)
         ]
+        if default is not None and not any(model.default for model in found):
+            found.insert(0, self._unlisted(default, found))
+        return found
+
+    def _unlisted(self, spec: str, listed: Sequence[api.Model]) -> api.Model:
+        """The default, where it is in no list: a script, a model of a local server, or one that is newer than the catalogue."""
+        provider = "scripted" if spec.startswith("scripted:") else spec.partition("/")[0]
+        try:
+            self.check(spec)
+        except UnknownModel as unknown:
+            problem: str | None = str(unknown)
+        else:  # a key that is missing is missing for all of a provider's
+            problem = next((model.problem for model in listed if model.provider == provider), None)
+        return api.Model(spec=spec, provider=provider, configured=problem is None, problem=problem, default=True)
+
+    async def status(self, workspace: str) -> api.WorkspaceStatus:
+        """What the files say, with what is wrong with them."""
+        try:
+            loaded = self._configuration.load(workspace, {})
+        except ConfigError as error:
+            return api.WorkspaceStatus(workspace=workspace, problem=str(error))
+        return api.WorkspaceStatus(
+            workspace=workspace,
+            files=loaded.files,
+            notices=loaded.notices,
+            problem=None if loaded.wrong is None else str(loaded.wrong),
+            model=loaded.settings.model,
+            mode=loaded.settings.mode,
+            rules=loaded.rules,
+        )
 
     # The engine's models
 
@@ -239,6 +268,7 @@ class Configured:
                 msgspec.convert({"name": name, **msgspec.to_builtins(provider)}, ProviderOptions)
                 for name, provider in providers.items()
             ]
+            replacement = ProviderModels(options, self._environment)
             self._replaced.append(self._models)  # samples may still run on its connections
-            self._models, self._providers = ProviderModels(options, self._environment), providers
+            self._models, self._providers = replacement, providers
         return self._models

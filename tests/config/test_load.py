@@ -295,6 +295,20 @@ def test_a_file_that_is_wrong_from_the_beginning_is_an_error(place: Place) -> No
         Configuration(str(place.user), {}).load()
 
 
+def test_a_provider_that_is_not_built_in_has_to_be_complete(place: Place) -> None:
+    place.user.write_text('mode = "ask"\n\n[providers.antropic]\nbase_url = "http://localhost:1"\n')
+    place.user.chmod(0o600)
+    builtin = ("anthropic", "openai")
+    configuration = Configuration(str(place.user), {}, builtin)
+    with pytest.raises(ConfigError) as raised:
+        configuration.load()
+    assert str(raised.value) == (
+        f"{place.user}:3: the provider `antropic` is not built in, so it needs `dialect`, too; did you mean `anthropic`?"
+    )
+    place.user.write_text('[providers.anthropic]\nbase_url = "http://localhost:1"\n')
+    assert configuration.load().settings.providers.keys() == {"anthropic"}
+
+
 # Lines
 
 

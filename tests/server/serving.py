@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,11 @@ class PlayedChoices:
             extra=asked.extra,
         )
 
-    async def models(self, have: Collection[str]) -> Sequence[api.Model]:
+    async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
         return (api.Model(spec="played/model", provider="played", configured=True, default=True),)
+
+    async def status(self, workspace: str) -> api.WorkspaceStatus:
+        return api.WorkspaceStatus(workspace=workspace, model="played/model", mode="edits")
 
 
 @dataclass

@@ -13,6 +13,7 @@ from quell.core.events import Deleted
 from quell.core.facts import Limits
 from quell.core.messages import AssistantMessage, UserMessage
 from quell.core.session import Summary
+from quell.wire.api import WorkspaceStatus
 from tests.server.serving import serving
 
 
@@ -238,6 +239,15 @@ async def test_models_are_listed(tmp_path: Path) -> None:
     async with serving(tmp_path) as s:
         (model,) = await s.client.models()
         assert (model.spec, model.configured, model.default) == ("played/model", True, True)
+
+
+async def test_the_configuration_of_a_folder_is_told(tmp_path: Path) -> None:
+    async with serving(tmp_path) as s:
+        status = await s.client.ask("GET", "/v1/workspaces/status?workspace=/work", WorkspaceStatus)
+        assert status == WorkspaceStatus(workspace="/work", model="played/model", mode="edits")
+        for query in ("", "?workspace=", "?workspace=here", "?workspace=/a&workspace=/b"):
+            with pytest.raises(errors.InvalidRequest):
+                await s.client.ask("GET", f"/v1/workspaces/status{query}", WorkspaceStatus)
 
 
 async def test_the_sessions_are_watched(tmp_path: Path) -> None:

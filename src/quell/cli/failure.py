@@ -41,6 +41,8 @@ def of_refusal(refused: Refused) -> CommandFailed:
     if refused.code == "no_model":
         return CommandFailed(NO_MODEL, EXIT[refused.code])
     advice = _ADVICE.get(refused.code)
+    if refused.code == "unknown_model" and not refused.detail.startswith("unknown "):
+        advice = None  # a script that cannot be played says itself what is wrong with it
     text = refused.detail if advice is None else f"{refused.detail.rstrip('.')}. {advice}"
     status = USAGE if refused.status == 413 else EXIT.get(refused.code, FAILED)
     return CommandFailed(text, status)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 QUICK = frozenset({"view", "ls", "glob", "grep", "edit", "multiedit", "write"})
 """Tools that take no time worth announcing: one line when they are done."""
 
-_ARGUMENTS = ("command", "file_path", "path", "pattern", "url", "query", "prompt")
+_ARGUMENTS = ("command", "file_path", "pattern", "path", "url", "query", "prompt")
 _FAILURES = {
     "rate_limit": "the provider's rate limit is reached",
     "overloaded": "the provider is overloaded",
@@ -39,22 +39,34 @@ def describe_call(name: str, input: str) -> str:
     return f"{terminal.one_line(name)}  {terminal.one_line(shown)}".rstrip()
 
 
-def describe_result(result: Json) -> tuple[str, str]:
-    """What there is to say about a result that the call itself does not, and in which style; nothing for plain success."""
-    first = next((line for line in terminal.visible(result.text("text")).splitlines() if line.strip()), "")
+def result_state(result: Json) -> tuple[str, str]:
+    """What became of a call, in a word or two, and in which style; nothing for plain success."""
     match result.text("status") or "completed":
         case "completed":
             metadata = result.inner("metadata")
-            changed = "additions" in metadata or "removals" in metadata
-            return (f"+{metadata.number('additions')} −{metadata.number('removals')}" if changed else "", "dim")
-        case "denied":
-            return (f"denied: {first}", "yellow")
-        case "cancelled":
-            return ("cancelled", "yellow")
+            if "additions" in metadata or "removals" in metadata:
+                return (f"+{metadata.number('additions')} −{metadata.number('removals')}", "dim")
+            if "signal" in metadata:
+                return (f"ended by signal {metadata.number('signal')}", "yellow")
+            exit = metadata.number("exit")
+            return (f"exit {exit}" if exit else "", "yellow")
         case "unknown":
             return ("outcome unknown: the server stopped in the middle of it", "yellow")
-        case status:
-            return (f"{status}: {first}", "red")
+        case "failed":
+            return ("failed", "red")
+        case status:  # denied, cancelled
+            return (status, "yellow")
+
+
+def describe_result(result: Json) -> tuple[str, str]:
+    """The state of a call with the reason for it, in one line."""
+    said, style = result_state(result)
+    if said not in ("denied", "failed"):
+        return (said, style)
+    why = next((line for line in terminal.visible(result.text("text")).splitlines() if line.strip()), "")
+    if why.lower().startswith(said):  # `Denied by the rule …`: it says so itself
+        return (said + why[len(said) :].replace(", because ", ": ", 1), style)
+    return (f"{said}: {why}" if why else said, style)
 
 
 class _Streamed:
@@ -96,18 +108,19 @@ class Narrator:
             case _:
                 pass  # reasoning, and what tools print
 
-    def line(self, text: str, style: str = "dim") -> None:
-        """One line of progress."""
+    def line(self, text: str, style: str = "dim", *, end: str = "", whole: bool = False) -> None:
+        """One line of progress, cut to the terminal unless it is wanted `whole`. `end` is what must not be lost when it is cut."""
         if not self._progress:
             return
         if self._shared:
             self.end_line()
         try:
-            room = terminal.width(sys.stderr)
-            sys.stderr.write(
-                terminal.styled(terminal.clip(terminal.visible(text).replace("\n", " "), room), style, self._colours)
-                + "\n"
-            )
+            shown = terminal.visible(text).replace("\n", " ")
+            room = None if whole else terminal.width(sys.stderr)
+            if end and room is not None:
+                shown = terminal.clip(shown, max(room - terminal.columns(end) - 2, room // 2))
+            shown = terminal.clip(f"{shown}  {end}" if end else shown, room)
+            sys.stderr.write(terminal.styled(shown, style, self._colours) + "\n")
             sys.stderr.flush()
         except (OSError, ValueError):
             self._progress = False  # nobody reads it any more; the run and its text are not concerned
@@ -171,7 +184,7 @@ class Narrator:
             if said:
                 self.line(f"  {said}", style)
         else:
-            self.line(f"{shown}  {said}" if said else shown, style)
+            self.line(shown, style, end=said)
 
     def _text(self, message: str, part: int, offset: int, text: str) -> None:
         """Write what of `text`, which stands at `offset` in its part, is not written yet."""

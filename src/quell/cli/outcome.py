@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 from quell.cli import failure
 from quell.client.oneshot import Event, Json
 
@@ -30,6 +32,9 @@ _WHAT_TO_DO = {
     "unknown_model": "`quell models` shows those that are known",
 }
 
+_ALLOWING = re.compile(r"--allow ('(?:[^']|'\\'')*')")
+"""What the text of a denied call names as the option that would allow it, as a shell reads it."""
+
 
 class Followed:
     """One prompt of a session. Feed it the session's events; `begun` while its run is the active one, `ended` at its end."""
@@ -46,6 +51,8 @@ class Followed:
         self.detail = ""
         self.text = ""
         self.spent = Spent()
+        self.denied = 0
+        self.allowing: list[str] = []
 
     def take(self, event: Event) -> bool:
         """Note what the event says of our prompt; whether it is about our run at all."""
@@ -64,6 +71,8 @@ class Followed:
             return False
         elif kind == "replied":
             self._replied(body.inner("reply"))
+        elif kind == "call_finished":
+            self._returned(body.inner("result"))
         elif kind == "run_settled":
             self._end(body.text("outcome"), body.text("stop_reason"), body.text("detail"))
             self.failure = body.text("failure")
@@ -103,6 +112,17 @@ class Followed:
                 advice = _WHAT_TO_DO.get(self.failure, f"What was done is kept: quell sessions show {self.session}")
                 return f"the run failed: {self.detail.rstrip('.') or self.failure or 'no reason was given'}. {advice}"
 
+    @property
+    def denials(self) -> str:
+        """What was denied, and what would allow it; nothing if nothing was."""
+        if not self.denied:
+            return ""
+        said = "1 call was denied" if self.denied == 1 else f"{self.denied} calls were denied"
+        if not self.allowing:
+            return said
+        what = "it" if self.denied == 1 else "them" if self.denied == len(self.allowing) else "what may be allowed"
+        return f"{said}; to allow {what}: {' '.join(f'--allow {rule}' for rule in self.allowing)}"
+
     def summary(self) -> dict[str, object]:
         """The result object of `--json`."""
         return {
@@ -114,6 +134,7 @@ class Followed:
             "failure": self.failure or None,
             "error": self.complaint or None,
             "text": self.text,
+            "denied": self.denied,
             "turns": self.spent.turns,
             "usage": self.spent.tokens,
             "cost": self.spent.cost,
@@ -125,6 +146,14 @@ class Followed:
         self.outcome = outcome
         self.stop_reason = stop_reason
         self.detail = detail
+
+    def _returned(self, result: Json) -> None:
+        if result.text("status") != "denied":
+            return
+        self.denied += 1
+        option = _ALLOWING.search(result.text("text"))
+        if option is not None and option[1] not in self.allowing:
+            self.allowing.append(option[1])
 
     def _replied(self, reply: Json) -> None:
         self.spent.add(reply)

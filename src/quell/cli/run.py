@@ -61,8 +61,9 @@ def _run(options: RunOptions, workspace: str, content: _Content, place: Paths) -
         if interrupts.seen:  # while it was being accepted: the cancel may have come before the prompt
             task.cancel()
         try:
-            return task.follow(connection, accepted, session, interrupts)
-        except BrokenPipeError:
+            notices = _notices(connection, workspace) if is_new and not options.quiet else []
+            return task.follow(connection, accepted, session, notices, interrupts)
+        except OSError:  # nobody reads on, or nothing more can be written
             task.cancel()
             raise
 
@@ -138,11 +139,15 @@ class _Task:
                     raise
             time.sleep(0.1)
 
-    def follow(self, connection: Connection, accepted: Json, session: Json, interrupts: _Interrupts) -> int:
+    def follow(
+        self, connection: Connection, accepted: Json, session: Json, notices: list[str], interrupts: _Interrupts
+    ) -> int:
         followed = Followed(self.session, self.prompt, accepted.text("run") or None)
         options = self._options
         narrator = Narrator(text=not (options.json or options.stream_json), progress=not options.quiet)
         narrator.line(f"session {self.session} · {session.text('model')} · mode {self._mode or session.text('mode')}")
+        for notice in notices:
+            narrator.line(f"note: {notice}", "yellow", whole=True)
         if options.stream_json:
             _print_json({"event": "session"} | session.raw)
         if not followed.begun:
@@ -218,6 +223,8 @@ class _Task:
             _print_json(summary)
         elif options.stream_json:
             _print_json({"event": "result"} | summary)
+        if followed.denials:
+            narrator.line(followed.denials, "yellow", whole=True)
         if followed.complaint and not (interrupts.seen and options.quiet):
             sys.stderr.write(f"quell: {followed.complaint}\n")
         elif not followed.complaint:
@@ -302,6 +309,16 @@ def _session(
     if wanted:
         session = connection.request("PATCH", f"/v1/sessions/{session.text('id')}", wanted)
     return session, False
+
+
+def _notices(connection: Connection, workspace: str) -> list[str]:
+    """What the person should know of the configuration. Asked when the prompt is on its way already; an older server does not know."""
+    from urllib.parse import quote
+
+    try:
+        return connection.request("GET", f"/v1/workspaces/status?workspace={quote(workspace)}").texts("notices")
+    except Refused:
+        return []
 
 
 def _model(spec: str) -> str:

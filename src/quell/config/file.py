@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -98,6 +99,18 @@ class SettingsFile:
                     raise ConfigError(f"{self.place(('permissions', 'rules', answer, index))}: {error}") from error
         return tuple(found)
 
+    def check_providers(self, settings: Settings, builtin: Collection[str]) -> None:
+        """A provider that is not built in has to say where it is and what it speaks. Raises `ConfigError`."""
+        for name, provider in settings.providers.items():
+            lacking = [key for key in ("dialect", "base_url") if getattr(provider, key) is None]
+            if lacking and name not in builtin:
+                needed = " and ".join(f"`{key}`" for key in lacking)
+                hint = _nearest(name, builtin)
+                raise ConfigError(
+                    f"{self.place(('providers', name))}: the provider `{name}` is not built in, so it needs {needed}, too"
+                    f"{hint and f'; {hint}'}"
+                )
+
     def exposure(self, settings: Settings) -> list[str]:
         """A remark when others can read a key in it."""
         if not any(provider.api_key or provider.headers for provider in settings.providers.values()):
@@ -157,13 +170,18 @@ def _dotted(key: Key) -> str:
 
 
 def _unknown(name: str, known: list[str], at: Key) -> str:
+    place = f" in [{'.'.join(str(part) for part in at)}]" if at else ""
+    hint = _nearest(name, known) or f"there are {', '.join(f'`{key}`' for key in known)}"
+    return f"unknown key `{name}`{place}; {hint}"
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """What may have been meant, if anything."""
     import difflib
 
     near = difflib.get_close_matches(name, known, cutoff=0.5)
     near.sort(key=lambda key: sorted(key) != sorted(name))  # letters that changed places are the likeliest slip
-    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(f'`{key}`' for key in known)}"
-    place = f" in [{'.'.join(str(part) for part in at)}]" if at else ""
-    return f"unknown key `{name}`{place}; {hint}"
+    return f"did you mean `{near[0]}`?" if near else ""
 
 
 def _mismatch(value: object, annotation: object, at: Key, message: str) -> str:

@@ -14,7 +14,7 @@ wrong then, the last good state stays, with a notice.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import get_args
 
 from msgspec import Struct
@@ -43,11 +43,17 @@ class Loaded(Struct, frozen=True, kw_only=True):
 
 
 class Configuration:
-    """The user's settings and those of every workspace, as the files are now."""
+    """The user's settings and those of every workspace, as the files are now.
 
-    def __init__(self, config_file: str, environment: Mapping[str, str]) -> None:
+    `builtin` are the providers that need not be described; None: that is not judged.
+    """
+
+    def __init__(
+        self, config_file: str, environment: Mapping[str, str], builtin: Collection[str] | None = None
+    ) -> None:
         self._config_file = config_file
         self._environment = environment
+        self._builtin = builtin
         self._known: dict[str | None, tuple[_Stamps, Loaded]] = {}
 
     def load(
@@ -68,7 +74,7 @@ class Configuration:
         if known is not None and known[0] == stamps:
             return known[1]
         try:
-            loaded = load(self._config_file, {}, workspace)
+            loaded = load(self._config_file, {}, workspace, self._builtin)
         except ConfigError as error:
             if known is None:
                 raise
@@ -78,7 +84,12 @@ class Configuration:
         return loaded
 
 
-def load(config_file: str, environment: Mapping[str, str], workspace: str | None = None) -> Loaded:
+def load(
+    config_file: str,
+    environment: Mapping[str, str],
+    workspace: str | None = None,
+    builtin: Collection[str] | None = None,
+) -> Loaded:
     """Read everything once. Raises `ConfigError`."""
     settings = Settings()
     rules: tuple[Rule, ...] = ()
@@ -88,6 +99,8 @@ def load(config_file: str, environment: Mapping[str, str], workspace: str | None
     if own is not None:
         files.append(config_file)
         settings = own.settings()
+        if builtin is not None:
+            own.check_providers(settings, builtin)
         rules = own.rules(settings.permissions.rules, "user", _ANSWERS)
         notices.extend(own.exposure(settings))
     project_file = find_project_file(workspace) if workspace else None

@@ -29,6 +29,7 @@ from quell.core.view import View
 from quell.core.view import apply as apply_to_view
 from quell.engine.actor import Actor
 from quell.engine.bus import Bus, Event, Subscription
+from quell.engine.live import still_open
 from quell.engine.options import Options, Ports
 from quell.engine.perform import Performer
 
@@ -159,15 +160,20 @@ class Engine:
 
     async def wait(self, session: str, prompt: str, timeout: float) -> None:
         """Return when the prompt has ended, is parked, or its run awaits a person; or after `timeout` seconds."""
+        await self._open(session)
+        # Not by `follow`: the journal may be ahead of the state, and what was replayed is not told again when the state is there.
+        subscription = self._bus.subscribe(session)
         try:
-            async with asyncio.timeout(timeout), self.follow(session, (await self.state(session)).seq) as events:
-                if _rests(await self.state(session), prompt):
-                    return
-                async for batch in events:
-                    if any(isinstance(event, Deleted) for event in batch) or _rests(await self.state(session), prompt):
+            async with asyncio.timeout(timeout):
+                while not _rests(await self.state(session), prompt):
+                    await subscription.arrival()
+                    news = subscription.take() or []
+                    if any(isinstance(event, Deleted) for event in news):
                         return
         except TimeoutError:
             return
+        finally:
+            self._bus.unsubscribe(session, subscription)
 
     @asynccontextmanager
     async def follow(self, session: str, after: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
@@ -186,14 +192,15 @@ class Engine:
     async def _events(self, session: str, last: int, subscription: Subscription) -> AsyncIterator[list[Event]]:
         """Replay, then live; back to the replay whenever the buffer was lost. Each replay ends with the drafts (E2)."""
         while True:
+            shown: Sequence[Recorded] = ()
             while page := await self._ports.journal.read(session, last, PAGE):
-                last = page[-1].seq
+                shown, last = page, page[-1].seq
                 yield list(page)
             news = subscription.take()
             if news is None:
                 continue
             actor = self._actors.get(session)
-            drafts = actor.streams.drafts() if actor is not None else []
+            drafts = still_open(actor.streams.drafts(), shown) if actor is not None else []
             events: list[Event] = [*(event for event in _unseen(last, news) if not isinstance(event, Delta)), *drafts]
             while news is not None:
                 if events:

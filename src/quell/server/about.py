@@ -1,4 +1,4 @@
-"""The server itself: is it there, what can it use, and please leave."""
+"""The server itself: is it there, what can it use, what is configured, and please leave."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ def _health(call: Call[api.Nothing, api.Nothing] | Call[api.Nothing, api.Leave])
 
 async def models(call: Call[api.ModelsQuery, api.Nothing]) -> api.Models:
     """What is configured, with limits and prices, and what is missing where something is."""
-    have = frozenset(name for name in call.query.have.split(",") if name)
-    return api.Models(tuple(await call.site.choices.models(have)))
+    return api.Models(tuple(await call.site.choices.models(call.query)))
+
+
+async def workspace(call: Call[api.StatusQuery, api.Nothing]) -> api.WorkspaceStatus:
+    """What is configured for a folder: files, notices, what is wrong with them, rules."""
+    return await call.site.choices.status(call.query.workspace)
 
 
 async def leave(call: Call[api.Nothing, api.Leave]) -> api.Health:

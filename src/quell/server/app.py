@@ -70,6 +70,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", "/v1/health", about.health, No, No, api.Health),
     Route("POST", "/v1/shutdown", about.leave, No, api.Leave, api.Health, 202, (Busy,)),
     Route("GET", "/v1/models", about.models, api.ModelsQuery, No, api.Models),
+    Route("GET", "/v1/workspaces/status", about.workspace, api.StatusQuery, No, api.WorkspaceStatus),
     Route("GET", "/v1/events", events.watch, api.WatchQuery, No, Stream, media=EVENT_STREAM),
     Route("GET", "/v1/sessions", sessions.list_all, api.SessionsQuery, No, api.SessionPage),
     Route("POST", "/v1/sessions", sessions.create, No, api.NewSession, Summary, 201, (NoModel, UnknownModel)),
@@ -177,10 +178,7 @@ NOTHING = No()
 
 
 def _query(scope: Scope, kind: type[Struct]) -> Struct:
-    sent = scope["query_string"]
-    if not sent:
-        return kind()
-    values = parse_qsl(str(sent, "latin-1"), keep_blank_values=True)
+    values = parse_qsl(str(scope["query_string"], "latin-1"), keep_blank_values=True)
     fields = dict(values)
     if len(fields) < len(values):
         raise InvalidRequest("A parameter of the query was given twice.")

@@ -85,8 +85,9 @@ def _query_parameters(route: AnyRoute, components: Json) -> Iterable[Json]:
     if route.query is api.Nothing:
         return
     schema = components[route.query.__name__]
+    required = schema.get("required", ())
     for name, field in schema["properties"].items():
-        yield {"name": name, "in": "query", "required": False, "schema": _without_null(field)}
+        yield {"name": name, "in": "query", "required": name in required, "schema": _without_null(field)}
 
 
 def _without_null(field: Json) -> Json:

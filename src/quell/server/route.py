@@ -7,7 +7,7 @@ raises `core.errors` and knows nothing of HTTP. What is sent as it is, is a `Doc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar, overload
@@ -34,8 +34,11 @@ class Choices(Protocol):
     async def new_session(self, id: str, asked: api.NewSession) -> i.Create:
         """With what the client left open decided. Raises `NoModel`, `UnknownModel`, `InvalidRequest`."""
 
-    async def models(self, have: Collection[str]) -> Sequence[api.Model]:
-        """What a session can use, or could if something that is named were mended. The caller has the variables `have`."""
+    async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
+        """What a session can use, or could if something that is named were mended. Raises `InvalidRequest`."""
+
+    async def status(self, workspace: str) -> api.WorkspaceStatus:
+        """What is configured for a folder. Files that are wrong are no error here: they are what is asked for."""
 
 
 @dataclass(frozen=True)

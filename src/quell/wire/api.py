@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
 from quell.core.messages import Message, StopReason
-from quell.core.permissions import Mode
+from quell.core.permissions import Mode, Rule
 from quell.core.session import Summary
 from quell.core.view import QueueItem, RequestView, View
 
@@ -24,6 +24,7 @@ Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)", max_leng
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
 Name = Annotated[str, Meta(max_length=1_000)]
 Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
+Absolute = Annotated[str, Meta(pattern="^/", max_length=4_096)]
 Money = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$(?!\n)")]
 Environment = dict[str, str]
 
@@ -213,9 +214,34 @@ class WatchQuery(Body, frozen=True, kw_only=True):
 
 
 class ModelsQuery(Body, frozen=True, kw_only=True):
-    """`have`: names of variables, separated by commas, that the caller's environment has set. Their values are not needed."""
+    """`have`: names of variables, separated by commas, that the caller's environment has set. Their values are not needed.
+
+    `model`: the one that the caller's environment chooses, if it does; `workspace`: the folder whose configuration chooses otherwise.
+    """
 
     have: str = ""
+    model: Name | None = None
+    workspace: Absolute | None = None
+
+
+class StatusQuery(Body, frozen=True, kw_only=True):
+    workspace: Absolute
+
+
+class WorkspaceStatus(Struct, frozen=True, kw_only=True):
+    """What is configured for a folder, before anything that a caller's environment says.
+
+    `files` are those that were read, `notices` what a person should know of them. `problem`: why they cannot be used as they are now; new
+    sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right).
+    """
+
+    workspace: str
+    files: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    problem: str | None = None
+    model: str | None = None
+    mode: Mode | None = None
+    rules: tuple[Rule, ...] = ()
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):

@@ -147,6 +147,8 @@ class Walk:
             return  # a compaction, or a follow-up
         if place.run is not None:
             yield f"I1: {prompt} runs in {run} and in {place.run}"
+        if place.parked:
+            yield f"Q2: {prompt} is parked, and runs in {run}"
         if place.ends:
             yield f"I1: {prompt} has ended, and runs in {run}"
         place.run, place.started = run, started

@@ -230,6 +230,7 @@ class Follower:
         self._node = node
         self._story = story
         self._held: dict[tuple[str, int], str] = {}
+        self._recorded: set[str] = set()
 
     async def follow(self) -> None:
         """As planned: connect, read, pause, leave; and again after the connection was lost."""
@@ -242,7 +243,7 @@ class Follower:
                 while not (self.deleted or enough()):
                     await self._node.up.wait()
                     await self._connection(enough)
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.001 if self._following.hasty else 0.05)
         except TimeoutError:
             pass
 
@@ -256,6 +257,8 @@ class Follower:
             while not (self.deleted or enough()) and (batch := await stream.get()) is not None:
                 for event in batch:
                     self._see(event)
+                if self._following.hasty and self.records:
+                    break
                 await asyncio.sleep(self._following.pause)
         finally:
             self._node.hang_up(stream)
@@ -273,6 +276,8 @@ class Follower:
                 if event.kind == "text" and len(self._held.get(key, "")) == event.offset:
                     self._held[key] = self._held.get(key, "") + event.text
             case DraftPart():
+                if event.message in self._recorded:
+                    self.wrong.append(f"E2: a draft of {event.message}, which was recorded before")
                 if event.kind == "text":
                     self._held[event.message, event.part] = event.text
             case Reset():
@@ -287,6 +292,8 @@ class Follower:
         message = getattr(recorded.fact, "message", None)
         reply = getattr(recorded.fact, "reply", None)
         parts: tuple[Part, ...] = reply.parts if reply is not None else ()
+        if message is not None:
+            self._recorded.add(message)
         for (held_message, index), held in list(self._held.items()):
             if held_message == message:
                 del self._held[held_message, index]

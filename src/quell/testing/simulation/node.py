@@ -20,6 +20,7 @@ from quell.testing.simulation.disk import Disk, Store, Weather
 from quell.testing.simulation.loop import Process, VirtualLoop
 from quell.testing.simulation.plan import Plan
 from quell.testing.simulation.story import Story
+from quell.testing.simulation.witness import COMPACTION
 from quell.testing.simulation.world import SimulatedModel, SimulatedTools, VirtualClock, World
 
 T = TypeVar("T")
@@ -90,10 +91,12 @@ class Node:
             resume_interrupted=self._plan.resume_interrupted,
             recover_within=self._plan.recover_within,
             idle_actors=self._plan.idle_actors,
+            idle_seconds=3.0,
         )
         self._life = Life(process, self._loop, self._ports(disk), options)
         process.killed = self._died
         self._story.say("kernel", f"starts {process.name}")
+        self._world.witness.process_starts()
         self._loop.run_in(process, self._life.live(self.up.set))
 
     def kill(self, steps: int) -> bool:
@@ -114,6 +117,7 @@ class Node:
         if life is None or not self.up.is_set():
             return False
         self._story.say("kernel", f"asks {life.process.name} to leave")
+        self._world.witness.process_leaves(self._loop.time())
         life.leave.set()
         await life.gone.wait()
         return True
@@ -122,6 +126,7 @@ class Node:
         life = self._life
         assert life is not None, "only a living process dies"
         self._story.say("kernel", f"{life.process.name} has left" if life.left else f"kills {life.process.name}")
+        self._world.witness.process_gone(self._loop.time())
         self._life = None
         self.up.clear()
         self._store.abandon()
@@ -204,7 +209,7 @@ class Node:
             rules=lambda root: (),
             open_workspace=lambda root, extra: _NOWHERE,
             system_prompt=prompt,
-            compaction_prompt="Summarise.",
+            compaction_prompt=COMPACTION,
             retry_delay=lambda attempt, failure: failure.retry_after if attempt < 3 else None,
             is_crowded=lambda tokens, window: window is not None and tokens > window,
             environment={},

@@ -109,13 +109,14 @@ Fault = Kill | Shutdown | Trouble
 
 
 class Following(Struct, frozen=True):
-    """A follower: `pause` seconds between two batches, and for how long it stays connected."""
+    """A follower: `pause` seconds between two batches, and for how long it follows. A `hasty` one connects anew after each batch."""
 
     who: str
     session: str
     at: float
     pause: float
     stays: float
+    hasty: bool = False
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -155,7 +156,12 @@ def draw(seed: int) -> Plan:
     )
     followings = tuple(
         Following(
-            name, session, random.uniform(0, horizon), random.choice((0.0, 0.0, 0.5, 5.0)), random.uniform(0.1, horizon)
+            who=name,
+            session=session,
+            at=random.uniform(0, horizon),
+            pause=random.choice((0.0, 0.0, 0.5, 5.0)),
+            stays=random.uniform(0.1, horizon),
+            hasty=random.random() < 0.3,
         )
         for session in sessions
         for name in NAMES[: random.randint(1, 2)]
@@ -172,7 +178,7 @@ def draw(seed: int) -> Plan:
         horizon=horizon,
         resume_interrupted=random.random() < 0.3,
         recover_within=random.choice((3600.0, 3600.0, 2.0)),
-        idle_actors=random.choice((64, 64, 2)),
+        idle_actors=random.choice((64, 1)),
     )
 
 
@@ -187,7 +193,7 @@ def _deed(random: Random, number: int) -> Deed:
     pick, other = random.random(), random.random()
     kind = random.choices(
         ("submit", "cancel", "edit", "answer", "compact", "resume", "rename", "delete", "wait"),
-        (40, 16, 16, 12, 3, 4, 2, 1, 6),
+        (40, 16, 20, 12, 3, 4, 2, 1, 6),
     )[0]
     match kind:
         case "submit":

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.errors import QuellError
+from quell.core.evolve import fold
 from quell.core.facts import Recorded
 from quell.core.messages import ModelRequest
 from quell.core.session import Session
@@ -64,7 +65,7 @@ def simulate(plan: p.Plan, folder: Path | None = None) -> Report:
                 loop.run(stage.play())
             except Stuck as stuck:
                 stage.wrong.append(f"liveness: {stuck}")
-            stage.wrong.extend(loop.failures)
+            stage.wrong.extend([*loop.failures, *stage.world.witness.wrong])
             seconds = loop.time()
         finally:
             stage.world.over = True
@@ -111,6 +112,7 @@ class Stage:
         self._plan = plan
         self._loop = loop
         self._store = store
+        self._records: dict[str, list[Recorded]] = {session: [] for session in plan.sessions}
         self._troubled: list[tuple[float, float]] = []
         self.world = World(plan.seed, plan.wild, loop, self._check_request)
         self._node = Node(plan, loop, store, self.world, self.story, self._land)
@@ -118,6 +120,8 @@ class Stage:
     def _land(self, session: str, records: Sequence[Recorded]) -> None:
         for recorded in records:
             self.landed[session].append(self._loop.time())
+            self._records[session].append(recorded)
+            self.world.witness.landed(session, recorded, self._loop.time())
             self.story.recorded(session, recorded)
 
     def _check_request(self, request: ModelRequest) -> None:
@@ -182,7 +186,16 @@ class Stage:
         if await self._node.shut_down():
             if not self._troubled_since(began) and self._loop.time() - began > 5.0:
                 self.wrong.append(f"K6: the shutdown took {self._loop.time() - began:.3f} s")
+            if not self._troubled_since(began):
+                self._check_left()
             await self._rise(began, fault.down)
+
+    def _check_left(self) -> None:
+        """K6: what had begun to show itself was settled, unless the disk failed."""
+        for session, records in self._records.items():
+            run = fold(records).run
+            if run is not None and (run.replied or run.ending is not None):
+                self.wrong.append(f"K6: the shutdown left {session} with {run.id} unsettled")
 
     def _troubled_since(self, began: float) -> bool:
         return any(end > began for _, end in self._troubled)
@@ -196,6 +209,7 @@ class Stage:
         weather, name = self._node.weather, {"full": "full", "slow": "slow", "lost answers": "losing"}[fault.kind]
         self.story.say("disk", f"{fault.kind} for {fault.seconds} s")
         self._troubled.append((self._loop.time(), self._loop.time() + fault.seconds + 3.0))
+        self.world.witness.trouble(self._loop.time() + fault.seconds + 3.0)
         setattr(weather, name, getattr(weather, name) + 1)
         await asyncio.sleep(fault.seconds)
         setattr(weather, name, getattr(weather, name) - 1)

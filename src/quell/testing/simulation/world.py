@@ -33,6 +33,7 @@ from quell.core.messages import (
 )
 from quell.core.ports import LanguageModel, PreparedCall, ToolContext, Workspace
 from quell.testing.simulation.loop import VirtualLoop
+from quell.testing.simulation.witness import Witness
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 STUBBORN = 20.0
@@ -65,6 +66,7 @@ class World:
         self.asked: set[str] = set()
         self.executed: Counter[tuple[str, str]] = Counter()
         self.check = check
+        self.witness = Witness(EPOCH)
         self._seed = seed
         self._wild = wild
         self._names: Counter[str] = Counter()
@@ -113,14 +115,24 @@ class SimulatedModel:
         random = world.random(f"sample {request.system} {request.message}")
         reply = _reply(request, random, bare=world.healed.is_set())
         deaf = world.misbehaves(random) and random.random() < 0.5
+        world.witness.begins(request.system, request.message, world.loop.time(), samples=True)
+
+        def emit_seen(delta: PartDelta) -> None:
+            if delta.kind == "text":
+                world.witness.streams(request.system, request.message, world.loop.time(), delta.text)
+            emit(delta)
+
         try:
-            await self._stream(reply, emit, random)
+            await self._stream(reply, emit_seen, random)
         except asyncio.CancelledError:
             if not deaf or world.over:
                 raise
+            world.witness.is_deaf(request.system, request.message)
             await world.ignore_cancels(random.choice((0.5, 3.0, STUBBORN)))
             if random.random() < 0.5:
                 raise
+        finally:
+            world.witness.ends(request.system, request.message)
         return reply
 
     async def _stream(self, reply: Reply, emit: Callable[[PartDelta], None], random: Random) -> None:
@@ -202,6 +214,7 @@ class SimulatedCall:
         random = world.random(f"call {context.session} {context.call}")
         late = ToolResult(text="touched, whatever was said")
         deaf = world.misbehaves(random)
+        world.witness.begins(context.session, context.call, world.loop.time(), samples=False)
         try:
             for _ in range(random.randint(0, 3)):
                 context.output("touching ")
@@ -211,10 +224,13 @@ class SimulatedCall:
         except asyncio.CancelledError:
             if not deaf or world.over:
                 raise
+            world.witness.is_deaf(context.session, context.call)
             await world.ignore_cancels(random.choice((0.2, 2.0, STUBBORN)))
             if random.random() < 0.5:
                 raise
             return late
+        finally:
+            world.witness.ends(context.session, context.call)
         return ToolResult(text="touched", status=random.choice(("completed", "completed", "failed")))
 
 

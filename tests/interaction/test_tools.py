@@ -1,0 +1,200 @@
+"""Tools under cancel: contract.md T1, T3, T6, with real commands, files and processes; and K1 on the real server.
+
+The server is `quell serve` as users have it, with a scripted model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from quell.client.client import Client, NewPrompt, NewSession, UnixSocket
+from quell.config.paths import paths
+from quell.core import facts as f
+from quell.core.errors import Stale, StorageRefused
+from quell.core.view import CallItem
+from quell.store.sqlite import SqliteJournal
+from tests.cli.command import Home, until
+from tests.interaction.audit import audit
+from tests.interaction.conversation import Chat, Place, meanwhile, results
+
+CONTENT = {letter: letter * 3_000_000 for letter in "AB"}
+
+SCRIPT = """
+[[when]]
+prompt = "run a tree"
+[[when.reply]]
+step = [{ tool = "bash", input = { command = "setsid sleep 1000 & trap '' TERM; sleep 1001 & echo planted; wait; sleep 1002" } }]
+[[when.reply]]
+step = [{ text = "It ended." }]
+
+[[when]]
+prompt = "write"
+[[when.reply]]
+step = [{ tool = "write", input = { file_path = "big.txt", content = "%s" } }]
+[[when.reply]]
+step = [{ tool = "write", input = { file_path = "big.txt", content = "%s" } }]
+"""
+
+
+class Server:
+    """`quell serve` in a home of its own."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        script = home.root / "tools.toml"
+        script.write_text(SCRIPT % (CONTENT["A"], CONTENT["B"]), encoding="utf-8")
+        self._new = NewSession(workspace=str(home.workspace), model=f"scripted:{script}", mode="yolo")
+
+    @asynccontextmanager
+    async def life(self) -> AsyncIterator[tuple[Client, asyncio.subprocess.Process]]:
+        reading, writing = os.pipe()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "quell", "serve", "--ready-fd", str(writing)),
+            env=self.home.environment,
+            pass_fds=(writing,),
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        os.close(writing)
+        assert await asyncio.to_thread(os.read, reading, 1) == b"\n"
+        os.close(reading)
+        try:
+            async with Client(UnixSocket(paths(self.home.environment).socket)) as client:
+                yield client, process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def chat(self, client: Client) -> Chat:
+        return Chat(client, (await client.create(self._new)).id)
+
+    def sleepers(self) -> list[int]:
+        """The processes of the command that are alive."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.readlink(folder / "cwd") == str(self.home.workspace) and b"sleep" in (
+                    folder / "cmdline"
+                ).read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    home = Home()
+    yield Server(home)
+    home.close()
+
+
+async def planted(chat: Chat) -> None:
+    """The command has started all that it starts."""
+    await chat.says("run a tree", id="p")
+    async with chat.follow() as following:
+        while not any("planted" in draft.text for draft in following.drafts.open.values()):
+            await anext(following)
+
+
+async def test_t1_c7_a_cancel_ends_the_whole_process_tree(server: Server) -> None:
+    async with server.life() as (client, _):
+        chat = await server.chat(client)
+        await planted(chat)
+        assert len(server.sleepers()) >= 2
+        await chat.stops()
+        assert (await chat.ended("p")).outcome == "cancelled"
+        assert server.sleepers() == []
+        text, status = results(await chat.said())[0]
+        assert status == "cancelled"
+        assert "planted" in text
+
+
+async def test_t1_k1_kill_9_of_the_server_ends_its_commands_and_loses_nothing(server: Server) -> None:
+    async with server.life() as (client, process):
+        chat = await server.chat(client)
+        await planted(chat)
+        process.kill()
+        await process.wait()
+    await asyncio.to_thread(until, lambda: not server.sleepers())
+    async with server.life() as (client, _):
+        chat = Chat(client, chat.id)
+        assert (await chat.ended("p")).outcome == "interrupted"
+        assert [status for _, status in results(await chat.said())] == ["unknown"]
+        audit(await chat.records())
+
+
+async def test_t3_k1_a_file_is_as_before_or_as_after_however_often_the_server_is_killed(server: Server) -> None:
+    """Killed as soon as a call is known to have started: somewhere in the middle of its work."""
+    file = server.home.workspace / "big.txt"
+    chat = ""
+    for n in range(3):
+        async with server.life() as (client, process):
+            talk = Chat(client, chat) if chat else await server.chat(client)
+            chat = talk.id
+            async with talk.follow() as following:
+                await talk.submit(NewPrompt(text="write", id=f"p{n}"))
+                while not any(isinstance(i, CallItem) and i.run == run(following.view) for i in following.view.items):
+                    await anext(following)
+                process.send_signal(signal.SIGKILL)
+                await process.wait()
+            assert not file.exists() or file.read_text() in CONTENT.values()
+    async with server.life() as (client, _):
+        talk = Chat(client, chat)
+        for n in range(3):
+            assert (await talk.ended(f"p{n}")).state == "settled"
+        audit(await talk.records())
+
+
+def run(view: object) -> str | None:
+    """The id of the run in progress."""
+    active = getattr(view, "run", None)
+    return None if active is None else active.id
+
+
+async def test_race_owner_paused_and_resumed(server: Server) -> None:
+    """I10, E1. While the owner is stopped nobody else can own; woken, it goes on as if nothing had been.
+
+    Fails when the lock on the database can be shared.
+    """
+    async with server.life() as (client, process):
+        chat = await server.chat(client)
+        await planted(chat)
+        process.send_signal(signal.SIGSTOP)
+        async with meanwhile(chat.stops()) as (stopping,):
+            with pytest.raises(StorageRefused):
+                SqliteJournal.open(server.home.data / "quell.db")
+            process.send_signal(signal.SIGCONT)
+        assert stopping.result().prompts == ("p",)
+        assert (await chat.ended("p")).outcome == "cancelled"
+        audit(await chat.records())
+
+
+async def test_t6_a_request_is_answered_by_its_id_once_and_withdrawn_for_everybody(tmp_path: Path) -> None:
+    async with Place(tmp_path).life() as talk:
+        chat = await talk.chat()
+        one = await chat.says("go outside")
+        request = await talk.wants(chat)
+        async with talk.another_client(chat) as other:
+            assert [item.id for item in (await other.requests()).items] == [request]
+            async with other.follow() as following:
+                assert [item.id for item in following.view.requests] == [request]
+                first = await chat.answer(request, "allow_once")
+                while following.view.requests:
+                    await anext(following)
+            assert first.applied
+            await chat.answer(request, "allow_once")  # the same again gets the same reply
+            with pytest.raises(Stale):
+                await other.answer(request, "reject_once")
+        (await talk.touched()).finish()
+        await talk.answers()
+        assert (await chat.ended(one)).outcome == "completed"
+        assert len([fact for fact in await chat.facts() if isinstance(fact, f.PermissionAnswered)]) == 1
