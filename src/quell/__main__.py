@@ -6,18 +6,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from quell import __version__
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> int:
     """Run the command of `sys.argv`; the exit status."""
     arguments = sys.argv[1:]
     if arguments in (["--version"], ["-V"]):
-        print(f"quell {__version__}")
-        return 0
+        return _say_version()
     from quell.cli.failure import CANCELLED, COMPLETED, FAILED, CommandFailed
 
     _complete_streams()
@@ -32,10 +34,23 @@ def main() -> int:
     except BrokenPipeError:  # nobody reads on, which is no failure of a listing; `run` was cancelled by it
         _forget_output()
         status = CANCELLED if arguments[:1] == ["run"] else COMPLETED
-    except Exception as bug:  # noqa: BLE001  # the outermost one
-        _complain(_bury(bug, arguments))
+    except Exception as error:  # noqa: BLE001  # the outermost one
+        full = isinstance(error, OSError) and error.filename is None and error.errno in DISK_FULL
+        _complain(_unwritten(error, arguments) if full else _bury(error, arguments))
         status = FAILED
     return status
+
+
+def _say_version() -> int:
+    try:
+        print(f"quell {__version__}", flush=True)
+    except BrokenPipeError:
+        _forget_output()
+    except OSError as error:
+        _forget_output()
+        _complain(f"cannot write the output: {error.strerror}")
+        return 1
+    return 0
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -73,6 +88,13 @@ def _complain(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):
         pass  # nobody reads it: the exit status has to do
+
+
+def _unwritten(error: Exception, arguments: list[str]) -> str:
+    """Standard output goes to a file for which there is no room."""
+    _forget_output()
+    stopped = ". The run was cancelled; what was done is kept" if arguments[:1] == ["run"] else ""
+    return f"cannot write the output: {getattr(error, 'strerror', None) or error}{stopped}"
 
 
 def _forget_output() -> None:

@@ -48,6 +48,22 @@ step = [{ tool = "bash", input = { command = "touch touched.txt" } }]
 step = [{ text = "Tried." }]
 
 [[when]]
+prompt = "touch much"
+[[when.reply]]
+step = [{ tool = "bash", input = { command = "touch touched.txt" } }, { tool = "bash", input = { command = "touch touched.txt # and a comment that is longer than a line of a terminal, by far" } }]
+[[when.reply]]
+step = [{ tool = "ls", input = { path = "." } }]
+[[when.reply]]
+step = [{ text = "Tried." }]
+
+[[when]]
+prompt = "fail it"
+[[when.reply]]
+step = [{ tool = "bash", input = { command = "exit 3" } }]
+[[when.reply]]
+step = [{ text = "Tried." }]
+
+[[when]]
 prompt = "for ever"
 [[when.reply]]
 step = [{ endless = "and on… ", interval = 0.02 }]
@@ -189,6 +205,13 @@ class Home:
         """Write the user's configuration."""
         path = self.root / "config" / "quell" / "config.toml"
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def project(self, text: str) -> Path:
+        """Write the workspace's configuration."""
+        path = self.workspace / ".quell" / "config.toml"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
 

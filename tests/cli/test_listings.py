@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -214,5 +215,113 @@ def test_doctor_finds_a_broken_configuration(own_home: Home) -> None:
     done = own_home.quell("doctor", "--json")
     assert done.status == 1
     bad = {each["what"]: each for each in json.loads(done.out) if each["health"] == "bad"}
-    assert "config.toml" in bad["your settings"]["found"]
-    assert bad["your settings"]["mend"]
+    assert "config.toml:1" in bad["settings"]["found"]
+    assert bad["settings"]["mend"]
+
+
+def test_doctor_finds_a_typo_that_came_after_the_start(own_home: Home) -> None:
+    own_home.run("say hello")
+    path = own_home.configure('mode = "edits"\nmodle = "x"\n')
+    done = own_home.quell("doctor")
+    assert done.status == 1
+    assert f"BAD   settings       {path}:2: unknown key `modle`; did you mean `model`?" in done.out.splitlines()
+    path.write_text('mode = "edits"\n')
+    assert f"ok    your settings  {path}" in own_home.quell("doctor").out.splitlines()
+
+
+def test_doctor_shows_what_a_project_may_not_set(own_home: Home) -> None:
+    project = own_home.project('mode = "yolo"\n')
+    lines = own_home.quell("doctor").out.splitlines()
+    assert f"ok    this project's {project}" in lines
+    assert any(line.startswith(f'note  settings       {project}:1: the mode "yolo" is ignored') for line in lines), (
+        lines
+    )
+
+
+@pytest.mark.parametrize("spec", ["ollama/some-model", "anthropic/claude-haiku-4-5"])
+def test_the_model_of_the_environment_is_the_default(home: Home, spec: str) -> None:
+    environment = {"QUELL_MODEL": spec, "ANTHROPIC_API_KEY": "sk-secret"}
+    done = home.quell("doctor", environment=environment)
+    assert (done.status, f"ok    model          {spec}" in done.out.splitlines()) == (0, True), done
+    default = [
+        row["spec"] for row in json.loads(home.quell("models", "--json", environment=environment).out) if row["default"]
+    ]
+    assert default == [spec]
+
+
+def test_a_model_of_the_environment_that_cannot_be_used(home: Home) -> None:
+    done = home.quell("doctor", environment={"QUELL_MODEL": "anthropic/brand-new"})
+    assert "BAD   model          anthropic/brand-new cannot be used: there is no key for anthropic" in done.out
+    done = home.quell("doctor", environment={"QUELL_MODEL": "nobody/nothing"})
+    assert 'BAD   model          nobody/nothing cannot be used: unknown provider "nobody"' in done.out
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_doctor_knows_how_a_folder_of_ours_becomes_writable(own_home: Home) -> None:
+    own_home.run("say hello")
+    own_home.kill_server()
+    own_home.data.chmod(0o500)
+    try:
+        done = own_home.quell("doctor")
+    finally:
+        own_home.data.chmod(0o700)
+    assert f"chmod u+rwx {own_home.data}" in done.out
+    assert "chown" not in done.out
+    assert "note  database" in done.out
+
+
+@pytest.mark.parametrize("arguments", [["sessions", "list"], ["cancel"], ["models"], ["doctor"]])
+def test_a_folder_that_was_deleted_under_us(home: Home, tmp_path: Path, arguments: list[str]) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    line = " ".join(f"'{word}'" for word in home.line(*arguments))
+    done = subprocess.run(
+        f"cd '{gone}' && rmdir '{gone}' && exec {line}",
+        shell=True,
+        env=home.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "the present folder is gone" in done.stdout + done.stderr
+    assert "a bug" not in done.stderr
+    assert done.returncode == (1 if arguments == ["doctor"] else 2)
+
+
+def test_sessions_alone_is_its_help(home: Home) -> None:
+    bare = home.quell("sessions")
+    assert (bare.status, bare.err) == (0, "")
+    assert bare.out == home.quell("sessions", "--help").out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+@pytest.mark.parametrize("arguments", [["--version"], ["sessions", "list"], ["models", "--all"]])
+def test_a_listing_on_a_full_disk_says_so(home: Home, arguments: list[str]) -> None:
+    new_session(home)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            home.line(*arguments),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=home.environment,
+            cwd=home.workspace,
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "quell: cannot write the output: No space left on device\n")
+
+
+def test_the_end_of_a_run_is_told_once(home: Home) -> None:
+    shown = home.quell("sessions", "show", new_session(home, "wrong key")).out
+    assert shown.count("the provider says 401") == 1
+    assert "· failed: the provider says 401" in shown
+
+
+def test_show_has_the_exit_status_of_a_command_and_a_denial_once(home: Home) -> None:
+    failing = str(home.run("--json", "--allow", "bash", "fail it").json()["session"])
+    assert "→ bash  exit 3  exit 3" in home.quell("sessions", "show", failing).out.splitlines()
+    denied = home.quell("sessions", "show", new_session(home, "touch it")).out
+    assert "→ bash  touch touched.txt  denied" in denied.splitlines()
+    assert denied.count("nobody is there to be asked") == 1

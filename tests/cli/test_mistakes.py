@@ -25,6 +25,8 @@ from tests.cli.command import Home
         (["--mode", "careless", "x"], "'careless' is not one of"),
         (["--timeout", "0", "x"], "--timeout"),
         (["--timeout", "inf", "x"], "--timeout"),
+        (["--timeout", "nan", "x"], "'nan' is no number of seconds"),
+        (["--timeout", "1e99", "x"], "--timeout"),
         (["--max-turns", "none", "x"], "--max-turns"),
         (["--sesion", "x"], "'--session'"),
         (["--model"], "--model"),
@@ -56,6 +58,13 @@ def test_wrong_usage(home: Home, arguments: list[str], said: str) -> None:
     assert "Traceback" not in done.err
     assert done.out == ""
     assert len(home.sessions()) == before
+
+
+def test_a_broken_script_is_not_looked_for_among_the_models(home: Home) -> None:
+    (home.workspace / "broken.toml").write_text("reply =")
+    done = home.quell("run", "--model", "scripted:broken.toml", "x")
+    assert "broken.toml:1" in done.err
+    assert "quell models" not in done.err
 
 
 def test_no_model_is_configured(home: Home) -> None:

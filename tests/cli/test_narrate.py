@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quell.cli import terminal
-from quell.cli.narrate import Narrator, describe_call
+from quell.cli.narrate import Narrator, describe_call, describe_result
 from quell.cli.outcome import STOPPED_BY, Followed
 from quell.client.oneshot import Event, Json
 
@@ -61,10 +61,40 @@ def test_text_is_shown_once(capsys: pytest.CaptureFixture[str], events: list[Eve
         ("odd", "not JSON", "odd"),
         ("odd", '{"x": 1}', "odd"),
         ("bash", '{"command": "\\u001b[2J"}', "bash  [2J"),
+        ("view", '{"file_path": "x\\u202etxt.exe"}', "view  xtxt.exe"),
+        ("grep", '{"path": ".", "pattern": "def main"}', "grep  def main"),
     ],
 )
 def test_a_call_is_one_line(name: str, input: str, shown: str) -> None:
     assert describe_call(name, input) == shown
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"text": "done"}, ""),
+        ({"text": "", "metadata": {"additions": 2, "removals": 1}}, "+2 −1"),
+        ({"text": "no", "metadata": {"exit": 1}}, "exit 1"),
+        ({"text": "no output", "metadata": {"exit": 0}}, ""),
+        ({"text": "", "metadata": {"exit": None, "signal": 9}}, "ended by signal 9"),
+        ({"text": "No such file. Look for it.", "status": "failed"}, "failed: No such file."),
+        ({"text": "Denied, because nobody is there: `x`. Go on.", "status": "denied"}, "denied: nobody is there: `x`."),
+        ({"text": "Denied by the rule `y`: x. Do not.", "status": "denied"}, "denied by the rule `y`: x."),
+        ({"text": "", "status": "denied"}, "denied"),
+        ({"text": "half", "status": "cancelled"}, "cancelled"),
+    ],
+)
+def test_a_result_is_told_in_one_line(result: dict[str, object], said: str) -> None:
+    assert describe_result(Json(result))[0] == said
+
+
+def test_what_would_allow_the_denied_calls_is_collected_once() -> None:
+    followed = Followed("s", "p", "r1")
+    for text in ("with --allow 'bash(a)', or", "with --allow 'bash(it'\\''s)', or", "with --allow 'bash(a)', or", "no"):
+        result = {"status": "denied", "text": text}
+        followed.take(Event("fact", 1, Json({"kind": "call_finished", "run": "r1", "call": "c", "result": result})))
+    assert followed.summary()["denied"] == 4
+    assert str(followed.denials) == "4 calls were denied; to allow them: --allow 'bash(a)' --allow 'bash(it'\\''s)'"
 
 
 @pytest.mark.parametrize(

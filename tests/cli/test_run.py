@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -158,6 +159,73 @@ def test_what_would_ask_is_denied_and_the_rule_that_allows_it_is_named(home: Hom
     assert "denied" in done.err
     assert "--allow" in done.err
     assert not (home.workspace / "touched.txt").exists()
+
+
+def test_a_run_that_was_denied_something_says_at_its_end_what_would_allow_it(home: Home) -> None:
+    done = home.run("touch much")
+    assert (done.status, done.out) == (0, "Tried.\n")
+    assert "2 calls were denied; to allow them: --allow" in done.err
+    last = done.err.splitlines()[-2]
+    assert last.count("--allow 'bash(touch") >= 1
+    rules = [word for word in shlex.split(last) if word.startswith("bash(")]
+    allowed = home.run("--json", *(word for rule in rules for word in ("--allow", rule)), "touch much")
+    assert (allowed.status, allowed.json()["denied"]) == (0, 0), (rules, allowed)
+    (home.workspace / "touched.txt").unlink()
+    assert home.run("--quiet", "touch much").err == ""
+
+
+def test_a_denied_call_is_called_so_on_a_narrow_terminal(home: Home) -> None:
+    _, shown = home.on_terminal("run", "--model", home.model, "touch much", environment={"NO_COLOR": "1"})
+    lines = [line for line in shown.splitlines() if line.startswith("bash  touch")]
+    assert len(lines) == 2
+    assert all("  denied: " in line for line in lines), lines
+
+
+def test_the_exit_status_of_a_command_is_told(home: Home) -> None:
+    lines = home.run("--allow", "bash", "fail it").err.splitlines()
+    assert lines[1:3] == ["bash  exit 3", "  exit 3"]
+
+
+def test_what_is_to_know_of_the_configuration_is_said_once(own_home: Home) -> None:
+    project = own_home.project('[permissions.rules]\nallow = ["bash"]\n')
+    first = own_home.run("say hello")
+    assert f"note: {project}:2: rules that allow are ignored in a project's file" in first.err
+    assert first.status == 0
+    session = first.err.split()[1]
+    assert "note:" not in own_home.quell("run", "--session", session, "say hello").err
+    assert own_home.run("--quiet", "say hello").err == ""
+
+
+def test_a_provider_that_is_incomplete_is_an_error_until_it_is_mended(own_home: Home) -> None:
+    own_home.run("say hello")
+    path = own_home.configure('[providers.own]\ndialect = "openai"\n')
+    done = own_home.run("say hello")
+    assert (done.status, done.err) == (
+        2,
+        f"quell: {path}:1: the provider `own` is not built in, so it needs `base_url`, too\n",
+    )
+    path.write_text('[providers.own]\ndialect = "openai"\nbase_url = "http://localhost:9"\n')
+    assert own_home.run("--quiet", "say hello").status == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_output_on_a_full_disk_cancels_the_run_and_says_so(home: Home) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            home.line("run", "--quiet", "--model", home.model, "for ever"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=home.environment,
+            cwd=home.workspace,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "quell: cannot write the output: No space left on device. The run was cancelled; what was done is kept\n"
+    )
+    until(lambda: not any(each["busy"] for each in home.sessions()))
 
 
 @pytest.mark.parametrize("allowing", [["--allow", "bash(touch *)"], ["--yolo"], ["--mode", "yolo"]])

@@ -129,7 +129,7 @@ class Chat(RemoteSession):
         """Everything that has happened, as any client can read it."""
         end = (await self.show()).seq
         async with self.events(0) as pieces:
-            return await facts_upto(pieces, end)
+            return await facts_upto(facts_of(pieces), end)
 
     async def facts(self) -> list[f.AnyFact]:
         return [recorded.fact for recorded in await self.records()]
@@ -273,14 +273,21 @@ def last_reply(messages: Sequence[Message]) -> tuple[str, str]:
     return "".join(part.text for part in message.parts if isinstance(part, Text)), message.stop_reason
 
 
-async def facts_upto(pieces: AsyncIterator[bytes], end: int) -> list[f.Recorded]:
-    """The facts of an event stream, until the one numbered `end`."""
-    decoder, found = sse.Decoder(), list[f.Recorded]()
-    while not found or found[-1].seq < end:
-        for frame in decoder.feed(await anext(pieces)):
+async def facts_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[f.Recorded]:
+    """The facts of an event stream."""
+    decoder = sse.Decoder()
+    async for piece in pieces:
+        for frame in decoder.feed(piece):
             value = sse.parse(frame)
             if isinstance(value, f.Recorded):
-                found.append(value)
+                yield value
+
+
+async def facts_upto(stream: AsyncIterator[f.Recorded], end: int) -> list[f.Recorded]:
+    """The next facts of a stream, until the one numbered `end`."""
+    found: list[f.Recorded] = []
+    while not found or found[-1].seq < end:
+        found.append(await anext(stream))
     return found
 
 

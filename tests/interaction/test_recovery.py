@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from quell.client.client import SessionChange
 from quell.core import facts as f
 from quell.core.errors import SessionNotFound, StorageRefused
+from quell.core.events import Deleted
 from quell.engine import Options, live
 from quell.testing.faults import Refuse
 from quell.wire import sse
@@ -193,6 +196,17 @@ async def test_k6_a_shutdown_settles_what_runs_and_starts_nothing(tmp_path: Path
         assert first.reply.stop_reason == "interrupted"
 
 
+def test_k6_a_server_that_fails_lets_go_of_its_loop(tmp_path: Path) -> None:
+    """uvloop's `close` waits for servers that still listen: the process would never end."""
+
+    async def fail() -> None:
+        async with Place(tmp_path).life():
+            raise RuntimeError("a bug")
+
+    with pytest.raises(BaseExceptionGroup), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(fail())
+
+
 async def test_k7_deletion_cancels_everything_ends_the_streams_and_answers_the_waiters(tmp_path: Path) -> None:
     place = Place(tmp_path)
     async with place.life() as talk:
@@ -211,7 +225,7 @@ async def test_k7_deletion_cancels_everything_ends_the_streams_and_answers_the_w
             decoder, last = sse.Decoder(), None
             async for piece in pieces:
                 last = next((sse.parse(frame) for frame in reversed(decoder.feed(piece))), last)
-            assert last == sse.Deleted(chat.id)
+            assert last == Deleted(chat.id)
         assert touched.stopped.is_set()
         for request in (chat.show(), chat.says("three"), chat.view()):
             with pytest.raises(SessionNotFound):
@@ -222,10 +236,10 @@ async def test_k7_deletion_cancels_everything_ends_the_streams_and_answers_the_w
         assert (await talk.client.sessions()).items == ()
 
 
-async def _gone(request: object) -> None:
+async def _gone(request: Awaitable[object]) -> None:
     """A waiter is answered with how it ended, or that the session is gone."""
     try:
-        await request  # type: ignore[misc]  # any request
+        await request
     except SessionNotFound:
         pass
 

@@ -81,9 +81,10 @@ class Server:
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                if os.readlink(folder / "cwd") == str(self.home.workspace) and b"sleep" in (
-                    folder / "cmdline"
-                ).read_bytes():
+                if (
+                    os.readlink(folder / "cwd") == str(self.home.workspace)
+                    and b"sleep" in (folder / "cmdline").read_bytes()
+                ):
                     found.append(int(folder.name))
             except OSError:
                 continue

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
-from quell.cli.lookup import find_session, sessions
+from quell.cli.lookup import find_session, real_folder, sessions
 from quell.client.oneshot import Connection, Json, Refused
 
 SETTLE_SECONDS = 10
@@ -55,7 +53,7 @@ def _wait(connection: Connection, path: str) -> None:
 
 
 def _busy(connection: Connection) -> Json | None:
-    busy = [each for each in sessions(connection, os.path.realpath(".")) if each.flag("busy") or each.number("queued")]
+    busy = [each for each in sessions(connection, real_folder(".")) if each.flag("busy") or each.number("queued")]
     if len(busy) > 1:
         names = "\n".join(f"  {each.text('id')}  {terminal.one_line(each.text('title'))}" for each in busy)
         raise wrong_usage(f"{len(busy)} sessions of this folder are busy: say which\n{names}")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from quell import __version__
 from quell.cli.failure import COMPLETED, FAILED, USAGE, CommandFailed, of_refusal
-from quell.cli.options import MODES, OPTIONS, Option, RunOptions
+from quell.cli.options import LONGEST_SECONDS, MODES, OPTIONS, Option, RunOptions
 from quell.client.oneshot import Refused, Unreachable
 from quell.core.errors import EXIT, QuellError
 
@@ -83,10 +84,20 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
+class _Seconds(click.FloatRange):
+    """A range is no obstacle to `nan`, which is neither below nor above anything."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if seconds != seconds:
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return seconds
+
+
 def _parameter(option: Option) -> click.Option:
     kinds: dict[str, click.ParamType[object]] = {
         "count": click.IntRange(min=1),
-        "seconds": click.FloatRange(min=0, min_open=True, max=31_536_000),
+        "seconds": _Seconds(min=0, min_open=True, max=LONGEST_SECONDS),
         "mode": click.Choice(MODES),
     }
     return click.Option(

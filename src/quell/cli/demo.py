@@ -7,13 +7,14 @@ their own: nothing of the user's is touched. It fails if anything that it shows 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -28,15 +29,22 @@ from quell.config.paths import Paths, paths
 TESTS = ("python3", "-m", "unittest", "-q")
 FILES = {"till.py": "till.py.txt", "test_till.py": "test_till.py.txt"}
 CLOSING = """
-The model was scripted: it said what {script} says. Everything else was real: the repository, its tests, the server, the
-journal, the permissions and the tools. With a model of your own, in a repository of yours:
+Only the model was scripted: it said what was written down for it. Everything
+else was real: the repository, its tests, the server, the journal, the
+permissions and the tools. `quell demo --keep` keeps all of it to look at, and
+docs/reference/scripted-model.md says how to write such a script.
+
+With a model of your own, in a repository of yours:
 
   ANTHROPIC_API_KEY=… quell run "The tests fail. Find out why and repair it."
   OPENAI_API_KEY=…    quell run "Explain what this project does."
-  quell run --model ollama/qwen3-coder "…"        a server on this machine, no key
+  quell run --model ollama/qwen3-coder "…"     a server on this machine, no key
 
-It asks before it runs commands that change something; headless, those are denied unless you allow them: --allow 'bash(npm test)'.
+Commands that may change something are denied unless you allow them, as above:
+--allow 'bash(npm test)'. A run that was denied something says so at its end.
 """
+SHOWN_LINES = 22
+"""Of the recorded session."""
 
 
 @click.command("demo", context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,13 +53,14 @@ def demo(keep: bool) -> int:
     """Watch an agent repair a project, with a scripted model. Needs no key, takes a few seconds."""
     with _stage(keep) as stage:
         stage.make_project()
-        stage.show("A small repository. Its tests fail:", *TESTS, expected=1)
+        stage.show("A small repository. Its tests fail (without the tracebacks):", *TESTS, expected=1, keep=_verdicts)
         session = stage.repair()
-        stage.show("What it changed:", "git", "--no-pager", "diff", "--stat", "--patch", expected=0)
-        stage.show("The same tests now:", *TESTS, expected=0)
-        stage.show("The session, as it was recorded:", *stage.quell, "sessions", "show", session, expected=0)
+        stage.show("What it changed:", "git", "--no-pager", "diff", "-U1", expected=0)
+        stage.show("The same tests now:", *TESTS, expected=0, keep=_verdicts)
+        recorded = (*stage.quell, "sessions", "show", session)
+        stage.show("The session, as it was recorded:", *recorded, expected=0, keep=_beginning)
         stage.stop_a_long_run()
-        print(CLOSING.format(script=stage.script("repair")))
+        print(CLOSING)
     return COMPLETED
 
 
@@ -87,29 +96,37 @@ class _Stage:
         ):
             self._run(command, expected=0)
 
-    def show(self, title: str, *command: str, expected: int) -> None:
-        """Run a command where everybody can see it. Raises `CommandFailed` when it does not end as it should."""
+    def show(
+        self, title: str, *command: str, expected: int, keep: Callable[[list[str]], list[str]] | None = None
+    ) -> None:
+        """Run a command where everybody can see it, or what `keep` keeps of its output. Raises `CommandFailed` when it does not end as it
+        should."""
         self._title(title)
         shown = ["quell", *command[3:]] if command[:3] == self.quell else command
         print(terminal.styled(f"$ {' '.join(shown)}", "dim", self._colours), flush=True)
-        self._run(command, expected)
+        output = self._run(command, expected, captured=keep is not None)
+        for line in keep(output.splitlines()) if keep else ():
+            print(line, flush=True)
 
     def repair(self) -> str:
         """Have the agent do it; returns the session."""
         allowed = f"bash({' '.join(TESTS)})"
         prompt = "The tests fail. Find out why and repair it."
         self._title("The agent, started as anybody would start it:")
-        line = f'$ quell run --model scripted:repair.toml --allow "{allowed}" "{prompt}"'
+        options = ("--model", "scripted:../repair.toml", "--allow", allowed)
+        line = f"$ quell run {shlex.join(options)} \\\n    {shlex.quote(prompt)}"
         print(terminal.styled(line, "dim", self._colours), flush=True)
-        model = f"scripted:{self.script('repair')}"
-        self._run((*self.quell, "run", "--model", model, "--allow", allowed, prompt), expected=0)
+        self._run((*self.quell, "run", *options, prompt), expected=0)
         return self._sessions()[0].text("id")
 
     def stop_a_long_run(self) -> None:
         """Start a run that would take an hour, interrupt it, and see that nothing of it is left."""
         self._title("A run that would take an hour, and Ctrl-C while its command runs:")
-        model = f"scripted:{self.script('long')}"
-        command = (*self.quell, "run", "--model", model, "--allow", "bash", "Work for an hour.")
+        options = ("--model", "scripted:../long.toml", "--allow", "bash")
+        print(
+            terminal.styled(f"$ quell run {shlex.join(options)} 'Work for an hour.'", "dim", self._colours), flush=True
+        )
+        command = (*self.quell, "run", *options, "Work for an hour.")
         with subprocess.Popen(command, cwd=self._project, env=self._environment) as run:
             try:
                 pid = self._wait_for_the_command()
@@ -122,7 +139,7 @@ class _Stage:
         if status != 130 or _lives(pid) or self._sessions()[0].flag("busy"):
             raise CommandFailed(f"the run did not stop as it should have: exit status {status}, process {pid}")
         print(
-            f"stopped, settled and recorded {took * 1000:.0f} ms after Ctrl-C; its command is gone, the exit status is 130"
+            f"\nStopped, settled and recorded {took * 1000:.0f} ms after Ctrl-C. Its command is gone; exit status 130."
         )
 
     def close(self) -> None:
@@ -131,13 +148,24 @@ class _Stage:
     def _title(self, text: str) -> None:
         print(f"\n{terminal.styled(text, 'bold', self._colours)}", flush=True)
 
-    def _run(self, command: Sequence[str], expected: int) -> None:
+    def _run(self, command: Sequence[str], expected: int, *, captured: bool = False) -> str:
+        """What it printed, if that was `captured` rather than shown."""
         try:
-            status = subprocess.run(command, cwd=self._project, env=self._environment, check=False).returncode
+            done = subprocess.run(
+                command,
+                cwd=self._project,
+                env=self._environment,
+                stdout=subprocess.PIPE if captured else None,
+                stderr=subprocess.STDOUT if captured else None,
+                encoding="utf-8",
+                check=False,
+            )
         except FileNotFoundError:
             raise CommandFailed(f"the demonstration needs {command[0]}, which is not on your PATH") from None
-        if status != expected:
-            raise CommandFailed(f"`{' '.join(command)}` ended with {status} instead of {expected}")
+        if done.returncode != expected:
+            said = f":\n{done.stdout}" if captured else ""
+            raise CommandFailed(f"`{' '.join(command)}` ended with {done.returncode} instead of {expected}{said}")
+        return done.stdout or ""
 
     def _place(self) -> Paths:
         return paths(self._environment)
@@ -169,6 +197,16 @@ def _stage(keep: bool) -> Iterator[_Stage]:
             print(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _verdicts(lines: list[str]) -> list[str]:
+    """Of what the tests print: which of them fail, and the sum."""
+    return [line for line in lines if line.startswith(("FAIL", "ERROR", "Ran ", "OK"))]
+
+
+def _beginning(lines: list[str]) -> list[str]:
+    more = len(lines) - SHOWN_LINES
+    return [*lines[:SHOWN_LINES], f"… and {more} more lines"] if more > 0 else lines
 
 
 def _lives(pid: int) -> bool:

@@ -13,10 +13,8 @@ import sqlite3
 import stat
 import sys
 import sysconfig
-import tomllib
 from collections.abc import Iterator
 from typing import Literal
-from urllib.parse import quote
 
 import click
 import msgspec
@@ -24,9 +22,9 @@ from msgspec import Struct
 
 from quell import __version__
 from quell.cli import daemon, terminal
-from quell.cli.failure import COMPLETED, FAILED, CommandFailed, of_refusal
+from quell.cli.failure import COMPLETED, FAILED, USAGE, CommandFailed, of_refusal
 from quell.cli.models import known_models
-from quell.client.oneshot import Json, Refused, Unreachable
+from quell.client.oneshot import Connection, Json, Refused, Unreachable, quoted
 from quell.config.paths import Paths
 
 Health = Literal["ok", "note", "bad"]
@@ -67,10 +65,6 @@ def _print(finding: Finding) -> None:
 
 def _look(place: Paths) -> Iterator[Finding]:
     yield Finding("ok", "version", f"quell {__version__}, Python {sys.version.split()[0]}")
-    yield _settings_file("your settings", place.config_file)
-    project = _project_file(os.getcwd())
-    if project is not None:
-        yield _settings_file("this project's", project)
     yield _keys()
     yield _folder("data", place.data_dir)
     yield _database(place)
@@ -81,37 +75,32 @@ def _look(place: Paths) -> Iterator[Finding]:
     yield _program("bwrap", "commands are not sandboxed", "bubblewrap")
 
 
-def _settings_file(what: str, path: str) -> Finding:
-    """Whether it can be read at all; what its keys mean is the server's to judge, and it is asked below."""
+def _present_folder() -> str | None:
     try:
-        with open(path, "rb") as file:
-            tomllib.load(file)
-    except FileNotFoundError:
-        return Finding(
-            "note", what, f"none ({path})", 'None is needed. For a model of your own choice:  model = "provider/name"'
-        )
-    except tomllib.TOMLDecodeError as error:
-        return Finding("bad", what, f"{path}: not TOML: {error}", "Correct that line")
-    except (OSError, UnicodeDecodeError) as error:
-        return Finding(
-            "bad",
-            what,
-            f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8'}",
-            "Make it a UTF-8 file that you may read",
-        )
-    return Finding("ok", what, path)
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return None
 
 
-def _project_file(folder: str) -> str | None:
-    """The nearest `.quell/config.toml`, up to the root of the repository."""
-    while True:
-        path = os.path.join(folder, ".quell", "config.toml")
-        if os.path.exists(path):
-            return path
-        above = os.path.dirname(folder)
-        if above == folder or os.path.exists(os.path.join(folder, ".git")):
-            return None
-        folder = above
+def _settings(status: Json, own: str) -> Iterator[Finding]:
+    files = status.texts("files")
+    if own in files:
+        yield Finding("ok", "your settings", own)
+    elif "problem" not in status:
+        yield Finding(
+            "note",
+            "your settings",
+            f"none ({own})",
+            'None is needed. For a model of your own choice:  model = "provider/name"',
+        )
+    for path in files:
+        if path != own:
+            yield Finding("ok", "this project's", path)
+    if "problem" in status:
+        yield Finding("bad", "settings", status.text("problem"), "Mend that line; until then no session can begin here")
+        return
+    for notice in status.texts("notices"):
+        yield Finding("note", "settings", notice)
 
 
 def _keys() -> Finding:
@@ -133,10 +122,10 @@ def _folder(what: str, path: str) -> Finding:
         return Finding("note", what, f"{path} will be made")
     except OSError as error:
         return Finding("bad", what, f"{path}: {error.strerror}", "Mend its permissions, or set QUELL_DATA_DIR")
-    if mode.st_uid != os.getuid() or not os.access(path, os.W_OK | os.X_OK):
-        return Finding(
-            "bad", what, f"{path} is not yours to write", f"chown {os.getuid()} {path}, or set QUELL_DATA_DIR"
-        )
+    if mode.st_uid != os.getuid():
+        return Finding("bad", what, f"{path} belongs to user {mode.st_uid}", "Set QUELL_DATA_DIR to a folder of yours")
+    if not os.access(path, os.W_OK | os.X_OK):
+        return Finding("bad", what, f"{path} cannot be written", f"chmod u+rwx {path}, or set QUELL_DATA_DIR")
     free = shutil.disk_usage(path).free
     if free < 64 << 20:
         return Finding(
@@ -147,10 +136,12 @@ def _folder(what: str, path: str) -> Finding:
 
 def _database(place: Paths) -> Finding:
     path = place.database
+    if os.path.isdir(place.data_dir) and not os.access(place.data_dir, os.W_OK | os.X_OK):
+        return Finding("note", "database", f"{path} cannot be looked at until its folder can be written")
     if not os.path.exists(path):
         return Finding("note", "database", f"{path} will be made with the first session")
     try:
-        connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, timeout=2)
+        connection = sqlite3.connect(f"file:{quoted(path)}?mode=ro", uri=True, timeout=2)
         try:
             verdict = connection.execute("pragma quick_check(1)").fetchone()[0]
         finally:
@@ -172,18 +163,18 @@ def _database(place: Paths) -> Finding:
     return Finding("ok", "database", f"{path} ({os.path.getsize(path) >> 10} KiB)")
 
 
-def _quoted(path: str) -> str:
-    return quote(path)
-
-
 def _server(place: Paths) -> Iterator[Finding]:
     yield _socket(place)
     try:
         with daemon.connect(place) as connection:
             health = connection.request("GET", "/v1/health")
-            known = known_models(connection)
+            yield _running(health)
+            yield from _configured(connection, place)
     except CommandFailed as failed:
-        yield Finding("bad", "server", str(failed), f"Its log: quell logs ({place.log})")
+        if failed.status == USAGE:  # what keeps it from starting is the configuration
+            yield Finding("bad", "settings", str(failed), "Mend that line")
+        else:
+            yield Finding("bad", "server", str(failed), f"Its log: quell logs ({place.log})")
         return
     except Refused as refused:
         yield Finding("bad", "server", str(of_refusal(refused)))
@@ -191,14 +182,26 @@ def _server(place: Paths) -> Iterator[Finding]:
     except Unreachable as lost:
         yield Finding("bad", "server", str(lost), f"Its log: quell logs ({place.log})")
         return
+
+
+def _running(health: Json) -> Finding:
     age = "" if health.text("version") == __version__ else f" — this command is {__version__}"
     busy = f", {health.number('sessions')} busy" if health.flag("busy") else ""
-    yield Finding(
+    return Finding(
         "ok",
         "server",
         f"pid {health.number('pid')}, version {health.text('version')}{age}, since {health.text('started')}{busy}",
     )
-    yield _model(known)
+
+
+def _configured(connection: Connection, place: Paths) -> Iterator[Finding]:
+    """Settings and model, as the server judges them for this folder: that is what a run would meet."""
+    folder = _present_folder()
+    if folder is None:
+        yield Finding("bad", "folder", "the present folder is gone: it was deleted or moved", "Go to one that exists")
+    status = connection.request("GET", f"/v1/workspaces/status?workspace={quoted(folder or '/')}")
+    yield from _settings(status, place.config_file)
+    yield _model(known_models(connection, None if "problem" in status else folder))
 
 
 def _socket(place: Paths) -> Finding:

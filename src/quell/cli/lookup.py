@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from quell.cli.failure import wrong_usage
 from quell.client.oneshot import Connection, Json, Refused
 
@@ -11,6 +13,14 @@ if TYPE_CHECKING:
 
 PAGE = 200
 SHOWN = 8
+
+
+def real_folder(path: str) -> str:
+    """Where a folder really is, whether it exists or not: its sessions may have outlived it. Raises `CommandFailed`."""
+    try:
+        return os.path.realpath(path)
+    except FileNotFoundError:  # the present folder itself
+        raise wrong_usage("the present folder is gone: it was deleted or moved. Go to one that exists") from None
 
 
 def find_session(connection: Connection, id: str) -> Json:

@@ -9,7 +9,8 @@ import sys
 import click
 
 from quell.cli import daemon, terminal
-from quell.client.oneshot import Connection, Json
+from quell.cli.lookup import real_folder
+from quell.client.oneshot import Connection, Json, quoted
 
 
 @click.command("models", context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,7 +20,7 @@ from quell.client.oneshot import Connection, Json
 def models(terms: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """List models, for --model. TERMS have to be in the name."""
     with daemon.connect(daemon.here()) as connection:
-        known = known_models(connection)
+        known = known_models(connection, real_folder("."))
     known = [model for model in known if all(term.lower() in model.text("spec").lower() for term in terms)]
     if as_json:
         print(json.dumps([model.raw for model in known], ensure_ascii=False, indent=2))
@@ -35,10 +36,16 @@ def models(terms: tuple[str, ...], everything: bool, as_json: bool) -> None:
         sys.stderr.write("quell: no such model\n")
 
 
-def known_models(connection: Connection) -> list[Json]:
-    """What the server knows, judged by the keys that are set here. Only their names are sent."""
-    have = ",".join(name for name in os.environ if name.isidentifier() and name.endswith(("_KEY", "_TOKEN")))
-    return connection.request("GET", f"/v1/models?have={have}").items("items")
+def known_models(connection: Connection, folder: str | None) -> list[Json]:
+    """What the server knows, judged as it would be for a run from here: by the keys that are set, of which only the names are sent, by
+    QUELL_MODEL, and by the configuration of the folder; None: the user's alone."""
+    have = ",".join(name for name, value in os.environ.items() if value and name.isascii() and name.isidentifier())
+    query = f"have={have}"
+    if chosen := os.environ.get("QUELL_MODEL"):
+        query += f"&model={quoted(chosen)}"
+    if folder is not None:
+        query += f"&workspace={quoted(folder)}"
+    return connection.request("GET", f"/v1/models?{query}").items("items")
 
 
 def _row(model: Json) -> list[str]:

@@ -8,6 +8,7 @@ done, or when they start where that may take long.
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 from quell.cli import terminal
@@ -21,6 +22,7 @@ QUICK = frozenset({"view", "ls", "glob", "grep", "edit", "multiedit", "write"})
 """Tools that take no time worth announcing: one line when they are done."""
 
 _ARGUMENTS = ("command", "file_path", "pattern", "path", "url", "query", "prompt")
+_SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 _FAILURES = {
     "rate_limit": "the provider's rate limit is reached",
     "overloaded": "the provider is overloaded",
@@ -64,6 +66,7 @@ def describe_result(result: Json) -> tuple[str, str]:
     if said not in ("denied", "failed"):
         return (said, style)
     why = next((line for line in terminal.visible(result.text("text")).splitlines() if line.strip()), "")
+    why = _SENTENCE.split(why, maxsplit=1)[0]  # what follows is for the model
     if why.lower().startswith(said):  # `Denied by the rule …`: it says so itself
         return (said + why[len(said) :].replace(", because ", ": ", 1), style)
     return (f"{said}: {why}" if why else said, style)

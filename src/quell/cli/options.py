@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     Kind = Literal["flag", "text", "many", "count", "seconds", "mode"]
 
+LONGEST_SECONDS = 31_536_000
+"""A year: what the server takes, too."""
+
 MODES = ("ask", "edits", "plan", "yolo")
 
 
@@ -43,7 +46,7 @@ OPTIONS = (
         "--mode",
         "mode",
         "MODE",
-        "What the session may do unasked, from now on: ask, edits, plan or yolo. A new one begins with edits.",
+        "What this run may do unasked: ask, edits, plan or yolo. Otherwise as configured, which is edits unless you say so.",
     ),
     Option("--allow", "many", "RULE", "Allow this too, in this run: edit(docs/**), bash(npm test). May be repeated."),
     Option("--yolo", "flag", "", "Allow everything that no rule denies: the same as --mode yolo."),
@@ -117,7 +120,7 @@ def _convert(option: Option, text: str) -> str | float | int | None:
             case "count":
                 return count if (count := int(text)) >= 1 else None
             case "seconds":
-                return seconds if 0 < (seconds := float(text)) < float("inf") else None
+                return seconds if 0 < (seconds := float(text)) <= LONGEST_SECONDS else None
             case "mode":
                 return text if text in MODES else None
             case _:

@@ -22,7 +22,7 @@ STOPPED_BY = {
 """Stop reasons of a completed run that was stopped before it was finished: exit status 3."""
 
 _WHAT_TO_DO = {
-    "no_key": "Set the provider's key in the environment or in the configuration; `quell doctor` shows which are found",
+    "no_key": "`quell doctor` shows which keys are found",
     "unauthorized": "The provider refuses the key: check it, or the account that it belongs to; `quell doctor` shows where keys are looked for",
     "quota": "Look at the account's limits and payment with the provider, or use another --model",
     "rate_limit": "Wait, or use another --model",
@@ -32,8 +32,8 @@ _WHAT_TO_DO = {
     "unknown_model": "`quell models` shows those that are known",
 }
 
-_ALLOWING = re.compile(r"--allow ('(?:[^']|'\\'')*')")
-"""What the text of a denied call names as the option that would allow it, as a shell reads it."""
+_ALLOWING = re.compile(r"--allow '(?:[^']|'\\'')*'")
+"""The option that would have allowed a call, as its result names it, for a shell: `core.permissions.headless_reason`."""
 
 
 class Followed:
@@ -51,8 +51,7 @@ class Followed:
         self.detail = ""
         self.text = ""
         self.spent = Spent()
-        self.denied = 0
-        self.allowing: list[str] = []
+        self.denials = Denials()
 
     def take(self, event: Event) -> bool:
         """Note what the event says of our prompt; whether it is about our run at all."""
@@ -72,7 +71,7 @@ class Followed:
         elif kind == "replied":
             self._replied(body.inner("reply"))
         elif kind == "call_finished":
-            self._returned(body.inner("result"))
+            self.denials.add(body.inner("result"))
         elif kind == "run_settled":
             self._end(body.text("outcome"), body.text("stop_reason"), body.text("detail"))
             self.failure = body.text("failure")
@@ -112,17 +111,6 @@ class Followed:
                 advice = _WHAT_TO_DO.get(self.failure, f"What was done is kept: quell sessions show {self.session}")
                 return f"the run failed: {self.detail.rstrip('.') or self.failure or 'no reason was given'}. {advice}"
 
-    @property
-    def denials(self) -> str:
-        """What was denied, and what would allow it; nothing if nothing was."""
-        if not self.denied:
-            return ""
-        said = "1 call was denied" if self.denied == 1 else f"{self.denied} calls were denied"
-        if not self.allowing:
-            return said
-        what = "it" if self.denied == 1 else "them" if self.denied == len(self.allowing) else "what may be allowed"
-        return f"{said}; to allow {what}: {' '.join(f'--allow {rule}' for rule in self.allowing)}"
-
     def summary(self) -> dict[str, object]:
         """The result object of `--json`."""
         return {
@@ -134,7 +122,7 @@ class Followed:
             "failure": self.failure or None,
             "error": self.complaint or None,
             "text": self.text,
-            "denied": self.denied,
+            "denied": self.denials.count,
             "turns": self.spent.turns,
             "usage": self.spent.tokens,
             "cost": self.spent.cost,
@@ -147,18 +135,35 @@ class Followed:
         self.stop_reason = stop_reason
         self.detail = detail
 
-    def _returned(self, result: Json) -> None:
-        if result.text("status") != "denied":
-            return
-        self.denied += 1
-        option = _ALLOWING.search(result.text("text"))
-        if option is not None and option[1] not in self.allowing:
-            self.allowing.append(option[1])
-
     def _replied(self, reply: Json) -> None:
         self.spent.add(reply)
         text = "".join(part.text("text") for part in reply.items("parts") if part.text("type") == "text")
         self.text = text.strip() or self.text
+
+
+class Denials:
+    """The calls that were denied, and the options that would have allowed them, each once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._options: list[str] = []
+
+    def add(self, result: Json) -> None:
+        """Count the result if it is a denial."""
+        if result.text("status") != "denied":
+            return
+        self.count += 1
+        option = _ALLOWING.search(result.text("text"))
+        if option is not None and option[0] not in self._options:
+            self._options.append(option[0])
+
+    def __str__(self) -> str:
+        """A line for the end of the run; empty if nothing was denied."""
+        if not self.count:
+            return ""
+        said = "1 call was denied" if self.count == 1 else f"{self.count} calls were denied"
+        what = "it" if self.count == 1 else "them"
+        return f"{said}; to allow {what}: {' '.join(self._options)}" if self._options else said
 
 
 class Spent:

@@ -20,7 +20,7 @@ from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
 from quell.cli.outcome import Followed
 from quell.cli.prompt import argument_text, attachments, compose
-from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, follow
+from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, follow, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,8 +223,8 @@ class _Task:
             _print_json(summary)
         elif options.stream_json:
             _print_json({"event": "result"} | summary)
-        if followed.denials:
-            narrator.line(followed.denials, "yellow", whole=True)
+        if denials := str(followed.denials):
+            narrator.line(denials, "yellow", whole=True)
         if followed.complaint and not (interrupts.seen and options.quiet):
             sys.stderr.write(f"quell: {followed.complaint}\n")
         elif not followed.complaint:
@@ -313,11 +313,9 @@ def _session(
 
 def _notices(connection: Connection, workspace: str) -> list[str]:
     """What the person should know of the configuration. Asked when the prompt is on its way already; an older server does not know."""
-    from urllib.parse import quote
-
     try:
-        return connection.request("GET", f"/v1/workspaces/status?workspace={quote(workspace)}").texts("notices")
-    except Refused:
+        return connection.request("GET", f"/v1/workspaces/status?workspace={quoted(workspace)}").texts("notices")
+    except (Refused, Unreachable):  # a server that is lost now is found again by who follows
         return []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from datetime import datetime
 
@@ -11,17 +10,20 @@ import click
 
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
-from quell.cli.lookup import find_session, sessions
-from quell.cli.narrate import describe_call, describe_result
+from quell.cli.lookup import find_session, real_folder, sessions
+from quell.cli.narrate import describe_call, result_state
 from quell.client.oneshot import Connection, Json
 
 RESULT_LINES = 12
 """Of a tool's result, how many `show` prints."""
 
 
-@click.group("sessions", context_settings={"help_option_names": ["-h", "--help"]})
-def sessions_command() -> None:
+@click.group("sessions", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def sessions_command(context: click.Context) -> None:
     """List, show, export, rename and delete sessions. The beginning of an id is enough wherever it is the only one."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @sessions_command.command("list")
@@ -32,7 +34,7 @@ def sessions_command() -> None:
 @click.argument("terms", nargs=-1)
 def list_sessions(everywhere: bool, cwd: str, limit: int | None, as_json: bool, terms: tuple[str, ...]) -> None:
     """List sessions, last used first. TERMS are looked for in titles."""
-    workspace = None if everywhere else os.path.realpath(cwd)
+    workspace = None if everywhere else real_folder(cwd)
     found: list[Json] = []
     with daemon.connect(daemon.here()) as connection:
         for session in sessions(connection, workspace, " ".join(terms)):
@@ -166,8 +168,10 @@ def _transcript(session: Json, view: Json, items: list[Json], *, full: bool) -> 
             colours,
         ),
     ]
-    for item in items:
-        lines += _item(item, colours, full=full)
+    for item, following in zip(items, [*items[1:], Json(None)], strict=True):
+        # The end of a run says why; what failed or was stopped just before it need not say it as well.
+        ends = following.text("kind") == "run_settled"
+        lines += _item(item, colours, full=full, ends=ends)
     for waiting in view.items("queue"):
         state = "parked" if waiting.flag("parked") else "waiting"
         lines += [
@@ -186,26 +190,34 @@ def _transcript(session: Json, view: Json, items: list[Json], *, full: bool) -> 
     return lines
 
 
-def _item(item: Json, colours: bool, *, full: bool) -> list[str]:
+def _item(item: Json, colours: bool, *, full: bool, ends: bool) -> list[str]:
     match item.text("type"):
         case "user":
             shown = [f"> {line}".rstrip() for line in terminal.visible(item.text("text")).splitlines()]
             shown += [f"> [attached: {name}]" for name in item.texts("attachments")]
             return ["", *(terminal.styled(line, "cyan", colours) for line in shown)]
         case "assistant":
-            return _assistant(item, colours)
+            return _assistant(item, colours, ends=ends)
         case "call":
             return _call(item, colours, full=full)
         case "notice":
+            said = terminal.one_line(item.text("text") or item.text("kind"))
             return [
                 "",
-                terminal.styled(f"· {terminal.one_line(item.text('text') or item.text('kind'))}", "dim", colours),
+                terminal.styled(f"· {_end(said) if item.text('kind') == 'run_settled' else said}", "dim", colours),
             ]
         case _:
             return []
 
 
-def _assistant(item: Json, colours: bool) -> list[str]:
+def _end(said: str) -> str:
+    """`interrupted (interrupted)`, `failed (error): slow down`: the reason in parentheses only where it says more."""
+    outcome, opening, rest = said.partition(" (")
+    reason, closing, detail = rest.partition(")")
+    return outcome + detail if opening and closing and reason in (outcome, "error") else said
+
+
+def _assistant(item: Json, colours: bool, *, ends: bool) -> list[str]:
     lines: list[str] = []
     for part in item.items("parts"):
         text = terminal.visible(part.text("text")).strip("\n")
@@ -213,7 +225,9 @@ def _assistant(item: Json, colours: bool) -> list[str]:
             lines += ["", *text.splitlines()]
         elif part.text("type") == "reasoning" and text:
             lines += ["", *(terminal.styled(line, "dim", colours) for line in text.splitlines())]
-    if "error" in item:
+    if ends:
+        pass
+    elif "error" in item:
         lines += ["", terminal.styled(f"failed: {terminal.one_line(item.text('error'))}", "red", colours)]
     elif (stop := item.text("stop_reason") or "end_turn") not in ("end_turn", "tool_use"):
         lines += ["", terminal.styled(f"· {stop}", "yellow", colours)]
@@ -221,10 +235,9 @@ def _assistant(item: Json, colours: bool) -> list[str]:
 
 
 def _call(item: Json, colours: bool, *, full: bool) -> list[str]:
-    said, style = describe_result(item.inner("result")) if "result" in item else ("in progress", "yellow")
-    lines = ["", terminal.styled(f"→ {describe_call(item.text('name'), item.text('input'))}", "bold", colours)]
-    if said:
-        lines.append("  " + terminal.styled(said, style, colours))
+    said, style = result_state(item.inner("result")) if "result" in item else ("in progress", "yellow")
+    title = terminal.styled(f"→ {describe_call(item.text('name'), item.text('input'))}", "bold", colours)
+    lines = ["", f"{title}  {terminal.styled(said, style, colours)}".rstrip()]
     output = terminal.visible(item.inner("result").text("text")).strip("\n").splitlines()
     shown = output if full else output[:RESULT_LINES]
     lines += [terminal.styled(f"  │ {line}".rstrip(), "dim", colours) for line in shown]

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 STYLES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 NARROWEST = 20
 
-_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_BIDI = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""What changes the direction of text, or ends a line or paragraph without looking like it: a name could read as another."""
+
+_CONTROLS = {code: None for code in (*range(32), *range(127, 160), *_BIDI) if chr(code) not in "\n\t"}
 
 
 def is_terminal(stream: TextIO) -> bool:

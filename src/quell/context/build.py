@@ -19,7 +19,7 @@ from typing import Generic, Literal, TypeVar
 from quell.context import files, git
 from quell.core.permissions import Mode
 
-REMEMBERED = 512
+REMEMBERED = 128
 """Sessions whose view of git, and folders whose instructions, are kept."""
 
 Key = TypeVar("Key")

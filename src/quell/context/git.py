@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
+import subprocess
+import time
 
 LIMIT = 0.3
 """Seconds."""
@@ -34,8 +37,7 @@ _COMMAND = (
 async def describe(root: str, limit: float = LIMIT) -> str:
     """For the environment block; empty when there is nothing to say."""
     try:
-        async with asyncio.timeout(limit):
-            output = await _status(root)
+        output = await asyncio.to_thread(_status, root, limit)
     except TimeoutError:
         return "a repository; its status takes too long to be shown here"
     except OSError:
@@ -54,28 +56,42 @@ async def describe(root: str, limit: float = LIMIT) -> str:
     return shown if changes else shown + "\nclean"
 
 
-async def _status(root: str) -> bytes:
-    """As much of the output as is wanted. Whatever ends this ends git, too."""
+def _status(root: str, limit: float) -> bytes:
+    """As much of the output as is wanted. Whatever ends this ends git, too. Raises `TimeoutError`, `OSError`.
+
+    In a thread, because starting a process through uvloop holds the event loop up for several milliseconds.
+    """
+    deadline = time.monotonic() + limit
     # A GIT_DIR that the daemon was started with is about some other place.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    process = await asyncio.create_subprocess_exec(
-        *_COMMAND,
+    with subprocess.Popen(
+        _COMMAND,
         cwd=root,
         env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )
-    assert process.stdout is not None
+    ) as process:
+        assert process.stdout is not None
+        try:
+            return _read(process.stdout.fileno(), deadline)
+        finally:
+            # git may have started children that hold the pipe: the whole group goes.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _read(pipe: int, deadline: float) -> bytes:
     output = b""
-    try:
-        while len(output) < BYTES and (more := await process.stdout.read(BYTES - len(output))):
-            output += more
-    finally:
-        # git may have started children that hold the pipe: the whole group goes.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    while len(output) < BYTES:
+        if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError
+        more = os.read(pipe, BYTES - len(output))
+        if not more:
+            break
+        output += more
     return output

@@ -104,7 +104,7 @@ class Transcript:
                 case AssistantMessage(error=None):
                     parts = tuple(part for part in message.parts if _sendable(part))
                     if any(not isinstance(part, Reasoning) for part in parts):
-                        sent.append(replace(message, parts=parts))
+                        sent.append(message if parts == message.parts else replace(message, parts=parts))
                         sent.extend(_results(parts, results))
                 case _:
                     pass  # results go with their calls; summaries replace what they cover; failed attempts were repeated

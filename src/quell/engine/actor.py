@@ -75,9 +75,12 @@ class Actor:
 
     @property
     def idle(self) -> bool:
-        """Nothing is due, nothing runs, nothing has arrived: it could be loaded again at any time."""
+        """Nothing is unfinished, nothing runs, nothing has arrived: it could be loaded again at any time.
+
+        A session that awaits a person is not idle, although nothing is due in it.
+        """
         working = any(not task.done() for task in self._running.values())
-        return not (self._inbox or working or due(self.ledger.session))
+        return not (self._inbox or working or self.ledger.session.busy)
 
     # Its life
 
@@ -133,10 +136,12 @@ class Actor:
 
     async def _take(self, letter: Letter) -> None:
         """Record an input and answer. After a refusal the journal is read first: what it refused may be in it all the same."""
+        self.ledger.doubt = letter.doubt
         try:
             if self.stalled is not None:
                 await self.ledger.load()
-            reaction = await self.ledger.record(letter.input, self._performer.options.append_timeout)
+            if letter.doubt is None or not await self.ledger.holds(letter.doubt):
+                letter.reply(await self.ledger.record(letter.input, self._performer.options.append_timeout))
         except StorageRefused as error:
             self._refused(letter, error)
         except QuellError as error:
@@ -147,7 +152,6 @@ class Actor:
         else:
             if not self._inbox.kept:
                 self.stalled = None
-            letter.reply(reaction)
         self._settle_streams()
 
     def _refused(self, letter: Letter, error: StorageRefused) -> None:
@@ -162,7 +166,7 @@ class Actor:
             upto = self.ledger.session.seq
             input = replace(input, upto=upto if input.upto is None else min(input.upto, upto))
         if letter.answer is None or isinstance(input, i.Cancel):
-            self._inbox.keep(Letter(input))
+            self._inbox.keep(Letter(input, doubt=self.ledger.doubt))
         letter.refuse(error)
 
     def _stop_what_ends(self, cancel: i.Cancel) -> None:

@@ -29,7 +29,6 @@ from quell.core.view import View
 from quell.core.view import apply as apply_to_view
 from quell.engine.actor import Actor
 from quell.engine.bus import Bus, Event, Subscription
-from quell.engine.live import still_open
 from quell.engine.options import Options, Ports
 from quell.engine.perform import Performer
 
@@ -192,20 +191,22 @@ class Engine:
     async def _events(self, session: str, last: int, subscription: Subscription) -> AsyncIterator[list[Event]]:
         """Replay, then live; back to the replay whenever the buffer was lost. Each replay ends with the drafts (E2)."""
         while True:
-            shown: Sequence[Recorded] = ()
             while page := await self._ports.journal.read(session, last, PAGE):
-                shown, last = page, page[-1].seq
+                last = page[-1].seq
                 yield list(page)
             news = subscription.take()
             if news is None:
                 continue
             actor = self._actors.get(session)
-            drafts = still_open(actor.streams.drafts(), shown) if actor is not None else []
+            if actor is not None and actor.ledger.session.seq < last and not _ends(news):
+                await subscription.arrival()  # the journal has a fact a moment before the actor: its drafts are old
+                continue
+            drafts = actor.streams.drafts() if actor is not None else []
             events: list[Event] = [*(event for event in _unseen(last, news) if not isinstance(event, Delta)), *drafts]
             while news is not None:
                 if events:
                     yield events
-                if any(isinstance(event, Deleted) for event in news):
+                if _ends(news):
                     return
                 last = max([last, *(event.seq for event in events if isinstance(event, Recorded))])
                 await subscription.arrival()
@@ -295,6 +296,10 @@ class Engine:
             self._actor(session)
 
 
+def _ends(news: list[Event | Summary]) -> bool:
+    return any(isinstance(event, Deleted) for event in news)
+
+
 def _unseen(last: int, news: list[Event | Summary]) -> list[Event]:
     """Without the facts that a replay has shown already: the journal has a fact a moment before it is published.
 
@@ -312,10 +317,15 @@ def _unseen(last: int, news: list[Event | Summary]) -> list[Event]:
 
 
 async def _end(journal: Journal, actor: Actor, after: int) -> int:
-    """The last fact, as far as that matters to a follower that has seen `after`: the journal has it a moment before the actor."""
+    """The last fact, as far as that matters to a follower that has seen `after`: the journal has it a moment before the actor.
+
+    Where there is no row any more, nothing was lost: the session has just been deleted, as the follower is about to be told.
+    """
     seq = actor.ledger.session.seq
-    row = await journal.summary(actor.ledger.id) if after > seq else None
-    return seq if row is None else max(seq, row.seq)
+    if after <= seq:
+        return seq
+    row = await journal.summary(actor.ledger.id)
+    return after if row is None else max(seq, row.seq)
 
 
 async def _only(event: Event) -> AsyncIterator[list[Event]]:

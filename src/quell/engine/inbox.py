@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from quell.core import inputs as i
 from quell.core.errors import QuellError
+from quell.core.facts import Recorded
 
 RETRY_REFUSED = 0.5
 """Seconds between two attempts to record what the journal refused."""
@@ -18,10 +19,11 @@ RETRY_REFUSED = 0.5
 
 @dataclass(frozen=True)
 class Letter:
-    """An input, and who waits for the answer."""
+    """An input, and who waits for the answer. `doubt` is the first fact of an earlier attempt: it may be in the journal."""
 
     input: i.Input
     answer: asyncio.Future[i.Reaction] | None = None
+    doubt: Recorded | None = None
 
     def refuse(self, error: QuellError) -> None:
         if self.answer is not None and not self.answer.done():

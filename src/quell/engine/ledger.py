@@ -18,7 +18,7 @@ from quell.engine.bus import Bus
 
 
 class Ledger:
-    """What is known of the session, from its facts and nothing else."""
+    """What is known of the session, from its facts and nothing else. `doubt` is the first fact of an append that was refused."""
 
     def __init__(self, id: str, journal: Journal, clock: Clock, bus: Bus) -> None:
         self.id = id
@@ -28,6 +28,7 @@ class Ledger:
         self._clock = clock
         self._bus = bus
         self._news: list[AnyFact] = []
+        self.doubt: Recorded | None = None
 
     async def load(self) -> None:
         """Fold the journal."""
@@ -45,6 +46,7 @@ class Ledger:
             decision = decide(self.session, input, self._clock.now())
             if not decision.records:
                 return decision.reaction
+            self.doubt = decision.records[0]
             try:
                 await self._journal.append(self.id, self.session.seq, decision.records, summary(decision.session))
             except StaleWriter:
@@ -53,11 +55,17 @@ class Ledger:
                 await asyncio.sleep(random.uniform(0, 0.02))  # spreads writers, hides nothing
                 await self.load()
             else:
+                self.doubt = None
                 for recorded in decision.records:
                     self._apply(recorded, decision.session)
                 if self._bus.followed(Bus.ALL):
                     self._bus.publish(Bus.ALL, summary(self.session))
                 return decision.reaction
+
+    async def holds(self, recorded: Recorded) -> bool:
+        """Whether that fact, whose append was refused, was written all the same."""
+        found = await self._journal.read(self.id, recorded.seq - 1, 1)
+        return bool(found) and found[0] == recorded
 
     def news(self) -> list[AnyFact]:
         """The facts that were applied since this was last asked."""

@@ -7,11 +7,11 @@ that its message keeps.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 from quell.core.events import Delta, DraftPart
-from quell.core.facts import AnyFact, CallFinished, Recorded, Replied, RunSettled, SampleFailed
+from quell.core.facts import AnyFact, CallFinished, Replied, RunSettled, SampleFailed
 from quell.core.messages import Part, PartDelta, Reasoning, Reply, Text
 from quell.engine.bus import Bus
 
@@ -152,16 +152,3 @@ class Streams:
         self._timer = None
         if self.reply is not None:
             self._draft_due()
-
-
-def still_open(drafts: Sequence[DraftPart], shown: Sequence[Recorded]) -> list[DraftPart]:
-    """Without what the facts just shown have closed: the journal has a fact a moment before its message streams no longer."""
-    closed: set[str] = set()
-    if drafts:
-        for recorded in shown:
-            match recorded.fact:
-                case Replied(message=id) | SampleFailed(message=id) | CallFinished(call=id):
-                    closed.add(id)
-                case _:
-                    pass
-    return [draft for draft in drafts if (draft.call if draft.kind == "output" else draft.message) not in closed]

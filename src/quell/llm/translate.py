@@ -86,8 +86,8 @@ def _turns(
             if group:
                 yield _in_order(group, order)
             yield message
-            calls = (part.id for part in message.parts if isinstance(part, ToolCall))
-            group, order = [], {call: number for number, call in enumerate(calls)}
+            calls = [part.id for part in message.parts if isinstance(part, ToolCall)]
+            group, order = [], {call: number for number, call in enumerate(calls)} if calls else {}
         else:
             group.append(message)
     if group:
@@ -97,6 +97,8 @@ def _turns(
 def _in_order(
     group: list[UserMessage | SummaryMessage | ToolMessage], order: dict[str, int]
 ) -> list[UserMessage | SummaryMessage | ToolMessage]:
+    if len(group) == 1:
+        return group
     last = len(order)
     return sorted(group, key=lambda said: order.get(said.call, last) if isinstance(said, ToolMessage) else last)
 

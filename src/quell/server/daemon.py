@@ -66,7 +66,7 @@ async def serve(
     started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     application = Application(Site(engine, choices, options.version, started, stopping), options.limits)
     hosts = [_Host(_guarded(application, listener), options, listener, stopping) for listener in listeners]
-    with _signals(stopping, hurry):
+    with _signals(stopping, hurry), _closing(hosts):
         async with asyncio.TaskGroup() as group:
             serving = [group.create_task(host.serve(sockets=[host.listener.socket])) for host in hosts]
             watch = group.create_task(_watch_idleness(engine, hosts, options.idle_exit, stopping))
@@ -120,6 +120,16 @@ def _signals(stopping: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(kind)
 
 
+@contextmanager
+def _closing(hosts: Sequence[_Host]) -> Iterator[None]:
+    """However it ends, nothing listens afterwards: uvloop, being closed, waits for its servers for ever."""
+    try:
+        yield
+    finally:
+        for host in hosts:
+            host.stop_listening()
+
+
 class _Host(uvicorn.Server):
     """uvicorn on one socket, led by our events rather than by its own signals and its clock.
 
@@ -144,6 +154,7 @@ class _Host(uvicorn.Server):
                 timeout_graceful_shutdown=options.request_grace,
             )
         )
+        self.servers = []  # until it has started
         self.listener = listener
         self.answering = asyncio.Event()
         self.settled = asyncio.Event()

@@ -90,6 +90,7 @@ class Walk:
         self.outcomes: dict[str, f.Outcome] = {}
         self.reordered = False
         self._active: str | None = None
+        self._ending = False
         self._calls: dict[str, str] = {}
 
     def step(self, recorded: f.Recorded) -> Iterator[str]:
@@ -99,6 +100,8 @@ class Walk:
                 if fact.prompt in self.prompts:
                     yield f"A3: {fact.prompt} was accepted twice"
                 self.prompts[fact.prompt] = Place(recorded.seq)
+                if fact.run is not None and (fact.run != self._active or self._ending):
+                    yield f"I7: {fact.prompt} is to join {fact.run}, which is not active any more"
             case f.EntryDropped() if fact.entry in self.prompts:
                 place = self.prompts[fact.entry]
                 place.ends, place.dropped = place.ends + 1, fact.reason
@@ -121,6 +124,8 @@ class Walk:
                 if fact.run != self._active:
                     yield f"I7: {fact.prompt} joins {fact.run} while {self._active} is active"
                 yield from self._begin(fact.prompt, fact.run, None)
+            case f.RunEnding():
+                self._ending = True
             case f.RunSettled():
                 yield from self._settle(fact)
             case f.Replied():
@@ -147,8 +152,8 @@ class Walk:
             return  # a compaction, or a follow-up
         if place.run is not None:
             yield f"I1: {prompt} runs in {run} and in {place.run}"
-        if place.parked:
-            yield f"Q2: {prompt} is parked, and runs in {run}"
+        if place.parked and started is not None:  # one that a user made a steer of may join
+            yield f"Q2: {prompt} is parked, and starts {run}"
         if place.ends:
             yield f"I1: {prompt} has ended, and runs in {run}"
         place.run, place.started = run, started
@@ -161,7 +166,7 @@ class Walk:
         if unfinished := [call for call, status in self._calls.items() if status != "done"]:
             yield f"I5: {fact.run} settles, and {unfinished} have no result"
         self.outcomes[fact.run] = fact.outcome
-        self._active, self._calls = None, {}
+        self._active, self._ending, self._calls = None, False, {}
         for place in self.prompts.values():
             if place.run == fact.run:
                 place.ends += 1

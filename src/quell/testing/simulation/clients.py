@@ -242,8 +242,9 @@ class Follower:
             async with asyncio.timeout(seconds):
                 while not (self.deleted or enough()):
                     await self._node.up.wait()
+                    held = len(self.records)
                     await self._connection(enough)
-                    await asyncio.sleep(0.001 if self._following.hasty else 0.05)
+                    await asyncio.sleep(0.001 if self._following.hasty and len(self.records) > held else 0.05)
         except TimeoutError:
             pass
 
@@ -276,7 +277,7 @@ class Follower:
                 if event.kind == "text" and len(self._held.get(key, "")) == event.offset:
                     self._held[key] = self._held.get(key, "") + event.text
             case DraftPart():
-                if event.message in self._recorded:
+                if event.kind != "output" and event.message in self._recorded:
                     self.wrong.append(f"E2: a draft of {event.message}, which was recorded before")
                 if event.kind == "text":
                     self._held[event.message, event.part] = event.text

@@ -42,6 +42,7 @@ class Witness:
         self._active: dict[tuple[str, str], bool] = {}
         self._streamed: dict[tuple[str, str], Streamed] = {}
         self._not_before: dict[tuple[str, str], float] = {}
+        self._started: dict[tuple[str, str], int] = {}
         self._ending: dict[tuple[str, str], float] = {}
         self._life = 0
         self._troubled = float("-inf")
@@ -97,6 +98,8 @@ class Witness:
     def landed(self, session: str, recorded: f.Recorded, at: float) -> None:
         fact = recorded.fact
         match fact:
+            case f.RunStarted(run=run):
+                self._started[session, run] = self._life
             case f.RunEnding(run=run):
                 self._ending.setdefault((session, run), at)
             case f.Replied(message=message, reply=reply):
@@ -110,6 +113,9 @@ class Witness:
             case f.TurnStarted(run=run):
                 self._not_before.pop((session, run), None)
             case f.RunSettled(run=run):
+                alone = self._started[session, run] == self._life and self._leaving is None
+                if fact.outcome == "interrupted" and alone:
+                    self.wrong.append(f"I9: {session}: {run} is interrupted at {at:.3f}, and nothing has interrupted it")
                 self._settled(session, run, at)
             case _:
                 pass

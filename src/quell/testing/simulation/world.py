@@ -40,6 +40,8 @@ STUBBORN = 20.0
 """Seconds for which something ignores that it was cancelled."""
 
 WINDOW = 400
+BURST = 5
+"""Words that come one by one; more of them come at once."""
 
 
 class VirtualClock:
@@ -146,7 +148,8 @@ class SimulatedModel:
                 case Text(text):
                     for number, word in enumerate(text.split(" ")):
                         emit(PartDelta(index, "text", f" {word}" if number else word))
-                        await world.idle(random.choice((0.0, 0.002, 0.4)))
+                        if number % 100 < BURST:
+                            await world.idle(random.choice((0.0, 0.002, 0.4)))
                 case Reasoning():
                     emit(PartDelta(index, "reasoning", part.text))
                 case ToolCall():
@@ -173,7 +176,7 @@ class SimulatedModel:
 def _reply(request: ModelRequest, random: Random, *, bare: bool) -> Reply:
     """What it would say if nothing came between."""
     words = ["so", "it", "is", "done", "now"][: random.randint(1, 5)]
-    if random.random() < 0.01:
+    if random.random() < 0.02:
         words = words * 300  # more than a follower's buffer holds
     parts: list[Part] = []
     if random.random() < 0.2:

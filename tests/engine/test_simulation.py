@@ -1,0 +1,172 @@
+"""The real engine on the real journal, in seeded stories of crashes, full disks and impatient people; audited at the end.
+
+`make simulate SEEDS=n` plays more of them than fit here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from quell.core.messages import AssistantMessage, ToolCall, ToolMessage, ToolResult
+from quell.engine.actor import Actor
+from quell.engine.inbox import Inbox
+from quell.testing.simulation import draw, shrink, simulate
+from quell.testing.simulation.audit import unsendable
+from quell.testing.simulation.loop import Process, Stuck, VirtualLoop
+
+DIGESTS = """
+from quell.testing.simulation import draw, simulate
+print([simulate(draw(seed)).digest for seed in range(10)])
+"""
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_ten_seeds_on_sqlite_keep_the_contract(block: int, tmp_path: Path) -> None:
+    for seed in range(block * 10, block * 10 + 10):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        report = simulate(draw(seed), folder)
+        assert not report.wrong, "\n".join([f"seed {seed}", *report.story, *report.wrong])
+        assert report.facts > len(report.plan.sessions) - 1
+
+
+def test_a_seed_replays_exactly_in_another_process() -> None:
+    """Whatever the hashes of strings and the addresses of objects are there."""
+
+    def digests(hashes: str) -> str:
+        environment = {**os.environ, "PYTHONHASHSEED": hashes}
+        done = subprocess.run([sys.executable, "-c", DIGESTS], capture_output=True, text=True, env=environment, check=True)
+        return done.stdout
+
+    assert digests("1") == digests("2")
+
+
+def test_a_lost_wakeup_is_found_and_its_story_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit sees what it is there for: an outcome that was refused, and then forgotten."""
+    monkeypatch.setattr(Inbox, "keep", lambda self, letter: None)
+    failing = next(report for seed in range(1000) if (report := simulate(draw(seed))).wrong)
+    smaller = shrink(failing.plan, tries=60)
+    assert simulate(smaller).wrong
+    assert len(smaller.acts) < len(failing.plan.acts)
+
+
+def test_work_that_goes_on_after_a_cancel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Actor, "_stop_what_ends", lambda self, cancel: None)
+    real = Actor._reconcile
+
+    def start_only(self: Actor, group: asyncio.TaskGroup, scene: object) -> None:
+        kept = {effect: task for effect, task in self._running.items() if not task.done()}
+        running, self._running = self._running, {}
+        self._running.update({effect: task for effect, task in running.items() if effect not in kept})
+        self._running.update({effect: _Deaf(task) for effect, task in kept.items()})  # type: ignore[misc]  # stands in
+        real(self, group, scene)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(Actor, "_reconcile", start_only)
+    assert any("C7" in wrong for seed in range(100) for wrong in simulate(draw(seed)).wrong)
+
+
+class _Deaf:
+    """A task that cannot be cancelled."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.done = task.done
+        self.cancelling = lambda: 1
+
+
+def test_time_jumps_to_the_next_timer_and_never_back() -> None:
+    seen: list[float] = []
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for delay in (3600.0, 0.5, 7.0):
+                group.create_task(note(delay))
+
+    async def note(delay: float) -> None:
+        await asyncio.sleep(delay)
+        seen.append(loop.time())
+
+    loop = _loop(1.0)
+    loop.run(main())
+    assert seen == [0.5, 7.0, 3600.0]
+
+
+def test_the_order_of_what_is_ready_is_the_seeds() -> None:
+    def order(seed: int, disorder: float) -> list[int]:
+        seen: list[int] = []
+
+        async def main() -> None:
+            async with asyncio.TaskGroup() as group:
+                for number in range(10):
+                    group.create_task(note(number))
+
+        async def note(number: int) -> None:
+            await asyncio.sleep(0)
+            seen.append(number)
+
+        _loop(disorder, seed).run(main())
+        return seen
+
+    assert order(1, 0.0) == list(range(10))
+    assert order(1, 1.0) == order(1, 1.0) != order(2, 1.0)
+
+
+def test_a_killed_process_takes_no_further_step_not_even_a_finally() -> None:
+    steps: list[str] = []
+
+    async def mortal() -> None:
+        try:
+            steps.append("begun")
+            await asyncio.sleep(1)
+            steps.append("went on")
+        finally:
+            steps.append("cleaned up")
+
+    async def main() -> None:
+        loop.run_in(process, mortal())
+        await asyncio.sleep(0.5)
+        process.exit()
+        await asyncio.sleep(10)
+        assert steps == ["begun"]
+
+    loop, process = _loop(0.0), Process("mortal")
+    loop.run(main())
+    loop.close()
+    assert steps == ["begun", "cleaned up"]
+
+
+@pytest.mark.parametrize("wait", [asyncio.Event().wait, lambda: _spin()], ids=["for ever", "spinning"])
+def test_a_loop_that_gets_nowhere_is_stuck(wait: Callable[[], object]) -> None:
+    async def main() -> None:
+        await wait()  # type: ignore[misc]  # a coroutine
+
+    loop = _loop(0.0)
+    with pytest.raises(Stuck):
+        loop.run(main())
+    loop.close()
+
+
+async def _spin() -> None:
+    while True:
+        await asyncio.sleep(0)
+
+
+def test_what_no_provider_would_accept_is_recognised() -> None:
+    call = AssistantMessage(id="m", parts=(ToolCall("m-c0", "touch", "{}"),), stop_reason="tool_use")
+    result = ToolMessage(call="m-c0", name="touch", result=ToolResult(text="touched"))
+    assert unsendable([call, result]) is None
+    assert unsendable([call]) is not None
+    assert unsendable([result]) is not None
+    assert unsendable([call, result, result]) is not None
+    assert unsendable([AssistantMessage(id="m")]) is not None
+
+
+def _loop(disorder: float, seed: int = 0) -> VirtualLoop:
+    return VirtualLoop(Random(seed), disorder)  # type: ignore[abstract]  # what it lacks raises NotImplementedError
