@@ -10,10 +10,10 @@ export UV_PYTHON_DOWNLOADS := never
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench machine lock clean
+.PHONY: help demo test check fix bench contract machine lock clean
 
 help:  ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## see the agent repair a small failing project (needs no key)
 	@$(BIN)/quell demo $(ARGS)
@@ -35,6 +35,9 @@ fix: $(READY)  ## format, and mend what the linter can mend
 
 bench: $(READY)  ## measure; ARGS reaches the benchmarks
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+contract: $(READY)  ## renew docs/reference/contract-tests.md from the tests' names
+	@$(BIN)/python scripts/contract.py
 
 machine: $(READY)  ## renew docs/reference/machine.md from the session machine
 	@$(BIN)/python scripts/machine.py

@@ -152,6 +152,19 @@ def test_the_foreground_server_ends_with_a_signal_and_respects_another(own_home:
     assert serving.end().status == 0
 
 
+def test_the_foreground_server_on_tcp_says_where_its_token_is(own_home: Home) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+    serving = own_home.start("serve", "--listen", str(port))
+    serving.reads("Ctrl-C ends it")
+    serving.signal(signal.SIGTERM)
+    done = serving.end()
+    token = own_home.data / "token"
+    assert f"serving at http://127.0.0.1:{port}, with the token in {token}\n" in done.out
+    assert token.read_text().strip() not in done.out + done.err
+
+
 @pytest.mark.parametrize("address", ["nonsense", "localhost:port", "127.0.0.1:99999"])
 def test_an_address_that_is_none(own_home: Home, address: str) -> None:
     done = own_home.quell("serve", "--listen", address)

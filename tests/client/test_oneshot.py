@@ -11,10 +11,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
-from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, follow
+from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, follow, quoted
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -114,6 +115,11 @@ def test_it_imports_nothing_heavy() -> None:
     }
     assert not heavy & set(loaded)
     assert {name for name in loaded if name.startswith("quell.")} == {"quell.client", "quell.client.oneshot"}
+
+
+@pytest.mark.parametrize("text", ["/home/a-b_c.d~e", "a b&c=d?e#f%g+h", "Größe/日本", "", "\n"])
+def test_a_quoted_text_is_read_as_it_was(text: str) -> None:
+    assert parse_qsl(f"x={quoted(text)}", keep_blank_values=True) == [("x", text)]
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, None])

@@ -176,7 +176,7 @@ class Actor:
             return
         wanted = due(decide(session, cancel, session.updated).session)
         for effect, task in self._running.items():
-            if effect not in wanted:
+            if effect not in wanted and not task.cancelling():  # a second one would break off its cleaning up
                 task.cancel()
 
     def _stall(self, error: StorageRefused) -> None:

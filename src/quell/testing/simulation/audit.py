@@ -256,9 +256,19 @@ def _cancels(settled: Settled, walk: Walk, ghost: Ghost) -> Iterator[str]:
             case _:
                 pass
     for cancel in cancels:
-        if cancel.covered is not None and (run := cancel.covered.run) and run in walk.outcomes:
-            if walk.outcomes[run] != "cancelled":
-                yield f"I9: {run} was covered by a cancel, and is {walk.outcomes[run]}"
+        yield from _covered(cancel, walk)
+
+
+def _covered(cancel: Cancelling, walk: Walk) -> Iterator[str]:
+    """I9: the answer to a cancel is true."""
+    if cancel.covered is None:
+        return
+    if walk.outcomes.get(cancel.covered.run or "", "cancelled") != "cancelled":
+        yield f"I9: {cancel.covered.run} was covered by a cancel, and is {walk.outcomes[cancel.covered.run or '']}"
+    for prompt in cancel.covered.prompts if cancel.input.scope == "all" else ():
+        place = walk.prompts[prompt]
+        if place.dropped is None and (place.run is None or walk.outcomes.get(place.run, "cancelled") != "cancelled"):
+            yield f"C2: {prompt} was covered by a cancel, and went on"
 
 
 def _may_cover(cancel: Cancelling, recorded: f.Recorded, at: float, accepted: int, settled: Settled) -> bool:

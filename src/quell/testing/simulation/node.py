@@ -99,17 +99,18 @@ class Node:
         self._world.witness.process_starts()
         self._loop.run_in(process, self._life.live(self.up.set))
 
-    def kill(self, steps: int) -> bool:
-        """Let the process die some steps from now. False if there is none."""
-        if self._life is None or not self.up.is_set():
+    async def kill(self, steps: int) -> bool:
+        """Let the process die some steps from now, or when it has had nothing to do for a while. False if there is none."""
+        life = self._life
+        if life is None or not self.up.is_set():
             return False
-        self._life.process.doom = steps
+        life.process.doom = steps
+        try:
+            async with asyncio.timeout(1.0):
+                await life.gone.wait()
+        except TimeoutError:
+            life.process.exit()
         return True
-
-    def kill_now(self) -> None:
-        """Let the process die while it waits."""
-        if self._life is not None:
-            self._life.process.exit()
 
     async def shut_down(self) -> bool:
         """End the process in order. False if there is none."""

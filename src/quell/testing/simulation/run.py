@@ -172,12 +172,8 @@ class Stage:
 
     async def _kill(self, fault: p.Kill) -> None:
         began = self._loop.time()
-        if not self._node.kill(fault.steps):
+        if not await self._node.kill(fault.steps):
             return
-        while self._node.up.is_set() and self._loop.time() < began + 1.0:
-            await asyncio.sleep(0.01)
-        if self._node.up.is_set():  # it had nothing to do
-            self._node.kill_now()
         self.kills += 1
         await self._rise(began, fault.down)
 

@@ -115,7 +115,9 @@ class Witness:
             case f.RunSettled(run=run):
                 alone = self._started[session, run] == self._life and self._leaving is None
                 if fact.outcome == "interrupted" and alone:
-                    self.wrong.append(f"I9: {session}: {run} is interrupted at {at:.3f}, and nothing has interrupted it")
+                    self.wrong.append(
+                        f"I9: {session}: {run} is interrupted at {at:.3f}, and nothing has interrupted it"
+                    )
                 self._settled(session, run, at)
             case _:
                 pass
