@@ -239,20 +239,22 @@ def test_doctor_shows_what_a_project_may_not_set(own_home: Home) -> None:
 
 
 @pytest.mark.parametrize("spec", ["ollama/some-model", "anthropic/claude-haiku-4-5"])
-def test_the_model_of_the_environment_is_the_default(home: Home, spec: str) -> None:
+def test_the_model_of_the_environment_is_the_default(own_home: Home, spec: str) -> None:
     environment = {"QUELL_MODEL": spec, "ANTHROPIC_API_KEY": "sk-secret"}
-    done = home.quell("doctor", environment=environment)
+    done = own_home.quell("doctor", environment=environment)
     assert (done.status, f"ok    model          {spec}" in done.out.splitlines()) == (0, True), done
     default = [
-        row["spec"] for row in json.loads(home.quell("models", "--json", environment=environment).out) if row["default"]
+        row["spec"]
+        for row in json.loads(own_home.quell("models", "--json", environment=environment).out)
+        if row["default"]
     ]
     assert default == [spec]
 
 
-def test_a_model_of_the_environment_that_cannot_be_used(home: Home) -> None:
-    done = home.quell("doctor", environment={"QUELL_MODEL": "anthropic/brand-new"})
+def test_a_model_of_the_environment_that_cannot_be_used(own_home: Home) -> None:
+    done = own_home.quell("doctor", environment={"QUELL_MODEL": "anthropic/brand-new"})
     assert "BAD   model          anthropic/brand-new cannot be used: there is no key for anthropic" in done.out
-    done = home.quell("doctor", environment={"QUELL_MODEL": "nobody/nothing"})
+    done = own_home.quell("doctor", environment={"QUELL_MODEL": "nobody/nothing"})
     assert 'BAD   model          nobody/nothing cannot be used: unknown provider "nobody"' in done.out
 
 

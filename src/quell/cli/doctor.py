@@ -174,14 +174,18 @@ def _server(place: Paths) -> Iterator[Finding]:
         if failed.status == USAGE:  # what keeps it from starting is the configuration
             yield Finding("bad", "settings", str(failed), "Mend that line")
         else:
-            yield Finding("bad", "server", str(failed), f"Its log: quell logs ({place.log})")
+            yield Finding("bad", "server", str(failed), _log(place))
         return
     except Refused as refused:
         yield Finding("bad", "server", str(of_refusal(refused)))
         return
     except Unreachable as lost:
-        yield Finding("bad", "server", str(lost), f"Its log: quell logs ({place.log})")
+        yield Finding("bad", "server", str(lost), _log(place))
         return
+
+
+def _log(place: Paths) -> str:
+    return f"Its log: quell logs ({place.log})" if os.path.exists(place.log) else ""
 
 
 def _running(health: Json) -> Finding:

@@ -36,17 +36,17 @@ class BodyLimits(Struct, frozen=True):
     pause: float = 20.0
 
 
-def header(scope: Scope, name: bytes) -> str:
-    """The first header of that name (in small letters); empty when there is none."""
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of that name (in small letters); None when there is none."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value, "latin-1")
-    return ""
+    return None
 
 
 async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes:
     """All of it. Raises `HttpRefused` when it is too large or stalls; `ConnectionError` when the client has gone."""
-    declared = header(scope, b"content-length")
+    declared = header(scope, b"content-length") or ""
     if declared.isdecimal() and int(declared) > limits.size:
         raise _too_large(limits)
     pieces: list[bytes] = []

@@ -40,7 +40,7 @@ class Guard:
             await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        host = header(scope, b"host")
+        host = header(scope, b"host") or ""
         name = _host_name(host)
         if name not in self._names and not _is_address(name):
             raise HttpRefused(
@@ -49,10 +49,10 @@ class Guard:
                 f"This server does not answer to the host name {name or 'that was left out'}. Use localhost or its address, "
                 "or configure the name.",
             )
-        origin = header(scope, b"origin")
+        origin = header(scope, b"origin") or ""
         if origin and urlsplit(origin).netloc.lower() != host.lower():
             raise HttpRefused(HTTPStatus.FORBIDDEN, "forbidden_origin", "Pages of other sites may not use this server.")
-        if not hmac.compare_digest(header(scope, b"authorization").encode(), self._expected):
+        if not hmac.compare_digest((header(scope, b"authorization") or "").encode(), self._expected):
             raise HttpRefused(
                 HTTPStatus.UNAUTHORIZED,
                 "unauthorized",

@@ -21,12 +21,12 @@ async def submit(call: Call[api.Nothing, api.NewPrompt]) -> i.Accepted:
     """Accept a prompt: when this answers, it is on disk and will run."""
     body = call.body
     key = call.idempotency_key
-    if key and body.id and key != body.id:
+    if key is not None and body.id is not None and key != body.id:
         raise InvalidRequest(
             "The header Idempotency-Key and the field `id` name two different prompts; send one of them."
         )
     submission = i.Submit(
-        prompt=body.id or _checked_key(key) or os.urandom(8).hex(),
+        prompt=body.id or (os.urandom(8).hex() if key is None else _checked_key(key)),
         text=body.text,
         attachments=tuple(_attachment(attachment) for attachment in body.attachments),
         delivery=body.delivery,
@@ -44,7 +44,7 @@ async def submit(call: Call[api.Nothing, api.NewPrompt]) -> i.Accepted:
 
 def _checked_key(key: str) -> str:
     """A header comes unchecked; what it holds has to be fit for an id."""
-    if key and not (len(key) <= 128 and key.isascii() and key[0].isalnum() and key.translate(_ID_MARKS).isalnum()):
+    if not (0 < len(key) <= 128 and key.isascii() and key[0].isalnum() and key.translate(_ID_MARKS).isalnum()):
         raise InvalidRequest("The header Idempotency-Key is no id: letters, digits, `.`, `_` and `-`, 128 at most.")
     return key
 

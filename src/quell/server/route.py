@@ -54,7 +54,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Call(Generic[Q, B]):
-    """One request. `idempotency_key` and `last_event_id` are headers, empty when they were not sent.
+    """One request. `idempotency_key` and `last_event_id` are headers, None when they were not sent.
 
     `gone` returns when the client has disconnected.
     """
@@ -63,8 +63,8 @@ class Call(Generic[Q, B]):
     path: Mapping[str, str]
     query: Q
     body: B
-    idempotency_key: str
-    last_event_id: str
+    idempotency_key: str | None
+    last_event_id: str | None
     gone: Callable[[], Awaitable[None]]
 
     @property

@@ -7,7 +7,7 @@ whose answer was lost, with the same id, as a careful client does. A follower fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, assert_never
 
 from msgspec import Struct
@@ -24,6 +24,9 @@ from quell.testing.simulation.node import ConnectionLost, Node
 from quell.testing.simulation.story import Story
 
 T = TypeVar("T")
+
+SLOW = 6.0
+"""Seconds in which a follower is told of a fact, even by a slow disk."""
 
 TRIES = 8
 """How often a request is repeated whose answer was lost, or that could not be recorded."""
@@ -221,14 +224,15 @@ class Client:
 class Follower:
     """Holds the facts and the streamed text of one session, and whatever it finds wrong with them."""
 
-    def __init__(self, following: p.Following, node: Node, story: Story) -> None:
+    def __init__(self, following: p.Following, node: Node, landed: Sequence[float]) -> None:
         self.session = following.session
         self.records: list[Recorded] = []
         self.wrong: list[str] = []
         self.deleted = False
         self._following = following
         self._node = node
-        self._story = story
+        self._landed = landed
+        self._connected: float | None = None
         self._held: dict[tuple[str, int], str] = {}
         self._recorded: set[str] = set()
 
@@ -236,6 +240,15 @@ class Follower:
         """As planned: connect, read, pause, leave; and again after the connection was lost."""
         await asyncio.sleep(self._following.at)
         await self.read_until(lambda: False, self._following.stays)
+        self._check_lag(asyncio.get_running_loop().time() - 2 * self._following.pause - SLOW)
+
+    def _check_lag(self, before: float) -> None:
+        """E1, E4: whoever has been connected for a while has what was written until then."""
+        if self._connected is None or self._connected > before or self.deleted:
+            return
+        expected = sum(at < before for at in self._landed)
+        if len(self.records) < expected:
+            self.wrong.append(f"E4: a follower of {self.session} has {len(self.records)} of {expected} facts")
 
     async def read_until(self, enough: Callable[[], bool], seconds: float) -> None:
         try:
@@ -250,10 +263,12 @@ class Follower:
 
     async def _connection(self, enough: Callable[[], bool]) -> None:
         self._held.clear()
+        self._connected = None
         try:
             stream = await self._node.stream(self.session, len(self.records))
         except ConnectionLost:
             return
+        self._connected = asyncio.get_running_loop().time()
         try:
             while not (self.deleted or enough()) and (batch := await stream.get()) is not None:
                 for event in batch:

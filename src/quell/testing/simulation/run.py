@@ -132,7 +132,7 @@ class Stage:
         plan = self._plan
         self._node.start()
         clients = {name: Client(name, self._node, self.ghost, self.story) for name in (*p.NAMES, "dora")}
-        followers = [Follower(following, self._node, self.story) for following in plan.followings]
+        followers = [Follower(following, self._node, self.landed[following.session]) for following in plan.followings]
         for session in plan.sessions:
             await clients["dora"].insist(session, i.Create(session=session, workspace="/work", model="simulated/model"))
         async with asyncio.TaskGroup() as group:

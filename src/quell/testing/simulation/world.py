@@ -148,7 +148,7 @@ class SimulatedModel:
                 case Text(text):
                     for number, word in enumerate(text.split(" ")):
                         emit(PartDelta(index, "text", f" {word}" if number else word))
-                        if number % 100 < BURST:
+                        if number < BURST:
                             await world.idle(random.choice((0.0, 0.002, 0.4)))
                 case Reasoning():
                     emit(PartDelta(index, "reasoning", part.text))
@@ -176,8 +176,8 @@ class SimulatedModel:
 def _reply(request: ModelRequest, random: Random, *, bare: bool) -> Reply:
     """What it would say if nothing came between."""
     words = ["so", "it", "is", "done", "now"][: random.randint(1, 5)]
-    if random.random() < 0.02:
-        words = words * 300  # more than a follower's buffer holds
+    if random.random() < 0.05:
+        words = words * 500  # more than a follower's buffer holds
     parts: list[Part] = []
     if random.random() < 0.2:
         parts.append(Reasoning("hm", random.choice((None, "signed"))))
