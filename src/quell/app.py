@@ -11,7 +11,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -78,6 +78,7 @@ async def _serve(
         if listen is not None:
             listeners.append(daemon.Listener(tcp_socket(*listen), load_token(place.token), (listen[0],)))
         journal = SqliteJournal.open(Path(place.database))
+        _say_where(place)
         try:
             async with Engine(_ports(place, journal, configured, environment), _options(settings)) as engine:
                 answering = asyncio.Event()
@@ -93,6 +94,12 @@ async def _serve(
         finally:
             await journal.close()
             await configured.close()
+
+
+def _say_where(place: Paths) -> None:
+    """For commands whose environment would look for the socket elsewhere. Whoever owns the journal says it."""
+    with suppress(OSError):  # a convenience, not worth a refusal
+        Path(place.address).write_text(place.socket, encoding="utf-8")
 
 
 def _log_to_stderr(level: str, secrets: Collection[str]) -> None:

@@ -233,3 +233,13 @@ def test_a_newer_server_is_used_as_it_is(own_home: Home) -> None:
     servers = own_home.servers()
     assert _with_version(own_home, "0.0.1", "run", "--quiet", "--model", own_home.model, "say hello").status == 0
     assert own_home.servers() == servers
+
+
+def test_a_command_with_another_runtime_folder_finds_the_server(own_home: Home, tmp_path: Path) -> None:
+    """As in cron, or over ssh."""
+    own_home.quell("sessions", "list")
+    (server,) = own_home.servers()
+    other = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    assert own_home.quell("sessions", "list", environment=other).status == 0
+    assert own_home.servers() == [server]
+    assert own_home.quell("serve", "--stop", environment=other).out.startswith("stopped")

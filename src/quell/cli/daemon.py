@@ -32,13 +32,38 @@ LOG_LINES = 12
 
 
 def here() -> Paths:
-    """The files of this user, from the environment."""
-    from quell.config.paths import PathRefused, paths
+    """The files of this user, from the environment; the socket is that of the daemon that has the data, wherever it put it.
+
+    $XDG_RUNTIME_DIR is not the same in a terminal, in cron and over ssh, and there is one daemon to a data directory.
+    """
+    from quell.config.paths import PathRefused, Paths, paths
 
     try:
-        return paths(os.environ)
+        place = paths(os.environ)
     except PathRefused as refused:
         raise CommandFailed(str(refused)) from None
+    if not os.path.exists(place.socket):
+        other = _recorded(place.address)
+        if other and _listens(other):
+            return Paths(config_file=place.config_file, data_dir=place.data_dir, socket=other)
+    return place
+
+
+def _recorded(address: str) -> str | None:
+    try:
+        with open(address, encoding="utf-8") as file:
+            return file.read().strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _listens(socket: str) -> bool:
+    try:
+        with Connection(socket, timeout=1.0) as connection:
+            connection.request("GET", "/v1/health")
+    except (Unreachable, Refused):
+        return False
+    return True
 
 
 def connect(place: Paths) -> Connection:

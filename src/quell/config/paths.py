@@ -5,6 +5,7 @@
     data_dir     $QUELL_DATA_DIR, else $XDG_DATA_HOME/quell
     database     data_dir/quell.db          log    data_dir/logs/daemon.log
     lock         data_dir/daemon.lock       token  data_dir/token
+    address      data_dir/daemon.address: where the running daemon's socket is, for those whose environment says otherwise
     socket       $XDG_RUNTIME_DIR/quell/daemon.sock, else /tmp/quell-$UID/daemon.sock; with a data directory other than
                  the one in the account's home, daemon-<hash of it>.sock, so that tests never meet the user's daemon
 
@@ -33,8 +34,9 @@ class PathRefused(Exception):
 class Paths:
     """The files and folders of one user's Quell, all absolute. Immutable."""
 
-    __slots__ = ("config_dir", "config_file", "data_dir", "database", "lock", "log", "socket", "token")
+    __slots__ = ("address", "config_dir", "config_file", "data_dir", "database", "lock", "log", "socket", "token")
 
+    address: str
     config_dir: str
     config_file: str
     data_dir: str
@@ -46,6 +48,7 @@ class Paths:
 
     def __init__(self, *, config_file: str, data_dir: str, socket: str) -> None:
         values = {
+            "address": os.path.join(data_dir, "daemon.address"),
             "config_dir": os.path.dirname(config_file),
             "config_file": config_file,
             "data_dir": data_dir,

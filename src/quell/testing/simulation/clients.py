@@ -1,6 +1,6 @@
 """The clients of the simulation, and what they remember: the ghost ledger that the audit holds the journal against.
 
-A client does what the plan says, one thing at a time, and notes when it asked, what it was told and when. It repeats a submission
+A client does what the plan says, and notes when it asked, what it was told and when. It repeats a submission
 whose answer was lost, with the same id, as a careful client does. A follower folds what it is sent and can go on after a lost connection.
 """
 
@@ -64,7 +64,7 @@ class Ghost:
 
 
 class Client:
-    """One user. `broken` is what must not have happened, as it is noticed."""
+    """One user, who can do several things at once."""
 
     def __init__(self, name: str, node: Node, ghost: Ghost, story: Story) -> None:
         self.name = name
@@ -72,7 +72,6 @@ class Client:
         self._ghost = ghost
         self._story = story
         self._time = asyncio.get_running_loop().time
-        self._turn = asyncio.Lock()
 
     async def act(self, act: p.Act) -> None:
         await asyncio.sleep(act.at)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -24,6 +25,7 @@ from quell.store.sqlite import Query, SqliteJournal
 from quell.store.thread import Job, Order, Worker
 from quell.store.writing import Write, Writer
 from quell.testing.simulation.loop import Process, VirtualLoop
+from quell.testing.simulation.plan import Ailment
 
 T = TypeVar("T")
 
@@ -119,16 +121,8 @@ class ThreadlessJournal(SqliteJournal):
         self._writing.finish()
 
 
-class Weather:
-    """What is wrong with the disk at present."""
-
-    def __init__(self) -> None:
-        self.full = 0
-        self.slow = 0
-        self.losing = 0
-
-    def clear(self) -> None:
-        self.full = self.slow = self.losing = 0
+Weather = Counter[Ailment]
+"""What is wrong with the disk at present, and how often."""
 
 
 class Lane:
@@ -196,10 +190,10 @@ class Disk:
 
     async def _write(self, operation: Callable[[], Awaitable[None]]) -> None:
         async def attempt() -> None:
-            if self._weather.full:
+            if self._weather["full"]:
                 raise StorageRefused("The journal cannot be written, because the disk is full.")
             await operation()
-            if self._weather.losing and self._random.random() < 0.5:
+            if self._weather["lost answers"] and self._random.random() < 0.5:
                 raise StorageRefused("The journal was written, and the answer was lost.")
 
         await self._order(self._writes, attempt)
@@ -209,7 +203,7 @@ class Disk:
 
     async def _order(self, lane: Lane, operation: Callable[[], Awaitable[T]]) -> T:
         takes = self._random.uniform(0.0002, 0.003)
-        if self._weather.slow:
+        if self._weather["slow"]:
             takes += self._random.uniform(0.0, 1.0)
         begins = max(self._loop.time(), lane.free)
         lane.free = begins + takes

@@ -97,11 +97,14 @@ class Shutdown(Struct, frozen=True, tag=True):
     down: float
 
 
+Ailment = Literal["full", "slow", "lost answers"]
+
+
 class Trouble(Struct, frozen=True, tag=True):
     """With the disk, for a while: full, slow, or its answers get lost although it has written."""
 
     at: float
-    kind: Literal["full", "slow", "lost answers"]
+    kind: Ailment
     seconds: float
 
 

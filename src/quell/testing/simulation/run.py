@@ -50,10 +50,6 @@ class Report(Struct, frozen=True):
     seconds: float
 
 
-class Failed(AssertionError):
-    """Something does not hold; the message tells the story."""
-
-
 def simulate(plan: p.Plan, folder: Path | None = None) -> Report:
     """Let a plan happen: on SQLite in an empty folder, or in memory without one."""
     with _alone(plan.seed):
@@ -202,13 +198,12 @@ class Stage:
         self._troubled.append((began, self._loop.time() + 0.1))
 
     async def _trouble(self, fault: p.Trouble) -> None:
-        weather, name = self._node.weather, {"full": "full", "slow": "slow", "lost answers": "losing"}[fault.kind]
         self.story.say("disk", f"{fault.kind} for {fault.seconds} s")
         self._troubled.append((self._loop.time(), self._loop.time() + fault.seconds + 3.0))
         self.world.witness.trouble(self._loop.time() + fault.seconds + 3.0)
-        setattr(weather, name, getattr(weather, name) + 1)
+        self._node.weather[fault.kind] += 1
         await asyncio.sleep(fault.seconds)
-        setattr(weather, name, getattr(weather, name) - 1)
+        self._node.weather[fault.kind] -= 1
 
     def _heal(self) -> None:
         self.story.say("world", "everything is healed")
