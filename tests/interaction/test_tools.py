@@ -110,7 +110,7 @@ async def test_t1_c7_a_cancel_ends_the_whole_process_tree(server: Server) -> Non
     async with server.life() as (client, _):
         chat = await server.chat(client)
         await planted(chat)
-        while len(server.sleepers()) < 2:  # said before the last of them had become what it is
+        while len(server.sleepers()) < 2:  # noqa: ASYNC110  # of other processes there is no event to wait for
             await asyncio.sleep(0.005)
         await chat.stops()
         assert (await chat.ended("p")).outcome == "cancelled"
