@@ -24,20 +24,21 @@ def logs(follow: bool, lines: int) -> None:
     """Print the end of the server's log."""
     path = daemon.here().log
     try:
-        position = _print_end(path, lines)
+        end, position = _end(path, lines)
     except FileNotFoundError:
         if not follow:
             raise CommandFailed(f"there is no log yet: no server has been started ({path})") from None
-        position = 0
+        end, position = b"", 0
     except OSError as error:
         raise CommandFailed(f"cannot read the log {path}: {error.strerror}") from None
+    _write(end)
     while follow:
         position = _print_added(path, position)
         time.sleep(PAUSE)
 
 
-def _print_end(path: str, lines: int) -> int:
-    """Print the last lines; where they end. Reads from the back: a log may be large."""
+def _end(path: str, lines: int) -> tuple[bytes, int]:
+    """The last lines, and where they end. Reads from the back: a log may be large."""
     with open(path, "rb") as file:
         position = end = file.seek(0, os.SEEK_END)
         tail = b""
@@ -46,8 +47,7 @@ def _print_end(path: str, lines: int) -> int:
             file.seek(start)
             tail = file.read(position - start) + tail
             position = start
-    _write(b"".join(tail.splitlines(keepends=True)[-lines:] if lines else []))
-    return end
+    return b"".join(tail.splitlines(keepends=True)[-lines:] if lines else []), end
 
 
 def _print_added(path: str, position: int) -> int:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from quell.core import inputs as i
 from quell.core.decide import decide
 from quell.core.errors import QuellError, SessionNotFound, StorageRefused, Unavailable
+from quell.core.events import DraftPart
 from quell.core.ports import Draft
 from quell.core.session import Effect, Unwind, due
 from quell.engine.bus import Bus
@@ -198,6 +199,11 @@ class Actor:
         for fact in self.ledger.news():
             self.streams.settle(fact)
 
+    def drafts(self) -> list[DraftPart]:
+        """The text of everything that streams, and is in no fact yet."""
+        self._settle_streams()
+        return self.streams.drafts()
+
     # Effects
 
     def _reconcile(self, group: asyncio.TaskGroup, scene: Scene) -> None:
@@ -221,6 +227,7 @@ class Actor:
         others = [task for other, task in self._running.items() if other != effect and not task.done()]
         if others:
             await asyncio.wait(others, timeout=self._performer.options.unwind_grace)
+        self._settle_streams()
         self.post(i.Unwound(run=effect.run, reply=self.streams.fragment()))
 
     async def _stop_effects(self) -> None:

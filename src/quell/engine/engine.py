@@ -201,7 +201,7 @@ class Engine:
             if actor is not None and actor.ledger.session.seq < last and not _ends(news):
                 await subscription.arrival()  # the journal has a fact a moment before the actor: its drafts are old
                 continue
-            drafts = actor.streams.drafts() if actor is not None else []
+            drafts = actor.drafts() if actor is not None else []
             events: list[Event] = [*(event for event in _unseen(last, news) if not isinstance(event, Delta)), *drafts]
             while news is not None:
                 if events:
