@@ -27,7 +27,7 @@ class Options(Struct, frozen=True, kw_only=True):
     stop_grace: float = 2.5
     append_timeout: float = 10.0
     idle_actors: int = 64
-    idle_seconds: float = 10.0
+    idle_seconds: float = 1.0
 
 
 @dataclass(frozen=True)
