@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         raise CommandFailed(f"{_sentence(mistake.format_message())} See `{path} --help`", USAGE) from None
     except click.Abort:
         raise KeyboardInterrupt from None
-    except SystemExit:  # click's way to end a command whose reader has left; whether that is a failure is not for it to say
+    except SystemExit:  # click ends a command whose reader has left as a failure, which is not for it to say
         raise BrokenPipeError from None
     except Refused as refused:
         raise of_refusal(refused) from None
