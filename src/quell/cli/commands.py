@@ -7,6 +7,7 @@ help and its mistakes are explained by click.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ def root(context: click.Context) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status. Raises `CommandFailed`."""
+    output = sys.stdout
     try:
         status = root.main(list(arguments), prog_name="quell", standalone_mode=False)
     except click.UsageError as mistake:
@@ -71,7 +73,10 @@ def main(arguments: Sequence[str]) -> int:
         raise CommandFailed(f"{_sentence(mistake.format_message())} See `{path} --help`", USAGE) from None
     except click.Abort:
         raise KeyboardInterrupt from None
-    except SystemExit:  # click ends a command whose reader has left as a failure, which is not for it to say
+    except SystemExit:
+        if sys.stdout is output:
+            raise
+        # click has replaced the streams: it ends a command whose reader has left as a failure, which is not for it to say.
         raise BrokenPipeError from None
     except Refused as refused:
         raise of_refusal(refused) from None
