@@ -33,7 +33,7 @@ def decide(session: Session, input: i.Input, at: str) -> Decision:
     reaction: i.Reaction | None = None
     if isinstance(input, i.Create):
         _create(step, input)
-    elif isinstance(input, i.Request):
+    elif isinstance(input, i.Demand):
         reaction = _request(step, input)
     else:
         _report(step, input)
@@ -41,7 +41,7 @@ def decide(session: Session, input: i.Input, at: str) -> Decision:
     return Decision(tuple(step.records), step.session, reaction or noted)
 
 
-def _request(step: Step, input: i.Request) -> i.Reaction | None:
+def _request(step: Step, input: i.Demand) -> i.Reaction | None:
     if not step.session.id or step.session.deleting:
         if isinstance(input, i.Delete) and step.session.id:
             return None
@@ -69,8 +69,6 @@ def _request(step: Step, input: i.Request) -> i.Reaction | None:
             run.answer(step, input)
         case i.Change():
             _change(step, input)
-        case i.Create():
-            raise Conflict(f"Session {input.session} exists already.")
         case _:
             assert_never(input)
     return None

@@ -200,7 +200,10 @@ class Restarted(Struct, frozen=True, kw_only=True):
     stopping: bool = False
 
 
-Request = Create | Submit | Compact | Cancel | Edit | Move | Drop | Promote | Resume | Answer | Change | Delete
+Demand = Submit | Compact | Cancel | Edit | Move | Drop | Promote | Resume | Answer | Change | Delete
+"""What is asked of a session that there is."""
+
+Request = Create | Demand
 Report = (
     SampleReplied
     | SampleFailed
