@@ -140,9 +140,9 @@ class Engine:
 
     async def view(self, session: str) -> tuple[int, View]:
         """What a screen shows, and the `seq` to follow on from. Raises `SessionNotFound`."""
-        actor = await self._open(session)
+        await self._open(session)
         view, seq = View(), 0
-        for recorded in await self._ports.journal.read(actor.ledger.id):
+        for recorded in self._applied(session, await self._ports.journal.read(session)):
             apply_to_view(view, recorded)
             seq = recorded.seq
         return seq, view
@@ -191,7 +191,7 @@ class Engine:
     async def _events(self, session: str, last: int, subscription: Subscription) -> AsyncIterator[list[Event]]:
         """Replay, then live; back to the replay whenever the buffer was lost. Each replay ends with the drafts (E2)."""
         while True:
-            while page := await self._ports.journal.read(session, last, PAGE):
+            while page := self._applied(session, await self._ports.journal.read(session, last, PAGE)):
                 last = page[-1].seq
                 yield list(page)
             news = subscription.take()
@@ -199,7 +199,9 @@ class Engine:
                 continue
             actor = self._actors.get(session)
             if actor is not None and actor.ledger.session.seq < last and not _ends(news):
-                await subscription.arrival()  # the journal has a fact a moment before the actor: its drafts are old
+                await (
+                    subscription.arrival()
+                )  # the follower came with a fact that the actor does not have: its drafts are old
                 continue
             drafts = actor.drafts() if actor is not None else []
             events: list[Event] = [*(event for event in _unseen(last, news) if not isinstance(event, Delta)), *drafts]
@@ -212,6 +214,11 @@ class Engine:
                 await subscription.arrival()
                 news = subscription.take()
                 events = _unseen(last, news or [])
+
+    def _applied(self, session: str, facts: Sequence[Recorded]) -> list[Recorded]:
+        """Those that the session's actor knows of: the journal has a fact a moment before it, and nobody who has seen one may get an older answer."""
+        actor = self._actors.get(session)
+        return [recorded for recorded in facts if actor is None or recorded.seq <= actor.ledger.session.seq]
 
     @asynccontextmanager
     async def follow_all(self, workspace: str | None) -> AsyncIterator[AsyncIterator[list[Summary | Deleted]]]:

@@ -4,8 +4,8 @@ Each command runs under a `supervisor` process that owns the tree and reports wh
 of its three descriptors, by callbacks of the event loop: no thread, no task, any loop. The answer has a pipe of its own, because the end of
 a socket with unread bytes in it is an error that one of the loops never tells.
 
-The pipe is large and read in large pieces, with a pause after each: a command that prints without end is slowed down by its full
-pipe and takes a few per cent of this process. If a supervisor is killed or does not answer, the processes that carry the command's tag
+The pipe is large, and read with a pause after each piece: a command that prints without end, in pieces of any size, is slowed down by its
+full pipe and takes a few per cent of this process. What is left at its end is read at once. If a supervisor is killed or does not answer, the processes that carry the command's tag
 are killed from here.
 """
 
@@ -29,8 +29,7 @@ from quell.workspace import supervisor
 _BOOT = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main()"
 _PIPE = 1 << 20
 _PAUSE = 0.005
-"""Seconds without reading after a large piece: with a full pipe each time, 200 MB a second are let through."""
-_LARGE = 1 << 15
+"""Seconds without reading after a piece: with a full pipe each time, 200 MB a second are let through."""
 _ANSWER_WITHIN = supervisor.PATIENCE + supervisor.KILL_WITHIN + 0.4
 _REQUEST_LIMIT = 160_000
 
@@ -145,9 +144,8 @@ class _Running:
         if not chunk:
             self._loop.remove_reader(self._pipe)
             return
-        if len(chunk) >= _LARGE:
-            self._loop.remove_reader(self._pipe)
-            self._resume = self._loop.call_later(_PAUSE, self._read_on)
+        self._loop.remove_reader(self._pipe)
+        self._resume = self._loop.call_later(_PAUSE, self._read_on)
         self._output(chunk)
 
     def _read_on(self) -> None:
