@@ -140,9 +140,9 @@ class Engine:
 
     async def view(self, session: str) -> tuple[int, View]:
         """What a screen shows, and the `seq` to follow on from. Raises `SessionNotFound`."""
-        await self._open(session)
+        actor = await self._open(session)
         view, seq = View(), 0
-        for recorded in self._applied(session, await self._ports.journal.read(session)):
+        for recorded in _applied(actor, await self._ports.journal.read(session)):
             apply_to_view(view, recorded)
             seq = recorded.seq
         return seq, view
@@ -191,7 +191,7 @@ class Engine:
     async def _events(self, session: str, last: int, subscription: Subscription) -> AsyncIterator[list[Event]]:
         """Replay, then live; back to the replay whenever the buffer was lost. Each replay ends with the drafts (E2)."""
         while True:
-            while page := self._applied(session, await self._ports.journal.read(session, last, PAGE)):
+            while page := _applied(self._actors.get(session), await self._ports.journal.read(session, last, PAGE)):
                 last = page[-1].seq
                 yield list(page)
             news = subscription.take()
@@ -214,11 +214,6 @@ class Engine:
                 await subscription.arrival()
                 news = subscription.take()
                 events = _unseen(last, news or [])
-
-    def _applied(self, session: str, facts: Sequence[Recorded]) -> list[Recorded]:
-        """Those that the session's actor knows of: the journal has a fact a moment before it, and nobody who has seen one may get an older answer."""
-        actor = self._actors.get(session)
-        return [recorded for recorded in facts if actor is None or recorded.seq <= actor.ledger.session.seq]
 
     @asynccontextmanager
     async def follow_all(self, workspace: str | None) -> AsyncIterator[AsyncIterator[list[Summary | Deleted]]]:
@@ -301,6 +296,11 @@ class Engine:
         """Wake the sessions with unfinished work, and only those (contract.md K4)."""
         for session in await self._ports.journal.busy():
             self._actor(session)
+
+
+def _applied(actor: Actor | None, facts: Sequence[Recorded]) -> list[Recorded]:
+    """Those that the session's actor knows of: the journal has a fact a moment before it, and who has seen one may get no answer older than that."""
+    return [recorded for recorded in facts if actor is None or recorded.seq <= actor.ledger.session.seq]
 
 
 def _ends(news: list[Event | Summary]) -> bool:
