@@ -102,7 +102,7 @@ async def planted(chat: Chat) -> None:
     """The command has started all that it starts."""
     await chat.says("run a tree", id="p")
     async with chat.follow() as following:
-        while not any("planted" in draft.text for draft in following.drafts.open.values()):
+        while not any(d.kind == "output" and "planted" in d.text for d in following.drafts.open.values()):
             await anext(following)
 
 
