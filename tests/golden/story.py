@@ -12,12 +12,13 @@ from decimal import Decimal
 
 from quell.core import facts as f
 from quell.core.messages import Attachment, Reasoning, Reply, Text, ToolCall, ToolResult, Usage
+from quell.core.questions import Choice, Question, QuestionAnswer
 from quell.testing.journals import moment
 from quell.wire.facts import encode
 
 
 def facts() -> Sequence[f.AnyFact]:
-    return (*opening(), *first_reply(), *calls(), *queue(), *compactions(), *interruption())
+    return (*opening(), *first_reply(), *calls(), *queue(), *compactions(), *interruption(), *questions())
 
 
 def opening() -> Sequence[f.AnyFact]:
@@ -207,6 +208,51 @@ def interruption() -> Sequence[f.AnyFact]:
         f.RunStarted(run="r49", entry="r45-again", entry_kind="follow_up"),
         f.PromptAccepted(prompt="p8", text="Eight.", digest="8" * 64),
         f.DeletionStarted(session="s1"),
+    )
+
+
+def questions() -> Sequence[f.AnyFact]:
+    """A run that asks a person."""
+    return (
+        f.PromptAccepted(prompt="p9", text="Choose.", digest="9" * 64),
+        f.RunStarted(run="r99", entry="p9", entry_kind="prompt"),
+        f.Replied(
+            run="r99",
+            turn=1,
+            attempt=1,
+            message="r99-1-1",
+            reply=Reply(parts=(ToolCall("r99-1-1-c0", "question", '{"questions": []}'),), stop_reason="tool_use"),
+        ),
+        f.QuestionsAsked(
+            run="r99",
+            call="r99-1-1-c0",
+            request="r99-1-1-c0-ask",
+            title="The old parser",
+            questions=(
+                Question(
+                    label="Keep",
+                    type="single_choice",
+                    question="What about the old one?",
+                    description="Two modules import it.",
+                    choices=(Choice("keep", "Keep it", "and warn"), Choice("drop", "Drop it")),
+                ),
+                Question(type="free_text", question="Its new name?"),
+                Question(type="yes_no", question="Shall it warn?"),
+            ),
+            reason="Both break something.",
+        ),
+        f.QuestionsAnswered(
+            run="r99",
+            call="r99-1-1-c0",
+            request="r99-1-1-c0-ask",
+            answers=(
+                QuestionAnswer(choices=("keep",), note="Until spring."),
+                QuestionAnswer(text="legacy"),
+                QuestionAnswer(yes=True),
+            ),
+        ),
+        f.CallFinished(run="r99", call="r99-1-1-c0", result=ToolResult(text="Q1: …")),
+        f.RunSettled(run="r99", outcome="completed", stop_reason="end_turn"),
     )
 
 

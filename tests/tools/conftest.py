@@ -10,6 +10,7 @@ import pytest
 from quell.core.messages import ToolCall, ToolResult
 from quell.core.permissions import Access
 from quell.core.ports import ToolContext
+from quell.core.todos import Todo
 from quell.tools import Options, Tools
 from quell.workspace import LocalWorkspace
 
@@ -20,11 +21,14 @@ class Hands:
         self.workspace = LocalWorkspace(str(root))
         self.tools = Tools(options=Options(hidden=frozenset({"PROVIDER_KEY"})))
         self.seen: dict[str, str] = {}
+        self.todos: tuple[Todo, ...] = ()
         self.live: list[str] = []
         self.environment: Mapping[str, str] = dict(os.environ)
 
     def context(self) -> ToolContext:
-        return ToolContext("session", "call", self.workspace, self.environment, dict(self.seen), self.live.append)
+        return ToolContext(
+            "session", "call", self.workspace, self.environment, dict(self.seen), self.live.append, self.todos
+        )
 
     async def use(self, tool: str, **input: object) -> ToolResult:
         return await self.send(tool, json.dumps(input))

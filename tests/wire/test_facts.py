@@ -52,7 +52,10 @@ def described(session: Session) -> object:
         "run": session.run and [session.run.id, session.run.entry.id, session.run.turn, *session.run.prompts],
         "runs": {run: [end.outcome, end.stop_reason] for run, end in sorted(session.runs.items())},
         "prompts": {id: [prompt.seq, prompt.run, prompt.dropped] for id, prompt in sorted(session.prompts.items())},
-        "requests": {id: answer and answer.option for id, answer in sorted(session.requests.items())},
+        "requests": {
+            id: answer and (answer.option if isinstance(answer, f.PermissionAnswered) else len(answer.answers))
+            for id, answer in sorted(session.requests.items())
+        },
         "rules": [[rule.answer, rule.pattern] for rule in session.rules],
         "deleting": session.deleting,
     }

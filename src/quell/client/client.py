@@ -32,6 +32,7 @@ from quell.core import inputs as i
 from quell.core.errors import InvalidRequest, QuellError, Unavailable
 from quell.core.events import Deleted
 from quell.core.facts import PermissionOption
+from quell.core.questions import QuestionAnswer
 from quell.core.session import Summary
 from quell.wire import sse
 from quell.wire.api import (
@@ -284,6 +285,11 @@ class RemoteSession:
         """Raises `Stale` when it was answered otherwise, or withdrawn."""
         path = f"{self._path}/requests/{quote(request, safe='')}"
         return await self._client.ask("POST", path, i.Noted, RequestAnswer(option=option, note=note))
+
+    async def answer_questions(self, request: str, answers: Iterable[QuestionAnswer]) -> i.Noted:
+        """One for each question, in their order. Raises `Stale` as above, `InvalidRequest` when one does not fit."""
+        path = f"{self._path}/requests/{quote(request, safe='')}"
+        return await self._client.ask("POST", path, i.Noted, RequestAnswer(answers=tuple(answers)))
 
     async def export(self) -> Export:
         return await self._client.ask("GET", self._path + "/export", Export)

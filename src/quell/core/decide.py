@@ -67,6 +67,8 @@ def _request(step: Step, input: i.Demand) -> i.Reaction | None:
             queue.delete(step)
         case i.Answer():
             run.answer(step, input)
+        case i.AnswerQuestions():
+            run.answer_questions(step, input)
         case i.Change():
             _change(step, input)
         case _:
@@ -84,6 +86,8 @@ def _report(step: Step, input: i.Report) -> None:
             run.call_allowed(step, input)
         case i.CallNeedsAnswer():
             run.call_needs_answer(step, input)
+        case i.CallAsks():
+            run.call_asks(step, input)
         case i.CallReturned():
             run.call_returned(step, input)
         case i.CompactionDone():

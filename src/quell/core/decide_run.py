@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from quell.core import facts as f
 from quell.core import inputs as i
-from quell.core.errors import NotFound, Stale
+from quell.core.errors import InvalidRequest, NotFound, Stale
 from quell.core.messages import Reply, ResultStatus, StopReason, ToolResult
+from quell.core.questions import check, told
 from quell.core.session import Call, Calling, Compacting, Run, Sampling, request_id
 from quell.core.step import Step
 
@@ -125,6 +126,21 @@ def call_needs_answer(step: Step, input: i.CallNeedsAnswer) -> None:
         )
 
 
+def call_asks(step: Step, input: i.CallAsks) -> None:
+    call = _call(step, input.run, input.call)
+    if call is not None and call.status == "new" and step.active(input.run):
+        step.add(
+            f.QuestionsAsked(
+                run=input.run,
+                call=call.id,
+                request=request_id(call.id),
+                title=input.title,
+                questions=input.questions,
+                reason=input.reason,
+            )
+        )
+
+
 def call_returned(step: Step, input: i.CallReturned) -> None:
     """A result of a call that ran, or of one that its check refused; a second result decides nothing (I5)."""
     call = _call(step, input.run, input.call)
@@ -136,18 +152,14 @@ def call_returned(step: Step, input: i.CallReturned) -> None:
 
 def answer(step: Step, input: i.Answer) -> None:
     """T6: by its id only; the same answer again gets the same reply; late or different ones are stale."""
-    requests = step.session.requests
-    if input.request not in requests:
-        raise NotFound(f"There is no request {input.request} in this session.")
-    given = requests[input.request]
-    if given is not None:
+    given = _given(step, input.request)
+    if isinstance(given, f.PermissionAnswered):
         if (given.option, given.note) == (input.option, input.note):
             return
         raise Stale(f"Request {input.request} was answered before: {given.option}.")
-    run = step.session.run
-    call = next((call for call in step.session.awaiting if call.request == input.request), None)
-    if run is None or call is None:
-        raise Stale(f"Request {input.request} was withdrawn: its call has ended.")
+    run, call = _awaiting(step, input.request)
+    if call.questions:
+        raise InvalidRequest(f"Request {input.request} has questions to answer, nothing to permit: send `answers`.")
     always = input.option in ("allow_always", "reject_always")
     step.add(
         f.PermissionAnswered(
@@ -168,6 +180,37 @@ def answer(step: Step, input: i.Answer) -> None:
         _go_on(step, "tool_use")
     else:  # nothing for the model to go on with: the person has the word
         step.add(f.RunEnding(run=run.id, outcome="completed", stop_reason="rejected"))
+
+
+def answer_questions(step: Step, input: i.AnswerQuestions) -> None:
+    """T6, as for permissions: the answers are the call's result."""
+    given = _given(step, input.request)
+    if isinstance(given, f.QuestionsAnswered):
+        if given.answers == input.answers:
+            return
+        raise Stale(f"Request {input.request} was answered before.")
+    run, call = _awaiting(step, input.request)
+    if not call.questions:
+        raise InvalidRequest(f"Request {input.request} asks for a permission, not for answers: send an `option`.")
+    check(call.questions, input.answers)
+    step.add(f.QuestionsAnswered(run=run.id, call=call.id, request=input.request, answers=input.answers))
+    step.add(f.CallFinished(run=run.id, call=call.id, result=ToolResult(text=told(call.questions, input.answers))))
+    _go_on(step, "tool_use")
+
+
+def _given(step: Step, request: str) -> f.PermissionAnswered | f.QuestionsAnswered | None:
+    requests = step.session.requests
+    if request not in requests:
+        raise NotFound(f"There is no request {request} in this session.")
+    return requests[request]
+
+
+def _awaiting(step: Step, request: str) -> tuple[Run, Call]:
+    run = step.session.run
+    call = next((call for call in step.session.awaiting if call.request == request), None)
+    if run is None or call is None:
+        raise Stale(f"Request {request} was withdrawn or answered: its call has ended.")
+    return run, call
 
 
 # Going on, and ending

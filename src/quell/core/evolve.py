@@ -61,16 +61,9 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
             return _run_started(session, fact)
         case f.RunSettled():
             return _run_settled(session, fact)
-        case f.PermissionRequested():
-            return _with_call(
-                replace(session, requests=session.requests.insert(fact.request, None)),
-                fact.call,
-                status="asked",
-                request=fact.request,
-                always=fact.always,
-                concurrent=fact.concurrent,
-            )
-        case f.PermissionAnswered():
+        case f.PermissionRequested() | f.QuestionsAsked():
+            return _asked(session, fact)
+        case f.PermissionAnswered() | f.QuestionsAnswered():
             return _answered(session, fact)
         case f.CallStarted():
             return _with_call(session, fact.call, status="started", concurrent=fact.concurrent)
@@ -269,9 +262,21 @@ def _sample_failed(session: Session, fact: f.SampleFailed) -> Session:
     return replace(session, usage=session.usage + reply.usage, cost=session.cost + cost)
 
 
-def _answered(session: Session, fact: f.PermissionAnswered) -> Session:
+def _asked(session: Session, fact: f.PermissionRequested | f.QuestionsAsked) -> Session:
+    session = replace(session, requests=session.requests.insert(fact.request, None))
+    match fact:
+        case f.PermissionRequested():
+            changes: dict[str, object] = {"always": fact.always, "concurrent": fact.concurrent}
+        case f.QuestionsAsked():
+            changes = {"questions": fact.questions}
+        case _:
+            assert_never(fact)
+    return _with_call(session, fact.call, status="asked", request=fact.request, **changes)
+
+
+def _answered(session: Session, fact: f.PermissionAnswered | f.QuestionsAnswered) -> Session:
     session = replace(session, requests=session.requests.insert(fact.request, fact))
-    if fact.rule is None:
+    if isinstance(fact, f.QuestionsAnswered) or fact.rule is None:
         return session
     rule = Rule("allow" if fact.option == "allow_always" else "deny", fact.rule, "session")
     return session if rule in session.rules else replace(session, rules=(*session.rules, rule))

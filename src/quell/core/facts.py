@@ -14,6 +14,7 @@ from msgspec import Struct
 from quell.core.errors import FailureCode
 from quell.core.messages import Attachment, Reply, StopReason, ToolResult, Usage
 from quell.core.permissions import Mode
+from quell.core.questions import Question, QuestionAnswer
 
 Delivery = Literal["queue", "steer"]
 Origin = Literal["user", "system", "recovery", "parent"]
@@ -237,6 +238,26 @@ class PermissionAnswered(Fact, frozen=True, kw_only=True, tag="permission_answer
     rule: str | None = None
 
 
+class QuestionsAsked(Fact, frozen=True, kw_only=True, tag="questions_asked"):
+    """The call is to ask a person; what is answered will be its result."""
+
+    run: str
+    call: str
+    request: str
+    title: str
+    questions: tuple[Question, ...]
+    reason: str = ""
+
+
+class QuestionsAnswered(Fact, frozen=True, kw_only=True, tag="questions_answered"):
+    """In the order of the questions."""
+
+    run: str
+    call: str
+    request: str
+    answers: tuple[QuestionAnswer, ...]
+
+
 class CallStarted(Fact, frozen=True, kw_only=True, tag="call_started"):
     """Recorded before anything is done: after a crash, a started call without a result is one of unknown outcome."""
 
@@ -293,6 +314,8 @@ AnyFact = (
     | SampleFailed
     | PermissionRequested
     | PermissionAnswered
+    | QuestionsAsked
+    | QuestionsAnswered
     | CallStarted
     | CallFinished
     | CompactionStarted

@@ -16,6 +16,7 @@ from quell.core.errors import FailureCode
 from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption
 from quell.core.messages import Attachment, Reply, ToolResult, Usage
 from quell.core.permissions import Mode
+from quell.core.questions import Question, QuestionAnswer
 
 # What users and clients ask for
 
@@ -99,6 +100,11 @@ class Answer(Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
+class AnswerQuestions(Struct, frozen=True, kw_only=True):
+    request: str
+    answers: tuple[QuestionAnswer, ...]
+
+
 class Change(Struct, frozen=True, kw_only=True):
     title: str | None = None
     model: str | None = None
@@ -148,6 +154,16 @@ class CallNeedsAnswer(Struct, frozen=True, kw_only=True):
     reason: str
     always: str | None = None
     concurrent: bool = False
+
+
+class CallAsks(Struct, frozen=True, kw_only=True):
+    """The call is questions to a person, and there may be one."""
+
+    run: str
+    call: str
+    title: str
+    questions: tuple[Question, ...]
+    reason: str = ""
 
 
 class CallReturned(Struct, frozen=True, kw_only=True):
@@ -200,7 +216,7 @@ class Restarted(Struct, frozen=True, kw_only=True):
     stopping: bool = False
 
 
-Demand = Submit | Compact | Cancel | Edit | Move | Drop | Promote | Resume | Answer | Change | Delete
+Demand = Submit | Compact | Cancel | Edit | Move | Drop | Promote | Resume | Answer | AnswerQuestions | Change | Delete
 """What is asked of a session that there is."""
 
 Request = Create | Demand
@@ -209,6 +225,7 @@ Report = (
     | SampleFailed
     | CallAllowed
     | CallNeedsAnswer
+    | CallAsks
     | CallReturned
     | CompactionDone
     | TimeUp

@@ -163,11 +163,12 @@ Message = UserMessage | AssistantMessage | ToolMessage | SummaryMessage
 
 
 class ToolSpec(Struct, frozen=True):
-    """What a model is told about a tool; `schema` is the JSON Schema of its input."""
+    """What a model is told about a tool; `schema` is the JSON Schema of its input. `attended`: only where a person can answer."""
 
     name: str
     description: str
     schema: dict[str, Any]
+    attended: bool = False
 
 
 class ModelRequest(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,9 @@ from msgspec import Struct
 from quell.core.facts import Recorded
 from quell.core.messages import ModelRequest, PartDelta, Reply, ToolCall, ToolKind, ToolResult, ToolSpec
 from quell.core.permissions import Access
+from quell.core.questions import Question
 from quell.core.session import Summary
+from quell.core.todos import Todo
 
 
 class Draft(Struct, frozen=True):
@@ -201,7 +203,7 @@ class Workspace(Protocol):
 
 
 class ToolContext(Struct, frozen=True):
-    """What a running call has in hand. `seen` maps the absolute paths whose content the session knows to its SHA-256."""
+    """What a running call has in hand. `seen` maps the absolute paths whose content the session knows to its SHA-256, `todos` is its list."""
 
     session: str
     call: str
@@ -209,10 +211,12 @@ class ToolContext(Struct, frozen=True):
     environment: Mapping[str, str]
     seen: Mapping[str, str]
     output: Callable[[str], None]
+    todos: tuple[Todo, ...] = ()
 
 
 class PreparedCall(Protocol):
-    """A call whose input was understood. A `concurrent` one may run at the same time as others."""
+    """A call whose input was understood. A `concurrent` one may run at the same time as others; one with `questions` is never run: a
+    person's answers are its result."""
 
     @property
     def kind(self) -> ToolKind: ...
@@ -222,6 +226,13 @@ class PreparedCall(Protocol):
 
     @property
     def access(self) -> Access: ...
+
+    @property
+    def questions(self) -> tuple[Question, ...]: ...
+
+    @property
+    def reason(self) -> str:
+        """What the questions are for, if it was said."""
 
     async def run(self, context: ToolContext) -> ToolResult:
         """Do it. Failures are results.

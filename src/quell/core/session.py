@@ -21,6 +21,7 @@ from rpds import HashTrieMap
 from quell.core import facts as f
 from quell.core.messages import Attachment, StopReason, Usage
 from quell.core.permissions import Mode, Rule
+from quell.core.questions import Question
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -48,7 +49,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class Call(Struct, frozen=True):
-    """One tool call of the present turn."""
+    """One tool call of the present turn. One with `questions` ends with their answers; it is never started."""
 
     id: str
     name: str
@@ -57,6 +58,7 @@ class Call(Struct, frozen=True):
     request: str | None = None
     always: str | None = None
     denied: bool = False
+    questions: tuple[Question, ...] = ()
 
 
 class Sampling(Struct, frozen=True):
@@ -165,7 +167,7 @@ class Session(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     prompts: HashTrieMap[str, PromptRecord] = HashTrieMap()
     runs: HashTrieMap[str, Settlement] = HashTrieMap()
-    requests: HashTrieMap[str, f.PermissionAnswered | None] = HashTrieMap()
+    requests: HashTrieMap[str, f.PermissionAnswered | f.QuestionsAnswered | None] = HashTrieMap()
     usage: Usage = Usage()
     cost: Decimal = Decimal(0)
 

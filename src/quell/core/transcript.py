@@ -26,17 +26,19 @@ from quell.core.messages import (
     ToolResult,
     UserMessage,
 )
+from quell.core.todos import Todo, reminder, todos_of
 
 NO_RESULT = ToolResult(text="No result: the call was not finished.", status="interrupted")
 GO_ON = "The work on the last request was interrupted and has been resumed. Look at what is done already, then go on with it."
 
 
 class Transcript:
-    """A fold: `add` every fact once, in order. `seen` maps the files whose content the model knows to its SHA-256."""
+    """A fold: `add` every fact once, in order. `seen` maps the files whose content the model knows to its SHA-256, `todos` is its list."""
 
     def __init__(self, records: Iterable[f.Recorded] = ()) -> None:
         self.messages: list[Message] = []
         self.seen: dict[str, str] = {}
+        self.todos: tuple[Todo, ...] = ()
         self._seqs: list[int] = []
         self._waiting: dict[str, tuple[str, tuple[Attachment, ...]]] = {}
         self._calls: dict[str, str] = {}
@@ -75,9 +77,10 @@ class Transcript:
                 return AssistantMessage(id=fact.message, parts=parts, stop_reason="error", error=fact.detail)
             case f.CallFinished():
                 self.seen.update(_seen(fact.result.metadata))
+                self.todos = todos_of(fact.result.metadata, self.todos)
                 return ToolMessage(call=fact.call, name=self._calls[fact.call], result=fact.result)
             case f.Compacted():
-                summary = SummaryMessage(id=fact.message, text=fact.summary)
+                summary = SummaryMessage(id=fact.message, text=fact.summary + reminder(self.todos))
                 self._summary = (fact.upto, summary)
                 self.seen.clear()
                 return summary

@@ -14,6 +14,8 @@ from msgspec import Struct
 from quell.core import facts as f
 from quell.core.messages import Part, StopReason, ToolCall, ToolResult, Usage
 from quell.core.permissions import Mode
+from quell.core.questions import Question
+from quell.core.todos import Todo, todos_of
 
 CallStatus = Literal["pending", "in_progress", "completed", "failed"]
 """ACP's words. Whether a failed call was denied or cancelled is in its result."""
@@ -86,14 +88,15 @@ class RunView(Struct, omit_defaults=True):
 
 
 class RequestView(Struct, omit_defaults=True):
-    """An open permission request. `always` is the rule that an "always" would add."""
+    """An open permission request; `always` is the rule that an "always" would add. With `questions`, they wait to be answered."""
 
     id: str
     call: str
     tool: str
     title: str
-    reason: str
+    reason: str = ""
     always: str | None = None
+    questions: tuple[Question, ...] = ()
 
 
 class View(Struct, omit_defaults=True):
@@ -108,6 +111,7 @@ class View(Struct, omit_defaults=True):
     parked: bool = False
     run: RunView | None = None
     requests: list[RequestView] = []
+    todos: tuple[Todo, ...] = ()
     usage: Usage = Usage()
     cost: Decimal = Decimal(0)
     context: int = 0
@@ -137,7 +141,14 @@ def apply(view: View, recorded: f.Recorded) -> None:
             | f.QueueResumed()
         ):
             _apply_queue(view, fact, recorded.at)
-        case f.PermissionRequested() | f.PermissionAnswered() | f.CallStarted() | f.CallFinished():
+        case (
+            f.PermissionRequested()
+            | f.PermissionAnswered()
+            | f.QuestionsAsked()
+            | f.QuestionsAnswered()
+            | f.CallStarted()
+            | f.CallFinished()
+        ):
             _apply_call(view, fact)
         case _:
             _apply_run(view, fact, recorded.at)
@@ -222,13 +233,26 @@ def _take(view: View, id: str) -> QueueItem:
     return item
 
 
-def _apply_call(
-    view: View, fact: f.PermissionRequested | f.PermissionAnswered | f.CallStarted | f.CallFinished
-) -> None:
+CallFact = (
+    f.PermissionRequested
+    | f.PermissionAnswered
+    | f.QuestionsAsked
+    | f.QuestionsAnswered
+    | f.CallStarted
+    | f.CallFinished
+)
+
+
+def _apply_call(view: View, fact: CallFact) -> None:
     match fact:
         case f.PermissionRequested():
             view.requests.append(RequestView(fact.request, fact.call, fact.tool, fact.title, fact.reason, fact.always))
-        case f.PermissionAnswered():
+        case f.QuestionsAsked():
+            name = _call(view, fact.call).name
+            view.requests.append(
+                RequestView(fact.request, fact.call, name, fact.title, fact.reason, questions=fact.questions)
+            )
+        case f.PermissionAnswered() | f.QuestionsAnswered():
             view.requests = [request for request in view.requests if request.id != fact.request]
         case f.CallStarted():
             _call(view, fact.call).status = "in_progress"
@@ -237,6 +261,7 @@ def _apply_call(
             item = _call(view, fact.call)
             item.result = fact.result
             item.status = "completed" if fact.result.status == "completed" else "failed"
+            view.todos = todos_of(fact.result.metadata, view.todos)
         case _:
             assert_never(fact)
 

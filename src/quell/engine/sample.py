@@ -13,7 +13,7 @@ from quell.core import inputs as i
 from quell.core.errors import ModelFailed
 from quell.core.loops import is_looping
 from quell.core.messages import ModelRequest, PartDelta, Reply, Text, UserMessage
-from quell.core.session import Compact, Sample, message_id
+from quell.core.session import Compact, Sample, Session, message_id
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
 
@@ -30,7 +30,7 @@ async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mappin
             message=live.message,
             system=await ports.system_prompt(session, workspace),
             messages=scene.ledger.transcript.to_send(),
-            tools=tuple(ports.toolset.specs()),
+            tools=tuple(spec for spec in ports.toolset.specs() if _answered(session) or not spec.attended),
         )
         model = await ports.models.open(session.model, environment)
         reply = await model.sample(request, live.emit)
@@ -74,6 +74,11 @@ async def compact(effect: Compact, scene: Scene, ports: Ports, environment: Mapp
         usage=reply.usage,
         cost=reply.cost,
     )
+
+
+def _answered(session: Session) -> bool:
+    """Whether a person may be there to be asked something."""
+    return session.run is not None and session.run.entry.on_ask == "wait"
 
 
 def _ignore(delta: PartDelta) -> None:

@@ -17,6 +17,8 @@ from quell.core.session import Check, Execute
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
 
+NOBODY = "Nobody is there to answer. Decide it yourself, and say in your answer what you assumed."
+
 
 def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
     """What the rules and the mode, as they are now, say to the call."""
@@ -29,6 +31,16 @@ def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
     allowed = tuple(parse_rule(text, "run") for text in run.entry.allow) if run is not None else ()
     verdict = judge(prepared.access, (*ports.rules(session.workspace), *session.rules, *allowed), session.mode_now)
     match verdict.answer:
+        case "allow" if prepared.questions:
+            if run is None or run.entry.on_ask == "deny":
+                return _denied(effect, NOBODY)
+            return i.CallAsks(
+                run=effect.run,
+                call=effect.call,
+                title=prepared.access.title,
+                questions=prepared.questions,
+                reason=prepared.reason,
+            )
         case "allow":
             return i.CallAllowed(run=effect.run, call=effect.call, concurrent=prepared.concurrent)
         case "ask" if run is not None and run.entry.on_ask == "wait":
@@ -66,6 +78,7 @@ async def execute(effect: Execute, scene: Scene, ports: Ports, environment: Mapp
         environment=environment,
         seen=scene.ledger.transcript.seen,
         output=output.emit,
+        todos=scene.ledger.transcript.todos,
     )
     try:
         result = await prepared.run(context)

@@ -24,7 +24,7 @@ B = TypeVar("B", bound=Struct)
 A = TypeVar("A")
 
 
-Edits = i.Edit | i.Move | i.Drop | i.Promote | i.Resume | i.Answer | i.Change | i.Delete
+Edits = i.Edit | i.Move | i.Drop | i.Promote | i.Resume | i.Answer | i.AnswerQuestions | i.Change | i.Delete
 """The requests that are answered with no more than `Noted`."""
 
 

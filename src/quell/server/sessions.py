@@ -87,13 +87,18 @@ async def export(call: Call[api.ExportQuery, api.Nothing]) -> Document:
 
 
 async def requests(call: Call[api.Nothing, api.Nothing]) -> api.Requests:
-    """The permission requests that wait for a person."""
+    """The permission requests and questions that wait for a person."""
     _, view = await call.engine.view(call.session)
     return api.Requests(tuple(view.requests))
 
 
 async def answer(call: Call[api.Nothing, api.RequestAnswer]) -> i.Noted:
-    """Answer a permission request. The same answer again gets the same reply."""
-    if call.body.note is not None and call.body.option.startswith("allow"):
+    """Answer a permission request, or questions. The same answer again gets the same reply."""
+    body, request = call.body, call.path["request"]
+    if body.answers is not UNSET and body.option is UNSET and body.note is None:
+        return await call.apply(i.AnswerQuestions(request=request, answers=body.answers))
+    if body.option is UNSET or body.answers is not UNSET:
+        raise InvalidRequest("Send either an `option`, for a permission request, or `answers`, for questions.")
+    if body.note is not None and body.option.startswith("allow"):
         raise InvalidRequest("A note goes with a rejection: it tells the model what to do instead.")
-    return await call.apply(i.Answer(request=call.path["request"], option=call.body.option, note=call.body.note))
+    return await call.apply(i.Answer(request=request, option=body.option, note=body.note))

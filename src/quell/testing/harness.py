@@ -39,6 +39,7 @@ from quell.core.messages import (
     call_id,
 )
 from quell.core.ports import Journal, PreparedCall, ToolContext, Workspace
+from quell.core.questions import Question
 from quell.core.session import Session
 from quell.engine import Engine, Options, Ports
 from quell.engine.clock import WallClock
@@ -141,13 +142,15 @@ class Touched:
 
 
 class PlayedCall:
-    """A call of the played tool: `{"outside": true}` has to be asked for, `{"kind": "read"}` runs beside others."""
+    """A call of the played tool: `{"outside": true}` has to be asked for, `{"kind": "read"}` runs beside others, `{"questions": […]}` asks."""
 
     def __init__(self, input: dict[str, object], started: asyncio.Queue[Touched]) -> None:
         self.kind: ToolKind = "read" if input.get("kind") == "read" else "edit"
         self.concurrent = self.kind == "read"
         path = "/elsewhere/file" if input.get("outside") else "/work/file"
         outside = (path,) if input.get("outside") else ()
+        self.questions = msgspec.convert(input.get("questions", ()), tuple[Question, ...])
+        self.reason = ""
         self.access = Access(tool="touch", kind=self.kind, title="touch a file", paths=(path,), outside=outside)
         self._input = input
         self._started = started

@@ -18,6 +18,8 @@ from quell.tools.glob import Glob, prepare_glob
 from quell.tools.grep import Grep, prepare_grep
 from quell.tools.ls import List, prepare_ls
 from quell.tools.multiedit import MultiEdit, prepare_multiedit
+from quell.tools.question import Ask, prepare_question
+from quell.tools.todos import Todos, prepare_todos
 from quell.tools.tool import Options, Refused, Tool, failed
 from quell.tools.view import View, prepare_view
 from quell.tools.write import Write, prepare_write
@@ -33,6 +35,8 @@ TOOLS: Mapping[str, Tool] = {
         Tool("grep", Grep, prepare_grep),
         Tool("ls", List, prepare_ls),
         Tool("multiedit", MultiEdit, prepare_multiedit),
+        Tool("question", Ask, prepare_question, attended=True),
+        Tool("todos", Todos, prepare_todos),
         Tool("view", View, prepare_view),
         Tool("write", Write, prepare_write),
     )

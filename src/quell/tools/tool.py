@@ -17,6 +17,7 @@ from msgspec import Struct
 from quell.core.messages import ToolKind, ToolResult, ToolSpec
 from quell.core.permissions import Access
 from quell.core.ports import Place, ToolContext, Workspace
+from quell.core.questions import Question
 from quell.tools import parameters
 
 _UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
@@ -33,12 +34,14 @@ class Options(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """Implements the port `PreparedCall`."""
+    """Implements the port `PreparedCall`. `reason` goes with `questions`: what they are for."""
 
     kind: ToolKind
     access: Access
     act: Callable[[ToolContext], Awaitable[ToolResult]]
     concurrent: bool = False
+    questions: tuple[Question, ...] = ()
+    reason: str = ""
 
     async def run(self, context: ToolContext) -> ToolResult:
         try:
@@ -51,15 +54,19 @@ class Call(Struct, frozen=True):
 
 
 class Tool(Struct, frozen=True):
-    """One line of the toolset. The description for the model is in a file of the tool's name beside its module."""
+    """One line of the toolset. The description for the model is in a file of the tool's name beside its module.
+
+    An `attended` one needs a person.
+    """
 
     name: str
     input: type[Struct]
     prepare: Callable[[Any, Workspace, Options], Call]
+    attended: bool = False
 
     def spec(self) -> ToolSpec:
         description = Path(__file__).with_name(f"{self.name}.md").read_text(encoding="utf-8").strip()
-        return ToolSpec(self.name, description, parameters.schema(self.input))
+        return ToolSpec(self.name, description, parameters.schema(self.input), self.attended)
 
 
 def failed(text: str) -> ToolResult:

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
 from quell.core.messages import Message, StopReason
 from quell.core.permissions import Mode, Rule
+from quell.core.questions import QuestionAnswer
 from quell.core.session import Summary
 from quell.core.view import QueueItem, RequestView, View
 
@@ -256,7 +257,7 @@ class Export(Struct, frozen=True, kw_only=True):
     version: int = 1
 
 
-# Permission requests
+# Permission requests and questions
 
 
 class Requests(Struct, frozen=True):
@@ -266,9 +267,10 @@ class Requests(Struct, frozen=True):
 
 
 class RequestAnswer(Body, frozen=True, kw_only=True):
-    """`note` tells the model why, or what to do instead."""
+    """An `option` to a permission request, `answers` to questions, in their order. `note` tells the model why, or what to do instead."""
 
-    option: PermissionOption
+    option: PermissionOption | UnsetType = UNSET
+    answers: Annotated[tuple[QuestionAnswer, ...], Meta(max_length=20)] | UnsetType = UNSET
     note: Annotated[str, Meta(max_length=100_000)] | None = None
 
 

@@ -32,6 +32,7 @@ from quell.core.messages import (
     call_id,
 )
 from quell.core.ports import LanguageModel, PreparedCall, ToolContext, Workspace
+from quell.core.questions import Question
 from quell.testing.simulation.loop import VirtualLoop
 from quell.testing.simulation.witness import Witness
 
@@ -208,6 +209,8 @@ class SimulatedCall:
         self.concurrent = self.kind == "read"
         path = "/elsewhere/file" if input.outside else "/work/file"
         outside = (path,) if input.outside else ()
+        self.questions: tuple[Question, ...] = ()
+        self.reason = ""
         self.access = Access(tool="touch", kind=self.kind, title="touch a file", paths=(path,), outside=outside)
         self._world = world
 
