@@ -79,8 +79,9 @@ async def _serve(
             listeners.append(daemon.Listener(tcp_socket(*listen), load_token(place.token), (listen[0],)))
         journal = SqliteJournal.open(Path(place.database))
         _say_where(place)
+        tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs))
         try:
-            async with Engine(_ports(place, journal, configured, environment), _options(settings)) as engine:
+            async with Engine(_ports(place, journal, configured, tools, environment), _options(settings)) as engine:
                 answering = asyncio.Event()
 
                 def answer() -> None:
@@ -92,6 +93,7 @@ async def _serve(
                     await daemon.serve(engine, configured, listeners, _server_options(settings), answer)
                     warming.cancel()
         finally:
+            await tools.close()
             await journal.close()
             await configured.close()
 
@@ -122,21 +124,22 @@ async def _warm_up(configured: Configured, answering: asyncio.Event) -> None:
     await configured.warm()
 
 
-def _ports(place: Paths, journal: SqliteJournal, configured: Configured, environment: Mapping[str, str]) -> Ports:
+def _ports(
+    place: Paths, journal: SqliteJournal, configured: Configured, tools: Tools, environment: Mapping[str, str]
+) -> Ports:
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
 
     async def system_prompt(session: Session, workspace: Workspace) -> str:
         today = datetime.now().astimezone().date().isoformat()
         return await prompts.system_prompt(workspace.root, workspace.extra, session.mode_now, today, session.id)
 
-    hidden = key_variables(KEY_VARIABLES, configured.settings())
     return Ports(
         journal=journal,
         models=configured,
-        toolset=Tools(options=ToolOptions(hidden=hidden)),
+        toolset=tools,
         clock=WallClock(),
         rules=configured.rules,
-        open_workspace=open_workspace,
+        open_workspace=lambda root, extra, session: open_workspace(root, extra, os.path.join(place.outputs, session)),
         system_prompt=system_prompt,
         compaction_prompt=prompt("compact"),
         retry_delay=configured.retry_delay,

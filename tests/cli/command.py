@@ -34,6 +34,13 @@ step = [{ text = "I look." }, { tool = "ls", input = { path = "." } }]
 step = [{ text = "Nothing here." }]
 
 [[when]]
+prompt = "start a server"
+[[when.reply]]
+step = [{ tool = "bash", input = { command = "sleep 1000", run_in_background = true } }]
+[[when.reply]]
+step = [{ text = "It runs." }]
+
+[[when]]
 prompt = "write it"
 [[when.reply]]
 step = [{ tool = "write", input = { file_path = "made.txt", content = "made\n" } }]

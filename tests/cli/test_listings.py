@@ -127,6 +127,19 @@ def test_cancel_active_parks_what_waits(own_home: Home) -> None:
     assert "dropped before it had begun" in dropped.err
 
 
+def test_jobs_are_listed_and_ended(own_home: Home) -> None:
+    assert own_home.quell("jobs").err == "quell: no background jobs\n"
+    done = own_home.run("--yolo", "--json", "start a server")
+    session = str(done.json()["session"])
+    (line,) = own_home.quell("jobs").out.splitlines()
+    job, where, _, state, command = line.split("\t")
+    assert (where, state, command) == (session, "running", "sleep 1000")
+    assert own_home.quell("jobs", session, "--end", "x").status == 2
+    assert own_home.quell("jobs", "--end", job).out == f"ended {job}\n"
+    assert json.loads(own_home.quell("jobs", "--json").out)[0]["running"] is False
+    assert own_home.quell("jobs", "--end", job).out == f"{job} had ended already: signal 15\n"
+
+
 def test_cancel_of_one_of_several_wants_to_know_which(own_home: Home) -> None:
     running = [own_home.start("run", "--model", own_home.model, "for ever") for _ in range(2)]
     for each in running:

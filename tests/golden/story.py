@@ -212,7 +212,7 @@ def interruption() -> Sequence[f.AnyFact]:
 
 
 def questions() -> Sequence[f.AnyFact]:
-    """A run that asks a person."""
+    """A run that asks a person, and something that happens beside it."""
     return (
         f.PromptAccepted(prompt="p9", text="Choose.", digest="9" * 64),
         f.RunStarted(run="r99", entry="p9", entry_kind="prompt"),
@@ -253,6 +253,7 @@ def questions() -> Sequence[f.AnyFact]:
         ),
         f.CallFinished(run="r99", call="r99-1-1-c0", result=ToolResult(text="Q1: …")),
         f.RunSettled(run="r99", outcome="completed", stop_reason="end_turn"),
+        f.Noted(text="Background job r4-1-2-c4 (`npm run dev`) has ended: exit code 1."),
     )
 
 

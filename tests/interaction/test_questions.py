@@ -37,15 +37,15 @@ async def test_t6_a_question_is_answered_from_any_client_once_and_the_answers_ar
         async with talk.another_client(chat) as other:
             assert [item.id for item in (await other.requests()).items] == [request]
             with pytest.raises(InvalidRequest, match="2 questions"):
-                await other.answer_questions(request, ANSWERS[:1])
+                await other.answer(request, ANSWERS[:1])
             with pytest.raises(InvalidRequest, match="no choice 'c'"):
-                await other.answer_questions(request, (QuestionAnswer(choices=("c",)), QuestionAnswer()))
+                await other.answer(request, (QuestionAnswer(choices=("c",)), QuestionAnswer()))
             with pytest.raises(InvalidRequest, match="answers"):
                 await other.answer(request, "allow_once")
-            assert (await other.answer_questions(request, ANSWERS)).applied
-        assert not (await chat.answer_questions(request, ANSWERS)).applied  # the same again gets the same reply
+            assert (await other.answer(request, ANSWERS)).applied
+        assert not (await chat.answer(request, ANSWERS)).applied  # the same again gets the same reply
         with pytest.raises(Stale):
-            await chat.answer_questions(request, (QuestionAnswer(), QuestionAnswer()))
+            await chat.answer(request, (QuestionAnswer(), QuestionAnswer()))
         await talk.answers()
         assert (await chat.ended(prompt)).outcome == "completed"
         said = "Q1: Which?\nChosen: b (B)\nNote: For now.\n\nQ2: Why?\nIt is smaller."
@@ -63,7 +63,7 @@ async def test_t6_c8_a_cancel_withdraws_an_open_question(tmp_path: Path) -> None
         assert (await chat.ended(prompt)).outcome == "cancelled"
         assert not (await chat.requests()).items
         with pytest.raises(Stale):
-            await chat.answer_questions(request, ANSWERS)
+            await chat.answer(request, ANSWERS)
         assert [status for _, status in results(await chat.said())] == ["cancelled"]
         audit(await chat.records())
 
@@ -80,7 +80,7 @@ async def test_t6_e3_an_open_question_is_seen_by_who_joins_late_and_interrupted_
         chat = talk.again(chat)
         assert (await chat.ended(prompt)).outcome == "interrupted"
         with pytest.raises(Stale):
-            await chat.answer_questions(request, ANSWERS)
+            await chat.answer(request, ANSWERS)
         assert not [fact for fact in await chat.facts() if isinstance(fact, f.QuestionsAnswered)]
 
 

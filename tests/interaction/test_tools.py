@@ -19,7 +19,8 @@ from quell.client.client import Client, NewPrompt, NewSession, UnixSocket
 from quell.config.paths import paths
 from quell.core import facts as f
 from quell.core.errors import Stale, StorageRefused
-from quell.core.view import CallItem
+from quell.core.messages import UserMessage
+from quell.core.view import CallItem, NoticeItem
 from quell.store.sqlite import SqliteJournal
 from tests.cli.command import Home, until
 from tests.interaction.audit import audit
@@ -34,6 +35,20 @@ prompt = "run a tree"
 step = [{ tool = "bash", input = { command = "setsid sleep 1000 & trap '' TERM; sleep 1001 & echo planted; wait; sleep 1002" } }]
 [[when.reply]]
 step = [{ text = "It ended." }]
+
+[[when]]
+prompt = "serve"
+[[when.reply]]
+step = [{ tool = "bash", input = { command = "echo ready; sleep 1000", run_in_background = true } }]
+[[when.reply]]
+step = [{ text = "It runs." }]
+
+[[when]]
+prompt = "a short job"
+[[when.reply]]
+step = [{ tool = "bash", input = { command = "while [ ! -e go ]; do sleep 0.01; done; exit 4", auto_background_after = 1 } }]
+[[when.reply]]
+step = [{ text = "It runs." }]
 
 [[when]]
 prompt = "write"
@@ -131,6 +146,48 @@ async def test_t1_k1_kill_9_of_the_server_ends_its_commands_and_loses_nothing(se
         chat = Chat(client, chat.id)
         assert (await chat.ended("p")).outcome == "interrupted"
         assert [status for _, status in results(await chat.said())] == ["unknown"]
+        audit(await chat.records())
+
+
+async def test_t2_a_job_survives_its_run_and_ends_with_its_session(server: Server) -> None:
+    async with server.life() as (client, _):
+        chat = await server.chat(client)
+        assert (await chat.ended(await chat.says("serve"))).outcome == "completed"
+        (job,) = (await chat.jobs()).items
+        assert (job.running, job.printed) == (True, "ready\n")
+        assert len(server.sleepers()) == 1
+        await chat.stops()
+        assert (await chat.jobs()).items[0].running  # a cancel is of runs
+        await chat.delete()
+        await asyncio.to_thread(until, lambda: not server.sleepers())
+
+
+async def test_t2_k6_a_job_keeps_the_server_and_ends_with_it(server: Server) -> None:
+    async with server.life() as (client, process):
+        chat = await server.chat(client)
+        await chat.ended(await chat.says("serve"))
+        assert (await client.health()).busy
+        ended = await chat.end_job((await chat.jobs()).items[0].id)
+        assert (ended.running, ended.signal) == (False, signal.SIGTERM)
+        assert not (await client.health()).busy
+        await chat.ended(await chat.says("serve"))
+        process.terminate()
+        assert await process.wait() == 0
+    assert not server.sleepers()
+
+
+async def test_t2_the_end_of_a_job_is_a_fact_and_the_next_turn_is_told(server: Server) -> None:
+    async with server.life() as (client, _):
+        chat = await server.chat(client)
+        await chat.ended(await chat.says("a short job"))
+        (server.home.workspace / "go").touch()
+        view = await chat.until(lambda view: any(isinstance(i, NoticeItem) and i.kind == "noted" for i in view.items))
+        assert [job.status for job in (await chat.jobs()).items] == [4]
+        assert not view.busy
+        await chat.ended(await chat.says("serve"))
+        told = [m.text for m in await chat.said() if isinstance(m, UserMessage) and m.text.startswith("[")]
+        assert len(told) == 1
+        assert "has ended: exit code 4" in told[0]
         audit(await chat.records())
 
 

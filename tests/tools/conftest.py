@@ -23,11 +23,28 @@ class Hands:
         self.seen: dict[str, str] = {}
         self.todos: tuple[Todo, ...] = ()
         self.live: list[str] = []
+        self.notes: list[str] = []
+        self.calls = 0
         self.environment: Mapping[str, str] = dict(os.environ)
 
+    def keep(self, folder: Path) -> None:
+        """Long outputs are kept in a folder from now on."""
+        self.kept = folder / "session"
+        self.workspace = LocalWorkspace(str(self.root), kept=str(self.kept))
+        self.tools = Tools(options=Options(hidden=frozenset({"PROVIDER_KEY"}), kept=str(folder)))
+
     def context(self) -> ToolContext:
+        call = f"call{self.calls}"
+        self.calls += 1
         return ToolContext(
-            "session", "call", self.workspace, self.environment, dict(self.seen), self.live.append, self.todos
+            "session",
+            call,
+            self.workspace,
+            self.environment,
+            dict(self.seen),
+            self.live.append,
+            self.todos,
+            self.notes.append,
         )
 
     async def use(self, tool: str, **input: object) -> ToolResult:

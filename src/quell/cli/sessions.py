@@ -50,7 +50,7 @@ def list_sessions(everywhere: bool, cwd: str, limit: int | None, as_json: bool, 
         return
     titles = ["id", "updated", "state", "title", *(["folder"] if everywhere else [])]
     rows = [
-        [session.text("id"), _when(session.text("updated")), _state(session), session.text("title") or "(untitled)"]
+        [session.text("id"), when(session.text("updated")), _state(session), session.text("title") or "(untitled)"]
         + ([session.text("workspace")] if everywhere else [])
         for session in found
     ]
@@ -140,7 +140,7 @@ def _write(content: bytes) -> None:
     sys.stdout.buffer.write(content if content.endswith(b"\n") else content + b"\n")
 
 
-def _when(at: str) -> str:
+def when(at: str) -> str:
     """In the reader's zone, to the minute; for programs as it was recorded."""
     if terminal.width(sys.stdout) is None:
         return at

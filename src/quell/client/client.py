@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import TypeVar
@@ -32,6 +32,7 @@ from quell.core import inputs as i
 from quell.core.errors import InvalidRequest, QuellError, Unavailable
 from quell.core.events import Deleted
 from quell.core.facts import PermissionOption
+from quell.core.ports import JobState
 from quell.core.questions import QuestionAnswer
 from quell.core.session import Summary
 from quell.wire import sse
@@ -40,6 +41,7 @@ from quell.wire.api import (
     Export,
     ExportQuery,
     Health,
+    Jobs,
     Leave,
     MessagePage,
     Model,
@@ -281,15 +283,19 @@ class RemoteSession:
     async def requests(self) -> Requests:
         return await self._client.ask("GET", self._path + "/requests", Requests)
 
-    async def answer(self, request: str, option: PermissionOption, note: str | None = None) -> i.Noted:
-        """Raises `Stale` when it was answered otherwise, or withdrawn."""
-        path = f"{self._path}/requests/{quote(request, safe='')}"
-        return await self._client.ask("POST", path, i.Noted, RequestAnswer(option=option, note=note))
+    async def answer(
+        self, request: str, given: PermissionOption | Sequence[QuestionAnswer], note: str | None = None
+    ) -> i.Noted:
+        """A permission, or an answer to each question. Raises `Stale` when it was answered otherwise, or withdrawn."""
+        body = RequestAnswer(option=given, note=note) if isinstance(given, str) else RequestAnswer(answers=tuple(given))
+        return await self._client.ask("POST", f"{self._path}/requests/{quote(request, safe='')}", i.Noted, body)
 
-    async def answer_questions(self, request: str, answers: Iterable[QuestionAnswer]) -> i.Noted:
-        """One for each question, in their order. Raises `Stale` as above, `InvalidRequest` when one does not fit."""
-        path = f"{self._path}/requests/{quote(request, safe='')}"
-        return await self._client.ask("POST", path, i.Noted, RequestAnswer(answers=tuple(answers)))
+    async def jobs(self) -> Jobs:
+        """The commands that run on in the background, and those that did."""
+        return await self._client.ask("GET", self._path + "/jobs", Jobs)
+
+    async def end_job(self, job: str) -> JobState:
+        return await self._client.ask("DELETE", f"{self._path}/jobs/{quote(job, safe='')}", JobState)
 
     async def export(self) -> Export:
         return await self._client.ask("GET", self._path + "/export", Export)

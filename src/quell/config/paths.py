@@ -5,6 +5,7 @@
     data_dir     $QUELL_DATA_DIR, else $XDG_DATA_HOME/quell
     database     data_dir/quell.db          log    data_dir/logs/daemon.log
     lock         data_dir/daemon.lock       token  data_dir/token
+  outputs      data_dir/outputs: what commands printed that was too long for a result, a folder for each session
     address      data_dir/daemon.address: where the running daemon's socket is, for those whose environment says otherwise
     socket       $XDG_RUNTIME_DIR/quell/daemon.sock, else /tmp/quell-$UID/daemon.sock; with a data directory other than
                  the one in the account's home, daemon-<hash of it>.sock, so that tests never meet the user's daemon
@@ -34,7 +35,18 @@ class PathRefused(Exception):
 class Paths:
     """The files and folders of one user's Quell, all absolute. Immutable."""
 
-    __slots__ = ("address", "config_dir", "config_file", "data_dir", "database", "lock", "log", "socket", "token")
+    __slots__ = (
+        "address",
+        "config_dir",
+        "config_file",
+        "data_dir",
+        "database",
+        "lock",
+        "log",
+        "outputs",
+        "socket",
+        "token",
+    )
 
     address: str
     config_dir: str
@@ -42,6 +54,7 @@ class Paths:
     data_dir: str
     database: str
     log: str
+    outputs: str
     lock: str
     token: str
     socket: str
@@ -54,6 +67,7 @@ class Paths:
             "data_dir": data_dir,
             "database": os.path.join(data_dir, "quell.db"),
             "log": os.path.join(data_dir, "logs", "daemon.log"),
+            "outputs": os.path.join(data_dir, "outputs"),
             "lock": os.path.join(data_dir, "daemon.lock"),
             "token": os.path.join(data_dir, "token"),
             "socket": socket,

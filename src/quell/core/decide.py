@@ -92,6 +92,9 @@ def _report(step: Step, input: i.Report) -> None:
             run.call_returned(step, input)
         case i.CompactionDone():
             run.compaction_done(step, input)
+        case i.Note():
+            if step.session.id and not step.session.deleting:
+                step.add(f.Noted(text=input.text))
         case i.TimeUp():
             run.stop(step, input.run, "time_limit")
         case i.Looping():

@@ -69,6 +69,8 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
             return _with_call(session, fact.call, status="started", concurrent=fact.concurrent)
         case f.CallFinished():
             return _with_call(session, fact.call, status="done", denied=fact.result.status == "denied")
+        case f.Noted():
+            return session
         case f.Replied():
             return _replied(session, fact)
         case f.SampleFailed():

@@ -272,6 +272,12 @@ class CallFinished(Fact, frozen=True, kw_only=True, tag="call_finished"):
     result: ToolResult
 
 
+class Noted(Fact, frozen=True, kw_only=True, tag="noted"):
+    """Something that happened beside the conversation, such as the end of a background job: the model is told in its next turn."""
+
+    text: str
+
+
 # Compaction
 
 
@@ -318,6 +324,7 @@ AnyFact = (
     | QuestionsAnswered
     | CallStarted
     | CallFinished
+    | Noted
     | CompactionStarted
     | Compacted
 )

@@ -184,6 +184,12 @@ class CompactionDone(Struct, frozen=True, kw_only=True):
     cost: Decimal | None = None
 
 
+class Note(Struct, frozen=True, kw_only=True):
+    """For the model's next turn, and for people."""
+
+    text: str
+
+
 class TimeUp(Struct, frozen=True, kw_only=True):
     run: str
 
@@ -228,6 +234,7 @@ Report = (
     | CallAsks
     | CallReturned
     | CompactionDone
+    | Note
     | TimeUp
     | Looping
     | Unwound

@@ -97,11 +97,15 @@ class Models(Protocol):
 
 
 class Place(Struct, frozen=True):
-    """A path that a model wrote, made real: `path` is absolute with symbolic links resolved, `shown` is how to name it."""
+    """A path that a model wrote, made real: `path` is absolute with symbolic links resolved, `shown` is how to name it.
+
+    `kept`: in the folder that holds what was too long for the session's results; it may be read as what is inside may.
+    """
 
     path: str
     shown: str
     inside: bool
+    kept: bool = False
 
 
 class Entry(Struct, frozen=True):
@@ -149,8 +153,28 @@ class ProcessEnd(Struct, frozen=True):
     unkillable: tuple[int, ...] = ()
 
 
+class Process(Protocol):
+    """A command that was started. It goes on, whoever waits, until it ends or `stop` is called."""
+
+    @property
+    def end(self) -> ProcessEnd | None:
+        """How it ended; None while it runs. Raises `OSError` when it could not be started."""
+
+    async def wait(self, timeout: float | None = None) -> ProcessEnd | None:
+        """Until it has ended and no process of its tree is left; None after `timeout` seconds. Raises as `end`."""
+
+    def begin_stop(self, why: Literal["timeout", "cancelled"]) -> None:
+        """The whole process tree gets SIGTERM, then SIGKILL after two seconds."""
+
+    async def stop(self, why: Literal["timeout", "cancelled"]) -> ProcessEnd:
+        """The same, and wait: when this returns, none of it is left. A cancellation meanwhile is not raised."""
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call back once, soon after its end."""
+
+
 class Workspace(Protocol):
-    """The folder that a session works in, and the processes started there.
+    """The folder that a session works in, and the processes started there. `kept` is where what is too long for a result is put.
 
     `path` is always one of `place`: a symbolic link that appears in it afterwards is refused, not followed. What the disk refuses
     is an `OSError`.
@@ -158,6 +182,7 @@ class Workspace(Protocol):
 
     root: str
     extra: tuple[str, ...]
+    kept: str
 
     def place(self, path: str) -> Place:
         """Relative paths are relative to the root; `~` is expanded. `inside` holds for the root and the extra folders."""
@@ -186,24 +211,35 @@ class Workspace(Protocol):
         `include` is a glob for the files, or empty. Raises `ValueError`, with the reason, for a bad expression or glob.
         """
 
-    async def run(
+    def start(
         self,
         command: Sequence[str],
         *,
         directory: str,
         environment: Mapping[str, str],
         output: Callable[[bytes], None],
-        timeout: float | None = None,
-    ) -> ProcessEnd:
-        """Run to its end, standard input closed, both outputs to `output` as they come. Raises `OSError` when it cannot start.
+    ) -> Process:
+        """Start a command, standard input closed, both outputs to `output` as they come. Raises `OSError` when it cannot be."""
 
-        When the task is cancelled, or time is up, the whole process tree gets SIGTERM, then SIGKILL after two seconds; when it
-        returns, no process of the tree is left. A cancellation is not raised but answered with `stopped`: the caller has to.
-        """
+
+class JobState(Struct, frozen=True, kw_only=True):
+    """A command that runs on behind its call (contract.md T2). `status` is its exit status; `printed` is cut in the middle when long."""
+
+    id: str
+    command: str
+    description: str
+    started: str
+    running: bool
+    status: int | None = None
+    signal: int | None = None
+    printed: str = ""
 
 
 class ToolContext(Struct, frozen=True):
-    """What a running call has in hand. `seen` maps the absolute paths whose content the session knows to its SHA-256, `todos` is its list."""
+    """What a running call has in hand. `seen` maps the absolute paths whose content the session knows to its SHA-256, `todos` is its list.
+
+    `note` puts a line into the session for its model and its people, also when the call has ended: the next turn is told.
+    """
 
     session: str
     call: str
@@ -212,6 +248,7 @@ class ToolContext(Struct, frozen=True):
     seen: Mapping[str, str]
     output: Callable[[str], None]
     todos: tuple[Todo, ...] = ()
+    note: Callable[[str], None] = lambda text: None
 
 
 class PreparedCall(Protocol):
@@ -251,6 +288,15 @@ class Toolset(Protocol):
 
     def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
         """Parse the call's input; a result (failed, with advice for the model) when it cannot be understood."""
+
+    def jobs(self, session: str) -> Sequence[JobState]:
+        """The commands that run on behind their calls, and those that did, oldest first."""
+
+    async def end_job(self, session: str, job: str) -> JobState:
+        """Stop one, its whole tree. Raises `NotFound`."""
+
+    async def forget(self, session: str) -> None:
+        """End all that its calls have left running, and remove what was kept for it (contract.md K7, T2)."""
 
 
 class Clock(Protocol):

@@ -47,12 +47,12 @@ class Transcript:
             self.add(recorded)
 
     def add(self, recorded: f.Recorded) -> None:
-        message = self._message(recorded.fact)
+        message = self._message(recorded.seq, recorded.fact)
         if message is not None:
             self.messages.append(message)
             self._seqs.append(recorded.seq)
 
-    def _message(self, fact: f.AnyFact) -> Message | None:
+    def _message(self, seq: int, fact: f.AnyFact) -> Message | None:
         match fact:
             case f.PromptAccepted():
                 self._waiting[fact.prompt] = (fact.text, fact.attachments)
@@ -66,6 +66,8 @@ class Transcript:
                 return UserMessage(id=fact.entry, text=GO_ON)
             case f.SteerJoined():
                 return self._user(fact.prompt)
+            case f.Noted():
+                return UserMessage(id=f"n{seq}", text=f"[{fact.text}]")
             case f.Replied():
                 self._calls.update((call.id, call.name) for call in fact.reply.calls)
                 reply = fact.reply

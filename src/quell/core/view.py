@@ -272,7 +272,8 @@ def _call(view: View, id: str) -> CallItem:
 
 
 RunFact = (
-    f.RunStarted
+    f.Noted
+    | f.RunStarted
     | f.RunRecovered
     | f.SteerJoined
     | f.TurnStarted
@@ -287,6 +288,8 @@ RunFact = (
 
 def _apply_run(view: View, fact: RunFact, at: str) -> None:
     match fact:
+        case f.Noted():
+            view.items.append(NoticeItem("noted", fact.text, at))
         case f.RunStarted():
             view.run = RunView(fact.run, fact.entry, at)
             item = _take(view, fact.entry)

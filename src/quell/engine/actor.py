@@ -81,7 +81,12 @@ class Actor:
         A session that awaits a person is not idle, although nothing is due in it.
         """
         working = any(not task.done() for task in self._running.values())
-        return not (self._inbox or working or self.ledger.session.busy)
+        return not (self._inbox or working or self.ledger.session.busy or self.works_behind)
+
+    @property
+    def works_behind(self) -> bool:
+        """A command runs on behind its call, and will want to say how it ended."""
+        return any(job.running for job in self._performer.ports.toolset.jobs(self.ledger.id))
 
     # Its life
 

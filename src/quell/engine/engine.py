@@ -39,10 +39,11 @@ PAGE = 500
 
 
 class Engine:
-    """See the module. `running` counts sessions with a run."""
+    """See the module. `toolset` knows of the jobs in the background."""
 
     def __init__(self, ports: Ports, options: Options = Options()) -> None:
         self.shutting_down = False
+        self.toolset = ports.toolset
         self._ports = ports
         self._options = options
         self._bus = Bus()
@@ -76,8 +77,8 @@ class Engine:
 
     @property
     def busy(self) -> int:
-        """Sessions that are not idle: while there is one, the process must not leave by itself."""
-        return sum(actor.ledger.session.busy for actor in self._actors.values())
+        """Sessions that are not idle: while there is one, the process must not leave by itself (contract.md K6)."""
+        return sum(actor.ledger.session.busy or actor.works_behind for actor in self._actors.values())
 
     @property
     def followers(self) -> int:
@@ -100,15 +101,16 @@ class Engine:
         """What only the process knows is filled in, and what only the world can tell is checked."""
         match request:
             case i.Create():
-                self._ports.open_workspace(request.workspace, request.extra)
+                self._ports.open_workspace(request.workspace, request.extra, request.session)
                 self._ports.models.check(request.model)
             case i.Change(model=str(model)):
                 self._ports.models.check(model)
             case i.Submit():
                 actor = self._actor(session)
                 await actor.ready()
-                if actor.ledger.session.id:
-                    self._ports.open_workspace(actor.ledger.session.workspace, actor.ledger.session.extra)
+                state = actor.ledger.session
+                if state.id:
+                    self._ports.open_workspace(state.workspace, state.extra, session)
                 self._check_rules(request.allow)
                 return replace(request, queue_limit=self._options.queue_limit, shutting_down=self.shutting_down)
             case i.Compact():

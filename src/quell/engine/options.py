@@ -34,7 +34,7 @@ class Options(Struct, frozen=True, kw_only=True):
 class Ports:
     """The world, as the engine sees it.
 
-    `rules(root)` are those that are configured for a workspace. `open_workspace(root, extra)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
+    `rules(root)` are those that are configured for a workspace. `open_workspace(root, extra, session)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
     seconds, None to give up. `is_crowded(tokens, window)` says whether to compact before the next sample. `environment` is the
     process's own, for sessions whose client has not sent one.
     """
@@ -44,7 +44,7 @@ class Ports:
     toolset: Toolset
     clock: Clock
     rules: Callable[[str], Sequence[Rule]]
-    open_workspace: Callable[[str, tuple[str, ...]], Workspace]
+    open_workspace: Callable[[str, tuple[str, ...], str], Workspace]
     system_prompt: Callable[[Session, Workspace], Awaitable[str]]
     compaction_prompt: str
     retry_delay: Callable[[int, ModelFailed], float | None]

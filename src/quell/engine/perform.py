@@ -71,6 +71,7 @@ class Performer:
                 assert_never(effect)
 
     async def _erase(self, scene: Scene) -> None:
+        await self.ports.toolset.forget(scene.ledger.id)
         while True:
             try:
                 await self.ports.journal.delete(scene.ledger.id)

@@ -24,7 +24,7 @@ def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
     """What the rules and the mode, as they are now, say to the call."""
     session = scene.ledger.session
     run = session.run
-    workspace = ports.open_workspace(session.workspace, session.extra)
+    workspace = ports.open_workspace(session.workspace, session.extra, session.id)
     prepared = ports.toolset.prepare(_call(scene, effect.call), workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
@@ -66,7 +66,7 @@ def _denied(effect: Check, reason: str) -> i.CallReturned:
 async def execute(effect: Execute, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
     """Run the call to its end. When it is stopped, the session is told what it had printed by then."""
     session = scene.ledger.session
-    workspace = ports.open_workspace(session.workspace, session.extra)
+    workspace = ports.open_workspace(session.workspace, session.extra, session.id)
     prepared = ports.toolset.prepare(_call(scene, effect.call), workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
@@ -79,6 +79,7 @@ async def execute(effect: Execute, scene: Scene, ports: Ports, environment: Mapp
         seen=scene.ledger.transcript.seen,
         output=output.emit,
         todos=scene.ledger.transcript.todos,
+        note=lambda text: scene.post(i.Note(text=text)),
     )
     try:
         result = await prepared.run(context)

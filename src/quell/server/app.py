@@ -30,6 +30,7 @@ from quell.core.errors import (
     Stale,
     UnknownModel,
 )
+from quell.core.ports import JobState
 from quell.core.session import Summary
 from quell.server import about, events, prompts, queue, sessions
 from quell.server.asgi import (
@@ -101,6 +102,8 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", S + "/events", events.follow, api.EventsQuery, No, Stream, media=EVENT_STREAM),
     Route("GET", S + "/requests", sessions.requests, No, No, api.Requests),
     Route("POST", S + "/requests/{request}", sessions.answer, No, api.RequestAnswer, i.Noted, 200, (NotFound, Stale)),
+    Route("GET", S + "/jobs", sessions.jobs, No, No, api.Jobs),
+    Route("DELETE", S + "/jobs/{job}", sessions.end_job, No, No, JobState, 200, (NotFound,)),
     Route("GET", S + "/export", sessions.export, api.ExportQuery, No, Document, media=EXPORT_FORMS),
     Route("GET", "/openapi.json", _describe, No, No, Document),
 )

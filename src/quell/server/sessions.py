@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.errors import InvalidRequest
-from quell.core.ports import position
+from quell.core.ports import JobState, position
 from quell.core.session import Summary, summary
 from quell.server.asgi import JSON_TYPE
 from quell.server.markdown import to_markdown
@@ -84,6 +84,18 @@ async def export(call: Call[api.ExportQuery, api.Nothing]) -> Document:
             return Document(msgspec.json.encode(api.Export(session=row, messages=said)), JSON_TYPE)
         case "markdown":
             return Document(to_markdown(row, said).encode(), "text/markdown; charset=utf-8")
+
+
+async def jobs(call: Call[api.Nothing, api.Nothing]) -> api.Jobs:
+    """The commands that run on in the background, and those that did, oldest first."""
+    await call.engine.state(call.session)
+    return api.Jobs(tuple(call.engine.toolset.jobs(call.session)))
+
+
+async def end_job(call: Call[api.Nothing, api.Nothing]) -> JobState:
+    """End a background command, and every process that it has started."""
+    await call.engine.state(call.session)
+    return await call.engine.toolset.end_job(call.session, call.path["job"])
 
 
 async def requests(call: Call[api.Nothing, api.Nothing]) -> api.Requests:

@@ -24,7 +24,7 @@ import msgspec
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.access import Access
-from quell.core.errors import FailureCode, ModelFailed, NoModel
+from quell.core.errors import FailureCode, ModelFailed, NoModel, NotFound
 from quell.core.messages import (
     ModelRequest,
     Part,
@@ -38,7 +38,7 @@ from quell.core.messages import (
     ToolSpec,
     call_id,
 )
-from quell.core.ports import Journal, PreparedCall, ToolContext, Workspace
+from quell.core.ports import JobState, Journal, PreparedCall, ToolContext, Workspace
 from quell.core.questions import Question
 from quell.core.session import Session
 from quell.engine import Engine, Options, Ports
@@ -170,6 +170,15 @@ class PlayedTools:
     def specs(self) -> Sequence[ToolSpec]:
         return (ToolSpec("touch", "Touches a file.", {"type": "object"}),)
 
+    def jobs(self, session: str) -> Sequence[JobState]:
+        return ()
+
+    async def end_job(self, session: str, job: str) -> JobState:
+        raise NotFound("A call of this tool leaves nothing behind.")
+
+    async def forget(self, session: str) -> None:
+        pass
+
     def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
         if call.name != "touch":
             return ToolResult(text=f"There is no tool {call.name}.", status="failed")
@@ -276,7 +285,7 @@ async def crashed(journal: Journal, options: Options = Options()) -> AsyncIterat
         mortal.always = Refuse("the process died")
 
 
-def _no_workspace(root: str, extra: tuple[str, ...]) -> Workspace:
+def _no_workspace(root: str, extra: tuple[str, ...], session: str) -> Workspace:
     return _NoWorkspace()  # type: ignore[return-value]  # the played tool never looks
 
 

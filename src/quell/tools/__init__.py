@@ -7,15 +7,18 @@ Tools know the workspace by its port only. Whether a call may run is not decided
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Collection, Mapping, Sequence
 
 from quell.core.messages import ToolCall, ToolResult, ToolSpec
-from quell.core.ports import PreparedCall, Workspace
+from quell.core.ports import JobState, PreparedCall, Workspace
 from quell.tools import parameters
 from quell.tools.bash import Bash, prepare_bash
 from quell.tools.edit import Edit, prepare_edit
 from quell.tools.glob import Glob, prepare_glob
 from quell.tools.grep import Grep, prepare_grep
+from quell.tools.job_kill import JobKill, prepare_job_kill
+from quell.tools.job_output import JobOutput, prepare_job_output
 from quell.tools.ls import List, prepare_ls
 from quell.tools.multiedit import MultiEdit, prepare_multiedit
 from quell.tools.question import Ask, prepare_question
@@ -33,6 +36,8 @@ TOOLS: Mapping[str, Tool] = {
         Tool("edit", Edit, prepare_edit),
         Tool("glob", Glob, prepare_glob),
         Tool("grep", Grep, prepare_grep),
+        Tool("job_kill", JobKill, prepare_job_kill),
+        Tool("job_output", JobOutput, prepare_job_output),
         Tool("ls", List, prepare_ls),
         Tool("multiedit", MultiEdit, prepare_multiedit),
         Tool("question", Ask, prepare_question, attended=True),
@@ -44,18 +49,35 @@ TOOLS: Mapping[str, Tool] = {
 
 
 class Tools:
-    """Implements the port `Toolset`, with all tools or a selection of them."""
+    """Implements the port `Toolset`, with all tools or a selection of them. `close` ends what they have left running."""
 
-    def __init__(self, selection: Collection[str] | None = None, options: Options = Options()) -> None:
+    def __init__(self, selection: Collection[str] | None = None, options: Options | None = None) -> None:
         unknown = sorted(set(selection or ()) - TOOLS.keys())
         if unknown:
             raise ValueError(f"there is no tool {unknown[0]!r}; the tools are {', '.join(TOOLS)}")
         self._tools = {name: tool for name, tool in TOOLS.items() if selection is None or name in selection}
         self._specs = tuple(tool.spec() for tool in self._tools.values())
-        self._options = options
+        self._options = options or Options()
 
     def specs(self) -> Sequence[ToolSpec]:
         return self._specs
+
+    def jobs(self, session: str) -> Sequence[JobState]:
+        return [job.state() for job in self._options.jobs.of(session)]
+
+    async def end_job(self, session: str, job: str) -> JobState:
+        found = self._options.jobs.find(session, job)
+        if found.ended is None:
+            await found.stop()
+        return found.state()
+
+    async def forget(self, session: str) -> None:
+        await self._options.jobs.forget(
+            session, os.path.join(self._options.kept, session) if self._options.kept else ""
+        )
+
+    async def close(self) -> None:
+        await self._options.jobs.close()
 
     def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
         tool = self._tools.get(call.name.strip().lower())

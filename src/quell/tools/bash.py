@@ -1,4 +1,4 @@
-"""`bash`: a line of shell, run to its end.
+"""`bash`: a line of shell, run to its end, or on behind the call as a job.
 
 The command cannot ask anybody anything: its input is closed, pagers and editors are off. What it may do is judged before, from what
 `reach` says of the line; what it has started ends with it.
@@ -6,6 +6,7 @@ The command cannot ask anybody anything: its input is closed, pagers and editors
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Mapping
@@ -15,12 +16,15 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from quell.core.messages import ToolResult
-from quell.core.ports import Place, ProcessEnd, ToolContext, Workspace
+from quell.core.ports import Place, Process, ProcessEnd, ToolContext, Workspace
+from quell.tools.jobs import MOST, Job, Jobs
 from quell.tools.output import Output
 from quell.tools.reach import access
 from quell.tools.tool import Call, Options, Refused, explain, place
 
 _LONGEST = 600
+_FAILS_AT_ONCE = 1.0
+"""Seconds in which a command that cannot work in the background fails."""
 _SHELLS = ("/bin/bash", "bash", "/bin/sh")
 
 _FORCED: Mapping[str, str] = {
@@ -58,7 +62,14 @@ class Bash(Struct, frozen=True, forbid_unknown_fields=True):
         ""
     )
     working_dir: Annotated[str, Meta(description="Where to run it; the workspace if left out.")] = "."
-    timeout: Annotated[int, Meta(ge=1, description=f"Seconds after which it is stopped, at most {_LONGEST}.")] = 120
+    run_in_background: Annotated[bool, Meta(description="Do not wait for its end: it becomes a job.")] = False
+    auto_background_after: Annotated[
+        int, Meta(ge=1, le=_LONGEST, description="Seconds after which it becomes a background job by itself.")
+    ] = 60
+    timeout: Annotated[
+        int,
+        Meta(ge=0, description=f"Stop it after so many seconds, at most {_LONGEST}, instead of letting it go on."),
+    ] = 0
 
 
 def prepare_bash(asked: Bash, workspace: Workspace, options: Options) -> Call:
@@ -71,17 +82,68 @@ def prepare_bash(asked: Bash, workspace: Workspace, options: Options) -> Call:
 
 
 async def _bash(asked: Bash, where: Place, options: Options, context: ToolContext) -> ToolResult:
-    output = Output(context.output)
-    timeout = min(asked.timeout, _LONGEST)
+    if options.jobs.running(context.session) >= MOST:
+        raise Refused(f"{MOST} background jobs are running, which is the limit. End one with `job_kill` first.")
+    kept = context.workspace.kept
+    output = Output(context.output, os.path.join(kept, f"{context.call}.txt") if kept else "")
     try:
-        end = await _run(asked.command, where, _environment(context.environment, options), output, timeout, context)
+        process = _start(asked.command, where, _environment(context.environment, options), output, context)
+        end = await _ended(process, _patience(asked))
     except FileNotFoundError:
         raise Refused(f"The command was not run: there is no folder {where.shown}, or no shell.") from None
     except OSError as error:
         raise Refused(f"The command was not run: {explain(error)}.") from None
-    finally:
-        output.close()
-    text = "\n".join(part for part in (output.text().rstrip(), *_notes(end, timeout)) if part)
+    if end is None and asked.timeout:
+        end = await process.stop("timeout")
+    if end is None:
+        return _in_background(asked, process, output, options.jobs, context)
+    output.close()
+    return _result(end, output.text().rstrip(), asked.timeout)
+
+
+async def _ended(process: Process, patience: float) -> ProcessEnd | None:
+    """How it ended, or was ended because the run is cancelled; None while it goes on."""
+    try:
+        return await process.wait(patience)
+    except asyncio.CancelledError:
+        return await process.stop("cancelled")
+
+
+def _patience(asked: Bash) -> float:
+    """Seconds that the call waits for the end."""
+    if asked.timeout:
+        return min(asked.timeout, _LONGEST)
+    return _FAILS_AT_ONCE if asked.run_in_background else asked.auto_background_after
+
+
+def _start(command: str, where: Place, environment: Mapping[str, str], output: Output, context: ToolContext) -> Process:
+    for program in _SHELLS:
+        try:
+            return context.workspace.start(
+                [program, "-c", command], directory=where.path, environment=environment, output=output.take
+            )
+        except FileNotFoundError as error:
+            if error.filename != program:
+                raise
+    raise FileNotFoundError
+
+
+def _in_background(asked: Bash, process: Process, output: Output, jobs: Jobs, context: ToolContext) -> ToolResult:
+    """The command is a job from now on. Its id is the call's, whose name nobody else has."""
+    output.hide()
+    job = Job(context.call, asked.command, asked.description, process, output, context.note)
+    jobs.add(context.session, job)
+    why = "" if asked.run_in_background else f" after {asked.auto_background_after} s"
+    told = (
+        f"The command goes on in the background{why}, as job {job.id}. You will be told when it ends;"
+        " `job_output` shows what it has printed, `job_kill` ends it."
+    )
+    text = output.text().rstrip()
+    return ToolResult(text=f"{text}\n{told}" if text else told, metadata={"job": job.id})
+
+
+def _result(end: ProcessEnd, printed: str, timeout: int) -> ToolResult:
+    text = "\n".join(part for part in (printed, *_notes(end, timeout)) if part)
     metadata = {"exit": end.status, "signal": end.signal, "stopped": end.stopped}
     match end.stopped:
         case "cancelled":
@@ -90,24 +152,6 @@ async def _bash(asked: Bash, where: Place, options: Options, context: ToolContex
             return ToolResult(text=text, status="failed", metadata=metadata)
         case None:
             return ToolResult(text=text or "no output", metadata=metadata)
-
-
-async def _run(
-    command: str, where: Place, environment: Mapping[str, str], output: Output, timeout: float, context: ToolContext
-) -> ProcessEnd:
-    for program in _SHELLS:
-        try:
-            return await context.workspace.run(
-                [program, "-c", command],
-                directory=where.path,
-                environment=environment,
-                output=output.take,
-                timeout=timeout,
-            )
-        except FileNotFoundError as error:
-            if error.filename != program:
-                raise
-    raise FileNotFoundError
 
 
 def _environment(given: Mapping[str, str], options: Options) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from quell.core.messages import ToolKind, ToolResult, ToolSpec
@@ -19,6 +20,7 @@ from quell.core.permissions import Access
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.core.questions import Question
 from quell.tools import parameters
+from quell.tools.jobs import Jobs
 
 _UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -28,9 +30,13 @@ class Refused(Exception):
 
 
 class Options(Struct, frozen=True):
-    """`hidden` are the environment variables that commands must not see, such as providers' keys."""
+    """`hidden` are the environment variables that commands must not see, such as providers' keys. `jobs` is where they run on, `kept`
+    the folder with one for each session for what is too long for a result.
+    """
 
     hidden: frozenset[str] = frozenset()
+    kept: str = ""
+    jobs: Jobs = msgspec.field(default_factory=Jobs)
 
 
 class Call(Struct, frozen=True):
@@ -93,7 +99,7 @@ def touches(tool: str, kind: ToolKind, title: str, where: Place, workspace: Work
         kind=kind,
         title=title,
         paths=(where.path,),
-        outside=() if where.inside else (where.path,),
+        outside=() if where.inside or (where.kept and kind in ("read", "search")) else (where.path,),
         root=workspace.root,
         home=workspace.place("~").path,
     )

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
 from quell.core.messages import Message, StopReason
 from quell.core.permissions import Mode, Rule
+from quell.core.ports import JobState
 from quell.core.questions import QuestionAnswer
 from quell.core.session import Summary
 from quell.core.view import QueueItem, RequestView, View
@@ -272,6 +273,15 @@ class RequestAnswer(Body, frozen=True, kw_only=True):
     option: PermissionOption | UnsetType = UNSET
     answers: Annotated[tuple[QuestionAnswer, ...], Meta(max_length=20)] | UnsetType = UNSET
     note: Annotated[str, Meta(max_length=100_000)] | None = None
+
+
+# Background jobs
+
+
+class Jobs(Struct, frozen=True):
+    """Oldest first."""
+
+    items: tuple[JobState, ...]
 
 
 # The server

@@ -9,12 +9,12 @@ from quell.core.errors import InvalidRequest
 from quell.workspace.local import LocalWorkspace
 
 
-def open_workspace(root: str, extra: Sequence[str] = ()) -> LocalWorkspace:
+def open_workspace(root: str, extra: Sequence[str] = (), kept: str = "") -> LocalWorkspace:
     """The workspace at `root`. Raises `InvalidRequest`, naming the folder and what is wrong with it."""
     for folder in (root, *extra):
         if problem := _problem(folder):
             raise InvalidRequest(f"The folder {folder} {problem}")
-    return LocalWorkspace(root, extra)
+    return LocalWorkspace(root, extra, kept)
 
 
 def _problem(folder: str) -> str | None:

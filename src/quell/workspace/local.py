@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from quell.core.ports import Entry, Listing, Matches, Place, ProcessEnd
-from quell.workspace import files, process
+from quell.core.ports import Entry, Listing, Matches, Place, Process
+from quell.workspace import files
+from quell.workspace.process import Running
 from quell.workspace.search import Query, list_files, ripgrep, search
 from quell.workspace.walk import Stop, find, walk
 
@@ -30,9 +31,10 @@ T = TypeVar("T")
 class LocalWorkspace:
     """`root` is where relative paths start and commands run; `extra` are further folders that count as inside."""
 
-    def __init__(self, root: str, extra: Sequence[str] = ()) -> None:
+    def __init__(self, root: str, extra: Sequence[str] = (), kept: str = "") -> None:
         self.root = os.path.realpath(root)
         self.extra = tuple(os.path.realpath(folder) for folder in extra)
+        self.kept = os.path.realpath(kept) if kept else ""
 
     def place(self, path: str) -> Place:
         if "\0" in path:
@@ -43,7 +45,8 @@ class LocalWorkspace:
         for kernel in _KERNEL:
             if _within(real, kernel) and not any(_within(folder, kernel) for folder in (self.root, *self.extra)):
                 inside = False
-        return Place(path=real, shown=shown, inside=inside)
+        kept = bool(self.kept) and _within(real, self.kept)
+        return Place(path=real, shown=shown, inside=inside, kept=kept)
 
     async def entry(self, path: str) -> Entry:
         return files.entry(path)
@@ -76,16 +79,17 @@ class LocalWorkspace:
         query = Query(pattern, literal, include)
         return await _in_thread(lambda stop: search(path, query, limit, stop, ripgrep()), _SEARCH_SECONDS)
 
-    async def run(
+    def start(
         self,
         command: Sequence[str],
         *,
         directory: str,
         environment: Mapping[str, str],
         output: Callable[[bytes], None],
-        timeout: float | None = None,
-    ) -> ProcessEnd:
-        return await process.run(command, directory=directory, environment=environment, output=output, timeout=timeout)
+    ) -> Process:
+        running = Running(output)
+        running.start(list(command), directory, environment)
+        return running
 
 
 def _within(path: str, folder: str) -> bool:

@@ -20,7 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from quell.core.ports import ProcessEnd
@@ -34,36 +34,15 @@ _ANSWER_WITHIN = supervisor.PATIENCE + supervisor.KILL_WITHIN + 0.4
 _REQUEST_LIMIT = 160_000
 
 
-async def run(
-    command: Sequence[str],
-    *,
-    directory: str,
-    environment: Mapping[str, str],
-    output: Callable[[bytes], None],
-    timeout: float | None = None,
-) -> ProcessEnd:
-    """As in the port. A cancellation, or the timeout, asks the supervisor to stop; the answer comes within about three seconds."""
-    running = _Running(output)
-    running.start(list(command), directory, environment)
-    stopped: Literal["timeout", "cancelled"] | None = None
-    while not running.ended.done():
-        why: Literal["timeout", "cancelled"] = "timeout"
-        try:
-            await asyncio.wait((running.ended,), timeout=timeout if stopped is None else None)
-        except asyncio.CancelledError:
-            why = "cancelled"
-        if stopped is None and not running.ended.done():
-            stopped = why
-            running.stop()
-    return running.end(stopped)
+Stopped = Literal["timeout", "cancelled"]
 
 
-class _Running:
-    """One command, from its start until `ended` is done. Nothing here waits; every method is a callback or returns at once."""
+class Running:
+    """One command: the port `Process`. Its life needs nobody who waits; all of it is callbacks of the event loop."""
 
     def __init__(self, output: Callable[[bytes], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stopped: Stopped | None = None
         self._output = output
         self._tag = secrets.token_hex(8)
         self._said = b""
@@ -111,17 +90,37 @@ class _Running:
             theirs.close()
             os.close(writer)
             os.close(answer)
-        self._loop.add_reader(self._pipe, self._read_output)
-        self._loop.add_reader(self._answer, self._read_answer)
+        asyncio.get_running_loop().add_reader(self._pipe, self._read_output)
+        asyncio.get_running_loop().add_reader(self._answer, self._read_answer)
 
-    def stop(self) -> None:
-        """Have the whole tree ended. A supervisor that does not answer is killed."""
-        self._lifeline.close()
-        self._deadline = self._loop.call_later(_ANSWER_WITHIN, self._give_up_on_supervisor)
+    async def wait(self, timeout: float | None = None) -> ProcessEnd | None:
+        await asyncio.wait((self._ended,), timeout=timeout)
+        return self.end
 
-    def end(self, stopped: Literal["timeout", "cancelled"] | None) -> ProcessEnd:
-        """What became of the command. Raises `OSError` when it could not be started."""
-        report = self._report
+    def begin_stop(self, why: Stopped) -> None:
+        """Asks the supervisor, which answers within about three seconds; one that does not is killed."""
+        if self._stopped is None and not self._ended.done():
+            self._stopped = why
+            self._lifeline.close()
+            self._deadline = asyncio.get_running_loop().call_later(_ANSWER_WITHIN, self._give_up_on_supervisor)
+
+    async def stop(self, why: Stopped) -> ProcessEnd:
+        self.begin_stop(why)
+        while (end := self.end) is None:
+            try:
+                await asyncio.wait((self._ended,))
+            except asyncio.CancelledError:
+                continue
+        return end
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        self._ended.add_done_callback(lambda _: callback())
+
+    @property
+    def end(self) -> ProcessEnd | None:
+        if not self._ended.done():
+            return None
+        report, stopped = self._report, self._stopped
         if report is None:
             return ProcessEnd(status=None, signal=signal.SIGKILL, stopped=stopped)
         if report.error is not None:
@@ -142,21 +141,21 @@ class _Running:
         except BlockingIOError:
             return
         if not chunk:
-            self._loop.remove_reader(self._pipe)
+            asyncio.get_running_loop().remove_reader(self._pipe)
             return
-        self._loop.remove_reader(self._pipe)
-        self._resume = self._loop.call_later(_PAUSE, self._read_on)
+        asyncio.get_running_loop().remove_reader(self._pipe)
+        self._resume = asyncio.get_running_loop().call_later(_PAUSE, self._read_on)
         self._output(chunk)
 
     def _read_on(self) -> None:
-        self._loop.add_reader(self._pipe, self._read_output)
+        asyncio.get_running_loop().add_reader(self._pipe, self._read_output)
 
     def _read_answer(self) -> None:
         piece = os.read(self._answer, 65536)
         if piece:
             self._said += piece
             return
-        self._loop.remove_reader(self._answer)
+        asyncio.get_running_loop().remove_reader(self._answer)
         os.close(self._answer)
         self._lifeline.close()
         self._report = supervisor.Report.decode(self._said)
@@ -169,7 +168,7 @@ class _Running:
         """Take what is still in the pipe. Nobody of the tree holds its other end now; if a stranger does, it is not waited for."""
         if self._resume is not None:
             self._resume.cancel()
-        self._loop.remove_reader(self._pipe)
+        asyncio.get_running_loop().remove_reader(self._pipe)
         try:
             while chunk := os.read(self._pipe, _PIPE):
                 self._output(chunk)
@@ -180,23 +179,23 @@ class _Running:
     def _reap(self) -> None:
         """The supervisor's last act was to close its pipe: it is gone in a moment."""
         if self._process.poll() is None:
-            self._loop.call_later(0.001, self._reap)
+            asyncio.get_running_loop().call_later(0.001, self._reap)
             return
         if self._deadline is not None:
             self._deadline.cancel()
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def _give_up_on_supervisor(self) -> None:
         self._process.kill()
-        self._deadline = self._loop.call_later(0.5, self._give_up)
+        self._deadline = asyncio.get_running_loop().call_later(0.5, self._give_up)
 
     def _give_up(self) -> None:
         """The supervisor itself cannot be killed. Its file descriptors stay with it."""
         self._report = self._report or supervisor.Report()
         self._report.unkillable.append(self._process.pid)
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if not self._ended.done():
+            self._ended.set_result(None)
 
 
 def _enlarge(pipe: int) -> None:

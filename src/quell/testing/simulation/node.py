@@ -208,7 +208,7 @@ class Node:
             toolset=SimulatedTools(self._world),
             clock=clock,
             rules=lambda root: (),
-            open_workspace=lambda root, extra: _NOWHERE,
+            open_workspace=lambda root, extra, session: _NOWHERE,
             system_prompt=prompt,
             compaction_prompt=COMPACTION,
             retry_delay=lambda attempt, failure: failure.retry_after if attempt < 3 else None,

@@ -15,7 +15,7 @@ from random import Random
 import msgspec
 
 from quell.core.access import Access
-from quell.core.errors import FailureCode, ModelFailed
+from quell.core.errors import FailureCode, ModelFailed, NotFound
 from quell.core.messages import (
     ModelRequest,
     Part,
@@ -31,7 +31,7 @@ from quell.core.messages import (
     UserMessage,
     call_id,
 )
-from quell.core.ports import LanguageModel, PreparedCall, ToolContext, Workspace
+from quell.core.ports import JobState, LanguageModel, PreparedCall, ToolContext, Workspace
 from quell.core.questions import Question
 from quell.testing.simulation.loop import VirtualLoop
 from quell.testing.simulation.witness import Witness
@@ -248,6 +248,15 @@ class SimulatedTools:
 
     def specs(self) -> Sequence[ToolSpec]:
         return (ToolSpec("touch", "Touches a file.", {"type": "object"}),)
+
+    def jobs(self, session: str) -> Sequence[JobState]:
+        return ()
+
+    async def end_job(self, session: str, job: str) -> JobState:
+        raise NotFound("A call of this tool leaves nothing behind.")
+
+    async def forget(self, session: str) -> None:
+        pass
 
     def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
         if call.name != "touch":
