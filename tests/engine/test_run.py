@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import weakref
+
 import pytest
 
 from quell.core import facts as f
 from quell.core.errors import Conflict, EmptyPrompt, InvalidRequest, SessionNotFound
 from quell.core.messages import AssistantMessage, Text, ToolMessage, UserMessage
+from quell.engine import Options
 from quell.testing.harness import played
 
 
@@ -153,3 +158,23 @@ async def test_a_rule_for_a_tool_that_does_not_exist_is_refused() -> None:
         session = await play.session()
         with pytest.raises(InvalidRequest, match="touch"):
             await play.submit(session, "go", allow=("tuoch(a)",))
+
+
+async def test_a_session_that_was_closed_is_gone_without_the_garbage_collector() -> None:
+    """It has its whole transcript in memory; the collector may not come round to it for thousands of runs."""
+    async with played(options=Options(idle_actors=1, idle_seconds=0.0)) as play:
+        session = await play.session()
+        await play.submit(session, "hello")
+        asked = await play.asked()
+        asked.say("hi")
+        asked.reply()
+        await play.idle(session)
+        transcript = weakref.ref(await play.engine.transcript(session))
+        gc.disable()
+        try:
+            await play.session()
+            async with asyncio.timeout(10):
+                while transcript() is not None:
+                    await asyncio.sleep(0)
+        finally:
+            gc.enable()

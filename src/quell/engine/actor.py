@@ -35,16 +35,15 @@ class Actor:
 
     def __init__(self, id: str, performer: Performer, bus: Bus) -> None:
         self.ledger = Ledger(id, performer.ports.journal, performer.ports.clock, bus)
-        self.streams = Streams(id, bus, self._draft_is_due)
         self.stalled: StorageRefused | None = None
         self.closed: QuellError | None = None
         self.ended = asyncio.Event()
         self.used = 0.0
         self._performer = performer
         self._inbox = Inbox()
+        self.streams = Streams(id, bus, self._inbox.wake)
         self._running: dict[Effect, asyncio.Task[None]] = {}
         self._loaded = asyncio.Event()
-        self._draft_due = False
 
     # From outside
 
@@ -128,7 +127,7 @@ class Actor:
                     letter = await self._inbox.next()
                     if letter is not None:
                         await self._take(letter)
-                    elif self._draft_due:
+                    elif self.streams.draft_due:
                         await self._save_draft()
                     elif self.stalled is not None and not self._inbox.kept:
                         await self._look_again()
@@ -247,12 +246,8 @@ class Actor:
 
     # Drafts
 
-    def _draft_is_due(self) -> None:
-        self._draft_due = True
-        self._inbox.wake()
-
     async def _save_draft(self) -> None:
-        self._draft_due = False
+        self.streams.draft_due = False
         reply = self.streams.reply
         if reply is not None:
             try:

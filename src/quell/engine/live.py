@@ -101,14 +101,15 @@ class LiveOutput:
 
 
 class Streams:
-    """Everything that streams in one session. `draft_due` is called a while after text arrived that is in no draft yet."""
+    """Everything that streams in one session. A while after text arrived that is in no draft yet, `draft_due` is set and `wake` called."""
 
-    def __init__(self, session: str, bus: Bus, draft_due: Callable[[], None]) -> None:
+    def __init__(self, session: str, bus: Bus, wake: Callable[[], None]) -> None:
         self.reply: LiveReply | None = None
+        self.draft_due = False
         self._outputs: dict[str, LiveOutput] = {}
         self._session = session
         self._bus = bus
-        self._draft_due = draft_due
+        self._wake = wake
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, message: str, model: str) -> LiveReply:
@@ -151,4 +152,5 @@ class Streams:
     def _time_for_a_draft(self) -> None:
         self._timer = None
         if self.reply is not None:
-            self._draft_due()
+            self.draft_due = True
+            self._wake()
