@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from functools import wraps
+from functools import reduce, wraps
 from random import Random
 from typing import Any
 
@@ -15,9 +15,13 @@ import pytest
 
 from quell.core import facts as f
 from quell.core import inputs as i
-from quell.core.errors import StorageRefused
+from quell.core.decide import decide
+from quell.core.errors import AppendTimeout, StaleWriter, StorageRefused
 from quell.core.events import Deleted, DraftPart, Reset
+from quell.core.evolve import evolve
 from quell.core.messages import ToolMessage, UserMessage
+from quell.core.session import Session, Summary
+from quell.core.session import summary as summary_of
 from quell.engine import Event, Options
 from quell.store.memory import MemoryJournal
 from quell.testing.faults import FaultyJournal, Hold, LoseAnswer, Refuse
@@ -94,6 +98,72 @@ async def test_a_cancel_refused_while_the_run_unwinds_does_not_stop_the_unwindin
         release.set()
         await touched.stopped.wait()
         assert await _outcomes(play, session) == ["cancelled"]
+
+
+class Contested(MemoryJournal):
+    """Another writer is faster: `once`, with a prompt of its own, or `always`."""
+
+    once: i.Input | None = None
+    always = False
+
+    async def append(self, session: str, expected: int, records: Sequence[f.Recorded], summary: Summary) -> None:
+        if self.always:
+            raise StaleWriter("another writer was first")
+        faster, self.once = self.once, None
+        if faster is not None:
+            state = reduce(evolve, await self.read(session), Session())
+            decision = decide(state, faster, state.updated)
+            await super().append(session, state.seq, decision.records, summary_of(decision.session))
+        await super().append(session, expected, records, summary)
+
+
+@in_virtual_time
+async def test_a_cancel_that_is_decided_again_after_another_writer_s_prompt_ends_the_run_and_drops_both() -> None:
+    """C2, C7: the model is not asked again."""
+    journal = Contested()
+    async with played(journal) as play:
+        session = await play.session()
+        await play.submit(session, "one")
+        asked = await play.asked()
+        asked.say("half of it")
+        journal.once = i.Submit(prompt="two", text="two")
+        covered = await play.cancel(session)
+        assert covered.prompts[-1] == "two"
+        await asked.closed.wait()
+        assert await _outcomes(play, session) == ["cancelled"]
+        assert play.nothing_asked
+
+
+@in_virtual_time
+async def test_a_cancel_that_others_outran_for_too_long_is_kept_and_its_run_does_not_hang() -> None:
+    """C2, K5"""
+    journal = Contested()
+    async with played(journal, Options(append_timeout=0)) as play:
+        session = await play.session()
+        await play.submit(session, "one")
+        asked = await play.asked()
+        journal.always = True
+        with pytest.raises(AppendTimeout):
+            await play.cancel(session)
+        await asked.closed.wait()
+        journal.always = False
+        assert await _outcomes(play, session) == ["cancelled"]
+        assert play.nothing_asked
+
+
+@in_virtual_time
+async def test_an_outcome_that_others_outran_for_too_long_is_kept() -> None:
+    """K5"""
+    journal = Contested()
+    async with played(journal, Options(append_timeout=0)) as play:
+        session = await play.session()
+        await play.submit(session, "one")
+        journal.always = True
+        (await play.asked()).reply()
+        with pytest.raises(AppendTimeout):
+            await play.engine.apply(session, i.Change(title="new"))
+        journal.always = False
+        assert await _outcomes(play, session) == ["completed"]
 
 
 @in_virtual_time

@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from quell.client.client import SessionChange
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import StorageRefused
@@ -164,20 +165,54 @@ async def test_c7_it_settles_in_time_whatever_hangs(tmp_path: Path) -> None:
 
 
 async def test_c7_a_reply_that_really_finished_is_recorded_with_its_usage(tmp_path: Path) -> None:
+    """It had arrived when the cancel was decided, and waited its turn behind it."""
     async with Place(tmp_path).life() as talk:
         chat = await talk.chat()
         accepted = await chat.says("hello")
         asked = await talk.asked()
         asked.say("all of it")
         number = talk.journal.hold_next()
-        async with meanwhile(chat.stops()):
+        async with meanwhile(chat.change(SessionChange(title="something else"))):
             await talk.journal.until_held(number)
-            asked.reply(usage=Usage(input=100, output=7))
-            await talk.waits_behind(chat)
-            await talk.journal.release(number)
+            async with meanwhile(chat.stops()):
+                await talk.waits_behind(chat)
+                asked.reply(usage=Usage(input=100, output=7))
+                await talk.waits_behind(chat, 2)
+                await talk.journal.release(number)
         assert (await chat.ended(accepted)).outcome == "cancelled"
         assert last_reply(await chat.said()) == ("all of it", "end_turn")
         assert (await chat.show()).usage == Usage(input=100, output=7)
+
+
+async def test_c7_the_provider_is_let_go_while_the_cancel_is_being_recorded(tmp_path: Path) -> None:
+    async with Place(tmp_path).life() as talk:
+        chat = await talk.chat()
+        accepted = await chat.says("hello")
+        asked = await talk.asked()
+        asked.say("half of it")
+        number = talk.journal.hold_next()
+        async with meanwhile(chat.stops()):
+            await talk.journal.until_held(number)
+            await asked.closed.wait()
+            await talk.journal.release(number)
+        assert (await chat.ended(accepted)).outcome == "cancelled"
+        assert last_reply(await chat.said()) == ("half of it", "cancelled")
+        assert talk.nothing_asked
+
+
+async def test_c7_a_tool_goes_on_until_its_cancel_is_recorded(tmp_path: Path) -> None:
+    async with Place(tmp_path).life() as talk:
+        chat = await talk.chat()
+        accepted = await chat.says("touch it")
+        touched = await talk.calls()
+        number = talk.journal.hold_next()
+        async with meanwhile(chat.stops()):
+            await talk.journal.until_held(number)
+            await chat.show()
+            assert not touched.stopped.is_set()
+            await talk.journal.release(number)
+        assert (await chat.ended(accepted)).outcome == "cancelled"
+        assert touched.stopped.is_set()
 
 
 async def test_c8_with_a_permission_request_open(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.decide import decide
-from quell.core.errors import QuellError, SessionNotFound, StorageRefused, Unavailable
+from quell.core.errors import AppendTimeout, QuellError, SessionNotFound, StorageRefused, Unavailable
 from quell.core.events import DraftPart
 from quell.core.ports import Draft
-from quell.core.session import Effect, Unwind, due
+from quell.core.session import Compact, Effect, Sample, Session, Unwind, due
 from quell.engine.bus import Bus
 from quell.engine.inbox import Inbox, Letter
 from quell.engine.ledger import Ledger
@@ -35,7 +35,7 @@ class Actor:
 
     def __init__(self, id: str, performer: Performer, bus: Bus) -> None:
         self.ledger = Ledger(id, performer.ports.journal, performer.ports.clock, bus)
-        self.stalled: StorageRefused | None = None
+        self.stalled: StorageRefused | AppendTimeout | None = None
         self.closed: QuellError | None = None
         self.ended = asyncio.Event()
         self.used = 0.0
@@ -146,8 +146,8 @@ class Actor:
             if self.stalled is not None:
                 await self.ledger.load()
             if letter.doubt is None or not await self.ledger.holds(letter.doubt):
-                letter.reply(await self.ledger.record(letter.input, self._performer.options.append_timeout))
-        except StorageRefused as error:
+                letter.reply(await self._record(letter.input))
+        except (StorageRefused, AppendTimeout) as error:
             self._refused(letter, error)
         except QuellError as error:
             letter.refuse(error)
@@ -159,32 +159,44 @@ class Actor:
                 self.stalled = None
         self._settle_streams()
 
-    def _refused(self, letter: Letter, error: StorageRefused) -> None:
+    async def _record(self, input: i.Input) -> i.Reaction:
+        """A cancel lets go of the model while its append is in flight (docs/decisions/0015); tools are stopped when it is recorded."""
+        patience = self._performer.options.append_timeout
+        if not isinstance(input, i.Cancel):
+            return await self.ledger.record(input, patience)
+        stopped: list[Effect] = []
+        reaction = await self.ledger.record(
+            input, patience, lambda after: stopped.extend(self._stop_what_ends(after, (Sample, Compact)))
+        )
+        assert not {*stopped} & {*due(self.ledger.session)}, "only this actor settles runs: none of it can be due again"
+        return reaction
+
+    def _refused(self, letter: Letter, error: StorageRefused | AppendTimeout) -> None:
         """K5: the caller gets the error; an outcome, or a cancel, is kept; a cancel stops the work first.
 
         A kept cancel covers nothing that is accepted after it was refused (C2).
         """
         self._stall(error)
-        input = letter.input
+        input, session = letter.input, self.ledger.session
         if isinstance(input, i.Cancel):
-            self._stop_what_ends(input)
-            upto = self.ledger.session.seq
+            if session.id and not session.deleting:
+                self._stop_what_ends(decide(session, input, session.updated).session)
+            upto = session.seq
             input = replace(input, upto=upto if input.upto is None else min(input.upto, upto))
         if letter.answer is None or isinstance(input, i.Cancel):
             self._inbox.keep(Letter(input, doubt=self.ledger.doubt))
         letter.refuse(error)
 
-    def _stop_what_ends(self, cancel: i.Cancel) -> None:
-        """Stop the work that a cancel, had it been recorded, would have stopped."""
-        session = self.ledger.session
-        if not session.id or session.deleting:
-            return
-        wanted = due(decide(session, cancel, session.updated).session)
-        for effect, task in self._running.items():
-            if effect not in wanted and not task.cancelling():  # a second one would break off its cleaning up
-                task.cancel()
+    def _stop_what_ends(self, after: Session, kinds: tuple[type, ...] = (object,)) -> list[Effect]:
+        """Stop what is not due in a state that a cancel leads to, before that is recorded."""
+        wanted = due(after)
+        ending = [effect for effect in self._running if effect not in wanted and isinstance(effect, kinds)]
+        for effect in ending:
+            if not self._running[effect].cancelling():  # a second one would break off its cleaning up
+                self._running[effect].cancel()
+        return ending
 
-    def _stall(self, error: StorageRefused) -> None:
+    def _stall(self, error: StorageRefused | AppendTimeout) -> None:
         self.stalled = error
         self._inbox.look_again()
         log.error("session %s: %s", self.ledger.id, error)

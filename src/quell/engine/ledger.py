@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 
 from quell.core import inputs as i
 from quell.core.decide import decide
@@ -35,8 +36,10 @@ class Ledger:
         for recorded in await self._journal.read(self.id, self.session.seq):
             self._apply(recorded, evolve(self.session, recorded))
 
-    async def record(self, input: i.Input, patience: float) -> i.Reaction:
-        """Decide an input and append what it decided; returns the answer.
+    async def record(
+        self, input: i.Input, patience: float, foresee: Callable[[Session], None] = lambda _: None
+    ) -> i.Reaction:
+        """Decide an input and append what it decided; returns the answer. `foresee` is told the state that each append is to lead to.
 
         If another writer was first, it is decided again from the new state, with jitter, for `patience` seconds: `AppendTimeout`.
         Raises what the input is refused with, and `StorageRefused`; nothing is written then.
@@ -47,6 +50,7 @@ class Ledger:
             if not decision.records:
                 return decision.reaction
             self.doubt = decision.records[0]
+            foresee(decision.session)
             try:
                 await self._journal.append(self.id, self.session.seq, decision.records, summary(decision.session))
             except StaleWriter:
