@@ -169,12 +169,13 @@ async def test_a_session_that_was_closed_is_gone_without_the_garbage_collector()
         asked.say("hi")
         asked.reply()
         await play.idle(session)
-        transcript = weakref.ref(await play.engine.transcript(session))
+        gone = asyncio.Event()
+        watch = weakref.ref(await play.engine.transcript(session), lambda _: gone.set())
         gc.disable()
         try:
             await play.session()
             async with asyncio.timeout(10):
-                while transcript() is not None:
-                    await asyncio.sleep(0)
+                await gone.wait()
         finally:
             gc.enable()
+        assert watch() is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 StopReason = Literal[
     "end_turn",  # the model said all it had to say
@@ -171,10 +171,17 @@ class ToolSpec(Struct, frozen=True):
     attended: bool = False
 
 
+class Memo(Struct, eq=False):
+    """What a model has made of the messages of a session, and finds again with the next request. It goes when the session is closed."""
+
+    made: object = None
+
+
 class ModelRequest(Struct, frozen=True, kw_only=True):
     """Everything that one sample sends: built from the transcript, acceptable to every provider.
 
-    `message` is the id of the assistant message that the reply will be; its calls are named after it.
+    `message` is the id of the assistant message that the reply will be; its calls are named after it. What `memo` holds must make no
+    difference to what is sent.
     """
 
     message: str
@@ -182,6 +189,7 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
     max_tokens: int | None = None
+    memo: Memo = field(default_factory=Memo)
 
 
 class PartDelta(Struct, frozen=True):

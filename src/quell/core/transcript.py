@@ -7,6 +7,7 @@ that nobody signed, no half-streamed call, no fragment of an attempt that was re
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,6 +41,7 @@ class Transcript:
         self.seen: dict[str, str] = {}
         self.todos: tuple[Todo, ...] = ()
         self._seqs: list[int] = []
+        self._sent: list[UserMessage | AssistantMessage | None] = []
         self._waiting: dict[str, tuple[str, tuple[Attachment, ...]]] = {}
         self._calls: dict[str, str] = {}
         self._summary: tuple[int, SummaryMessage] | None = None
@@ -51,6 +53,7 @@ class Transcript:
         if message is not None:
             self.messages.append(message)
             self._seqs.append(recorded.seq)
+            self._sent.append(_as_sent(message))
 
     def _message(self, seq: int, fact: f.AnyFact) -> Message | None:
         match fact:
@@ -95,24 +98,21 @@ class Transcript:
         return UserMessage(id=prompt, text=text, attachments=attachments)
 
     def to_send(self) -> tuple[Message, ...]:
-        """What the next sample sends: from the last summary on, and only what every provider accepts."""
-        upto, sent = 0, list[Message]()
+        """What the next sample sends: from the last summary on, and only what every provider accepts.
+
+        A message that was sent before is the same object again: models know by that what they have translated already.
+        """
+        start, sent = 0, list[Message]()
         if self._summary is not None:
             upto, summary = self._summary
+            start = bisect_right(self._seqs, upto)
             sent.append(summary)
-        live = [m for seq, m in zip(self._seqs, self.messages, strict=True) if seq > upto]
-        results = {m.call: m for m in live if isinstance(m, ToolMessage)}
-        for message in live:
-            match message:
-                case UserMessage():
-                    sent.append(message)
-                case AssistantMessage(error=None):
-                    parts = tuple(part for part in message.parts if _sendable(part))
-                    if any(not isinstance(part, Reasoning) for part in parts):
-                        sent.append(message if parts == message.parts else replace(message, parts=parts))
-                        sent.extend(_results(parts, results))
-                case _:
-                    pass  # results go with their calls; summaries replace what they cover; failed attempts were repeated
+        results = {m.call: m for m in self.messages[start:] if isinstance(m, ToolMessage)}
+        for message in self._sent[start:]:
+            if message is not None:
+                sent.append(message)
+                if isinstance(message, AssistantMessage):
+                    sent.extend(_results(message.parts, results))
         return tuple(sent)
 
     def last_text(self, after: int = 0) -> str:
@@ -125,6 +125,20 @@ class Transcript:
                 if text:
                     return text
         return ""
+
+
+def _as_sent(message: Message) -> UserMessage | AssistantMessage | None:
+    """Results go with their calls; summaries replace what they cover; failed attempts were repeated."""
+    match message:
+        case UserMessage():
+            return message
+        case AssistantMessage(error=None):
+            parts = tuple(part for part in message.parts if _sendable(part))
+            if any(not isinstance(part, Reasoning) for part in parts):
+                return message if parts == message.parts else replace(message, parts=parts)
+        case _:
+            pass
+    return None
 
 
 def _sendable(part: Part) -> bool:

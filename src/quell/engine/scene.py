@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quell.core import inputs as i
+from quell.core.messages import Memo
 from quell.engine.ledger import Ledger
 from quell.engine.live import Streams
 
@@ -18,3 +19,4 @@ class Scene:
     streams: Streams
     post: Callable[[i.Input], None]
     gone: Callable[[], None]
+    memo: Memo = field(default_factory=Memo)

@@ -29,6 +29,7 @@ from pydantic_ai.usage import RequestUsage
 
 from quell.core.errors import ModelFailed
 from quell.core.messages import (
+    Memo,
     ModelRequest,
     Part,
     PartDelta,
@@ -83,8 +84,7 @@ class ProviderModel:
         self._options = options
 
     async def sample(self, request: ModelRequest, emit: Callable[[PartDelta], None]) -> Reply:
-        provider = self._line.access.provider
-        sent = translate.history(request, provider.name, self._model.system, marks=self._line.marks)
+        sent = self._translation(request.memo).history(request.messages)
         parameters = translate.parameters(request.system, request.tools)
         deltas = _Deltas(request.message, emit)
         try:
@@ -100,6 +100,15 @@ class ProviderModel:
         except (ModelAPIError, UserError, NotImplementedError, *STUMBLES) as error:
             raise self._failure(error) from None
         return self._reply(request, answer)
+
+    def _translation(self, memo: Memo) -> translate.Translation:
+        """The one that the session's last request was made with, if it was for this model."""
+        found = memo.made
+        if isinstance(found, translate.Translation) and found.model is self._model:
+            return found
+        made = translate.Translation(self._model, self._line.access.provider.name, marks=self._line.marks)
+        memo.made = made
+        return made
 
     def _settings_for(self, request: ModelRequest) -> ModelSettings:
         limit = request.max_tokens or self._options.max_output

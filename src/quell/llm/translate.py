@@ -8,13 +8,17 @@ goes out as an object, because providers refuse anything else.
 from __future__ import annotations
 
 import base64
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
+from operator import is_
 from typing import assert_never
 
 import msgspec
 from pydantic_ai import messages as p
-from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.usage import RequestUsage
 
@@ -22,7 +26,6 @@ from quell.core.messages import (
     AssistantMessage,
     Attachment,
     Message,
-    ModelRequest,
     Part,
     Reasoning,
     SummaryMessage,
@@ -36,6 +39,9 @@ from quell.core.messages import (
 # Not sent to anybody; given so that they are not made anew for each of two thousand messages.
 _UNCOUNTED = RequestUsage()
 _WHENEVER = datetime.fromtimestamp(0, UTC)
+
+_Said = UserMessage | SummaryMessage | ToolMessage
+_Turn = tuple[AssistantMessage] | list[_Said]
 
 SUMMARY = "What follows is a summary of the conversation so far, which is no longer available in full.\n\n"
 
@@ -54,38 +60,68 @@ def parameters(system: str, tools: Sequence[ToolSpec]) -> ModelRequestParameters
     )
 
 
-def history(request: ModelRequest, provider: str, system: str, *, marks: bool) -> list[p.ModelMessage]:
-    """The conversation. `provider` is our name of who is asked, `system` pydantic-ai's.
+class Translation:
+    """One conversation in the words of one model. It keeps what it made of the last request: the next one mostly goes on from there.
 
-    With `marks`, failed results are marked as such, and the message before the last is marked for the prompt cache: it
+    Messages are frozen, and a session's stay the same objects: they are known by their identity. `provider` is our name of who is
+    asked. With `marks`, failed results are marked as such, and the message before the last is marked for the prompt cache: it
     ended the request before this one.
     """
-    sent: list[p.ModelMessage] = []
-    asked: list[p.ModelRequest] = []
-    for group in _turns(request.messages):
-        if isinstance(group, AssistantMessage):
-            parts = [part for ours in group.parts if (part := _response_part(ours, provider, system)) is not None]
-            if parts:
-                sent.append(p.ModelResponse(parts=parts, provider_name=system, usage=_UNCOUNTED, timestamp=_WHENEVER))
-        else:
-            asked.append(p.ModelRequest(parts=[_request_part(message, marks=marks) for message in group]))
-            sent.append(asked[-1])
-    if marks and len(asked) > 1:
-        asked[-2].parts = [*asked[-2].parts, p.UserPromptPart(content=[p.CachePoint()])]
-    return sent
+
+    def __init__(self, model: Model, provider: str, *, marks: bool) -> None:
+        self.model = model
+        self._provider = provider
+        self._marks = marks
+        self._messages: Sequence[Message] = ()
+        self._starts: list[int] = []  # of each turn: which message is its first
+        self._made: list[p.ModelMessage] = []
+
+    def history(self, messages: Sequence[Message]) -> list[p.ModelMessage]:
+        position = self._go_back(messages)
+        for turn in _turns(messages[position:]):
+            self._starts.append(position)
+            self._made.append(self._message(turn))
+            position += len(turn)
+        self._messages = messages
+        sent = [made for made in self._made if made.parts]
+        asked = [place for place, made in enumerate(sent) if isinstance(made, p.ModelRequest)]
+        if self._marks and len(asked) > 1:
+            last = sent[asked[-2]]
+            assert isinstance(last, p.ModelRequest), "found above"
+            sent[asked[-2]] = replace(last, parts=[*last.parts, p.UserPromptPart(content=[p.CachePoint()])])
+        return sent
+
+    def _go_back(self, messages: Sequence[Message]) -> int:
+        """Forget what does not stand at the beginning of these messages; returns how many are translated.
+
+        That is up to the last answer that they have in common with the last request: what was said after it may have become more.
+        """
+        same = sum(1 for _ in takewhile(bool, map(is_, self._messages, messages)))
+        kept = max(bisect_left(self._starts, same) - 1, 0)
+        while kept and isinstance(self._made[kept], p.ModelRequest):
+            kept -= 1
+        position = self._starts[kept] if kept else 0
+        del self._starts[kept:], self._made[kept:]
+        self._messages = messages[:position]  # should one of the others not be translatable, nothing is known of them
+        return position
+
+    def _message(self, turn: _Turn) -> p.ModelMessage:
+        if isinstance(turn, list):
+            return p.ModelRequest(parts=[_request_part(message, marks=self._marks) for message in turn])
+        (ours,), system = turn, self.model.system
+        parts = [part for each in ours.parts if (part := _response_part(each, self._provider, system)) is not None]
+        return p.ModelResponse(parts=parts, provider_name=system, usage=_UNCOUNTED, timestamp=_WHENEVER)
 
 
-def _turns(
-    messages: Sequence[Message],
-) -> Iterator[AssistantMessage | list[UserMessage | SummaryMessage | ToolMessage]]:
+def _turns(messages: Sequence[Message]) -> Iterator[_Turn]:
     """Assistant messages, and between them all that the user and the tools say, results first and in call order."""
-    group: list[UserMessage | SummaryMessage | ToolMessage] = []
+    group: list[_Said] = []
     order: dict[str, int] = {}
     for message in messages:
         if isinstance(message, AssistantMessage):
             if group:
                 yield _in_order(group, order)
-            yield message
+            yield (message,)
             calls = [part.id for part in message.parts if isinstance(part, ToolCall)]
             group, order = [], {call: number for number, call in enumerate(calls)} if calls else {}
         else:
@@ -94,16 +130,14 @@ def _turns(
         yield _in_order(group, order)
 
 
-def _in_order(
-    group: list[UserMessage | SummaryMessage | ToolMessage], order: dict[str, int]
-) -> list[UserMessage | SummaryMessage | ToolMessage]:
+def _in_order(group: list[_Said], order: dict[str, int]) -> list[_Said]:
     if len(group) == 1:
         return group
     last = len(order)
     return sorted(group, key=lambda said: order.get(said.call, last) if isinstance(said, ToolMessage) else last)
 
 
-def _request_part(message: UserMessage | SummaryMessage | ToolMessage, *, marks: bool) -> p.ModelRequestPart:
+def _request_part(message: _Said, *, marks: bool) -> p.ModelRequestPart:
     match message:
         case UserMessage():
             return p.UserPromptPart(content=_prompt(message), timestamp=_WHENEVER)
