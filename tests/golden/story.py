@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from quell.core import facts as f
-from quell.core.messages import Attachment, Reasoning, Reply, Text, ToolCall, ToolResult, Usage
+from quell.core.messages import Attachment, Reasoning, Reply, Spent, Text, ToolCall, ToolResult, Usage
+from quell.core.permissions import Rule
 from quell.core.questions import Choice, Question, QuestionAnswer
 from quell.testing.journals import moment
 from quell.wire.facts import encode
@@ -33,6 +34,7 @@ def opening() -> Sequence[f.AnyFact]:
             mode="ask",
             parent="s0",
             extra=("/home/user/library",),
+            rules=(Rule("deny", "view(secrets)", "session"),),
         ),
         f.SettingsChanged(
             title="Repair the tests of the parser",
@@ -126,7 +128,10 @@ def calls() -> Sequence[f.AnyFact]:
         f.CallStarted(run="r4", call="r4-1-2-c4"),
         f.PromptAccepted(prompt="p2", text="Quickly.", digest="e" * 64, delivery="steer", run="r4"),
         f.CallFinished(
-            run="r4", call="r4-1-2-c4", result=ToolResult(text="2 failed", status="failed", metadata={"status": 1})
+            run="r4",
+            call="r4-1-2-c4",
+            result=ToolResult(text="2 failed", status="failed", metadata={"status": 1}),
+            spent=Spent(Usage(input=400, output=20), Decimal("0.004")),
         ),
         f.SteerJoined(run="r4", prompt="p2"),
         f.TurnStarted(run="r4", turn=2),

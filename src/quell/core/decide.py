@@ -32,7 +32,7 @@ def decide(session: Session, input: i.Input, at: str) -> Decision:
     step = Step(session, at)
     reaction: i.Reaction | None = None
     if isinstance(input, i.Create):
-        _create(step, input)
+        reaction = _create(step, input)
     elif isinstance(input, i.Demand):
         reaction = _request(step, input)
     else:
@@ -107,7 +107,7 @@ def _report(step: Step, input: i.Report) -> None:
             assert_never(input)
 
 
-def _create(step: Step, input: i.Create) -> None:
+def _create(step: Step, input: i.Create) -> i.Reaction | None:
     if step.session.id:
         raise Conflict(f"Session {input.session} exists already.")
     step.add(
@@ -120,8 +120,10 @@ def _create(step: Step, input: i.Create) -> None:
             mode=input.mode,
             parent=input.parent,
             extra=input.extra,
+            rules=input.rules,
         )
     )
+    return None if input.prompt is None else queue.submit(step, input.prompt)
 
 
 def _change(step: Step, input: i.Change) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import InvalidRequest, NotFound, Stale
-from quell.core.messages import Reply, ResultStatus, StopReason, ToolResult
+from quell.core.messages import Reply, ResultStatus, Spent, StopReason, ToolResult
 from quell.core.questions import check, told
 from quell.core.session import Call, Calling, Compacting, Run, Sampling, request_id
 from quell.core.step import Step
@@ -146,7 +146,7 @@ def call_returned(step: Step, input: i.CallReturned) -> None:
     call = _call(step, input.run, input.call)
     if call is None or call.status not in ("new", "started"):
         return
-    step.add(f.CallFinished(run=input.run, call=call.id, result=input.result))
+    step.add(f.CallFinished(run=input.run, call=call.id, result=input.result, spent=input.spent))
     _go_on(step, "tool_use")
 
 
@@ -241,7 +241,7 @@ def _next_turn(step: Step) -> None:
     limits = run.entry.limits
     if limits.turns is not None and run.replies >= limits.turns:
         step.settle("completed", "max_turn_requests")
-    elif limits.cost is not None and run.cost >= limits.cost:
+    elif limits.cost is not None and run.spent.cost >= limits.cost:
         step.settle("completed", "budget")
     elif step.session.crowded:
         step.add(f.CompactionStarted(run=run.id, upto=step.session.seq))
@@ -262,15 +262,15 @@ def unwound(step: Step, input: i.Unwound) -> None:
     run = step.session.run
     if run is None or run.id != input.run or run.ending is None:
         return
-    _close(step, run, input.reply, run.ending.stop_reason, "cancelled")
+    _close(step, run, input, run.ending.stop_reason, "cancelled")
     step.settle(run.ending.outcome, run.ending.stop_reason)
 
 
-def _close(step: Step, run: Run, reply: Reply | None, stop_reason: StopReason, status: ResultStatus) -> None:
-    """Every assistant message gets a stop reason and every call a result, from nothing but the state and the draft."""
+def _close(step: Step, run: Run, found: i.Unwound | i.Restarted, stop_reason: StopReason, status: ResultStatus) -> None:
+    """Every assistant message gets a stop reason and every call a result, from nothing but the state and what was found."""
     match run.phase:
         case Sampling():
-            fragment = reply or Reply()
+            fragment = found.reply or Reply()
             kept = tuple(part for part in fragment.parts if part not in fragment.calls)
             if kept or not run.replied:
                 step.add(
@@ -292,7 +292,8 @@ def _close(step: Step, run: Run, reply: Reply | None, stop_reason: StopReason, s
             for call in calls:
                 if call.status != "done":
                     result = _synthetic(call, status)
-                    step.add(f.CallFinished(run=run.id, call=call.id, result=result))
+                    spent = found.spent.get(call.id, Spent())
+                    step.add(f.CallFinished(run=run.id, call=call.id, result=result, spent=spent))
         case Compacting():
             pass
 
@@ -307,25 +308,36 @@ def _synthetic(call: Call, status: ResultStatus) -> ToolResult:
 
 
 def restarted(step: Step, input: i.Restarted) -> None:
-    """K2, K3, K6: from the state and the draft alone; shutdown decides the same, and starts nothing."""
+    """K2, K3, K6: from the state and what was found alone; shutdown decides the same, and starts nothing.
+
+    T4: what a parent asked for never goes on by itself: the call that waited for it is gone.
+    """
     run = step.session.run
     if run is not None:
         if run.ending is not None:
-            _close(step, run, input.reply, run.ending.stop_reason, "cancelled")
+            _close(step, run, input, run.ending.stop_reason, "cancelled")
             _settle_quietly(step, run, run.ending.outcome, run.ending.stop_reason)
-        elif run.replied or run.recovered or (input.reply is not None and input.reply.parts):
-            _close(step, run, input.reply, "interrupted", "interrupted")
+        elif _has_begun(run, input.reply) or run.entry.origin == "parent":
+            _close(step, run, input, "interrupted", "interrupted")
             _settle_quietly(step, run, "interrupted", "interrupted")
-            if input.resume_interrupted and run.entry.kind != "compaction":
+            if input.resume_interrupted and run.entry.kind != "compaction" and run.entry.origin != "parent":
                 _follow_up(step, run)
         elif not input.stopping:
             step.add(f.RunRecovered(run=run.id))
+    for entry in step.session.waiting:
+        if entry.origin == "parent":
+            step.add(f.EntryDropped(entry=entry.id, reason="cancelled", text=entry.text))
     if input.stopping:
         return
     waiting = tuple(entry.id for entry in step.session.waiting if not entry.parked)
     if input.park and waiting:
         step.add(f.QueueParked(entries=waiting, reason="downtime"))
     step.start_next()
+
+
+def _has_begun(run: Run, draft: Reply | None) -> bool:
+    """There is something to show, or it has begun again once already."""
+    return run.replied or run.recovered or (draft is not None and bool(draft.parts))
 
 
 def _settle_quietly(step: Step, run: Run, outcome: f.Outcome, stop_reason: StopReason) -> None:

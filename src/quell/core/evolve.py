@@ -6,12 +6,13 @@ A fact is true: nothing is judged here, only applied. Whether it may happen is `
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import assert_never
 
 from msgspec.structs import replace
 
 from quell.core import facts as f
-from quell.core.messages import Reply
+from quell.core.messages import Reply, Spent, Usage
 from quell.core.permissions import Rule
 from quell.core.session import (
     Call,
@@ -68,6 +69,7 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
         case f.CallStarted():
             return _with_call(session, fact.call, status="started", concurrent=fact.concurrent)
         case f.CallFinished():
+            session = _spend(session, fact.spent.usage, fact.spent.cost)
             return _with_call(session, fact.call, status="done", denied=fact.result.status == "denied")
         case f.Noted():
             return session
@@ -102,6 +104,7 @@ def _created(session: Session, fact: f.SessionCreated) -> Session:
         mode=fact.mode,
         parent=fact.parent,
         extra=fact.extra,
+        rules=fact.rules,
         created=session.updated,
     )
 
@@ -214,11 +217,12 @@ def _run_started(session: Session, fact: f.RunStarted) -> Session:
 
 def _run_settled(session: Session, fact: f.RunSettled) -> Session:
     """A steer that did not join is a queued prompt from now on, in its place."""
+    settlement = Settlement(fact.outcome, fact.stop_reason, fact.detail, _run(session).spent)
     return replace(
         session,
         run=None,
         waiting=tuple(replace(entry, run=None) if entry.run else entry for entry in session.waiting),
-        runs=session.runs.insert(fact.run, Settlement(fact.outcome, fact.stop_reason, fact.detail)),
+        runs=session.runs.insert(fact.run, settlement),
     )
 
 
@@ -233,20 +237,10 @@ def _joined(session: Session, fact: f.SteerJoined) -> Session:
 
 def _replied(session: Session, fact: f.Replied) -> Session:
     calls = tuple(Call(call.id, call.name) for call in fact.reply.calls)
-    run = _run(session)
-    cost = fact.reply.cost or 0
-    session = _with_run(
-        session,
-        replies=run.replies + 1,
-        replied=True,
-        overflowed=False,
-        phase=Calling(calls),
-        cost=run.cost + cost,
-    )
+    replies = _run(session).replies + 1
+    session = _with_run(session, replies=replies, replied=True, overflowed=False, phase=Calling(calls))
     return replace(
-        session,
-        usage=session.usage + fact.reply.usage,
-        cost=session.cost + cost,
+        _spend(session, fact.reply.usage, fact.reply.cost),
         crowded=fact.crowded or (session.crowded and fact.reply.stop_reason in ("cancelled", "interrupted")),
     )
 
@@ -258,10 +252,9 @@ def _sample_failed(session: Session, fact: f.SampleFailed) -> Session:
         run = replace(run, attempt=run.attempt + 1)
         phase = replace(phase, not_before=fact.retry_at)
     reply = fact.reply or Reply()
-    cost = reply.cost or 0
     session = replace(session, run=run)
-    session = _with_run(session, phase=phase, replied=run.replied or bool(reply.parts), cost=run.cost + cost)
-    return replace(session, usage=session.usage + reply.usage, cost=session.cost + cost)
+    session = _with_run(session, phase=phase, replied=run.replied or bool(reply.parts))
+    return _spend(session, reply.usage, reply.cost)
 
 
 def _asked(session: Session, fact: f.PermissionRequested | f.QuestionsAsked) -> Session:
@@ -290,9 +283,17 @@ def _compaction_started(session: Session, fact: f.CompactionStarted) -> Session:
 
 
 def _compacted(session: Session, fact: f.Compacted) -> Session:
-    cost = fact.cost or 0
-    session = _with_run(session, replied=True, cost=_run(session).cost + cost, phase=Calling(()))
-    return replace(session, crowded=False, usage=session.usage + fact.usage, cost=session.cost + cost)
+    session = _with_run(session, replied=True, phase=Calling(()))
+    return replace(_spend(session, fact.usage, fact.cost), crowded=False)
+
+
+def _spend(session: Session, usage: Usage, cost: Decimal | None) -> Session:
+    """Of the run and of the session."""
+    if usage == Usage() and not cost:
+        return session
+    spent = Spent(usage, cost or Decimal(0))
+    session = _with_run(session, spent=_run(session).spent + spent)
+    return replace(session, usage=session.usage + usage, cost=session.cost + spent.cost)
 
 
 def _was_denied(run: Run) -> bool:

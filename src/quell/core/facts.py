@@ -12,8 +12,8 @@ from typing import Literal
 from msgspec import Struct
 
 from quell.core.errors import FailureCode
-from quell.core.messages import Attachment, Reply, StopReason, ToolResult, Usage
-from quell.core.permissions import Mode
+from quell.core.messages import Attachment, Reply, Spent, StopReason, ToolResult, Usage
+from quell.core.permissions import Mode, Rule
 from quell.core.questions import Question, QuestionAnswer
 
 Delivery = Literal["queue", "steer"]
@@ -39,6 +39,8 @@ class Fact(Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=Tr
 
 
 class SessionCreated(Fact, frozen=True, kw_only=True, tag="session_created"):
+    """`rules` are those that it begins with: a sub-agent's are its parent's."""
+
     session: str
     workspace: str
     title: str = ""
@@ -47,6 +49,7 @@ class SessionCreated(Fact, frozen=True, kw_only=True, tag="session_created"):
     mode: Mode = "edits"
     parent: str | None = None
     extra: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
 
 class SettingsChanged(Fact, frozen=True, kw_only=True, tag="settings_changed"):
@@ -267,9 +270,12 @@ class CallStarted(Fact, frozen=True, kw_only=True, tag="call_started"):
 
 
 class CallFinished(Fact, frozen=True, kw_only=True, tag="call_finished"):
+    """`spent` is what the sub-agent that did it has used."""
+
     run: str
     call: str
     result: ToolResult
+    spent: Spent = Spent()
 
 
 class Noted(Fact, frozen=True, kw_only=True, tag="noted"):

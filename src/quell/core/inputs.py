@@ -14,14 +14,16 @@ from msgspec import Struct
 
 from quell.core.errors import FailureCode
 from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption
-from quell.core.messages import Attachment, Reply, ToolResult, Usage
-from quell.core.permissions import Mode
+from quell.core.messages import Attachment, Reply, Spent, ToolResult, Usage
+from quell.core.permissions import Mode, Rule
 from quell.core.questions import Question, QuestionAnswer
 
 # What users and clients ask for
 
 
 class Create(Struct, frozen=True, kw_only=True):
+    """`prompt` is accepted in the same decision: there is no such session without it."""
+
     session: str
     workspace: str
     title: str = ""
@@ -30,6 +32,8 @@ class Create(Struct, frozen=True, kw_only=True):
     mode: Mode = "edits"
     parent: str | None = None
     extra: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    prompt: Submit | None = None
 
 
 class Submit(Struct, frozen=True, kw_only=True):
@@ -167,11 +171,12 @@ class CallAsks(Struct, frozen=True, kw_only=True):
 
 
 class CallReturned(Struct, frozen=True, kw_only=True):
-    """The result of a call that ran, or that the check refused."""
+    """The result of a call that ran, or that the check refused. `spent` is what the sub-agent that did it has used."""
 
     run: str
     call: str
     result: ToolResult
+    spent: Spent = Spent()
 
 
 class CompactionDone(Struct, frozen=True, kw_only=True):
@@ -201,22 +206,27 @@ class Looping(Struct, frozen=True, kw_only=True):
 
 
 class Unwound(Struct, frozen=True, kw_only=True):
-    """Everything that the run started has stopped. `reply` is what its unfinished sample had streamed."""
+    """Everything that the run started has stopped. `reply` is what its unfinished sample had streamed.
+
+    `spent` is, by call, what the sub-agents of unfinished calls have used.
+    """
 
     run: str
     reply: Reply | None = None
+    spent: dict[str, Spent] = {}
 
 
 # What the process reports
 
 
 class Restarted(Struct, frozen=True, kw_only=True):
-    """An owner begins, or (`stopping`) ends: no effect runs. `reply` is the draft that was kept.
+    """An owner begins, or (`stopping`) ends: no effect runs. `reply` is the draft that was kept, `spent` as in `Unwound`.
 
     `park`: it was down too long to go on by itself. `resume_interrupted`: follow up an interrupted run.
     """
 
     reply: Reply | None = None
+    spent: dict[str, Spent] = {}
     park: bool = False
     resume_interrupted: bool = False
     stopping: bool = False

@@ -35,7 +35,7 @@ ResultStatus = Literal[
     "completed",  # the tool did what was asked
     "failed",  # the tool says why not
     "denied",  # a rule, a mode or a person did not allow it; it never started
-    "cancelled",  # stopped, or never started, because the run was cancelled
+    "cancelled",  # stopped, or never started, because the run (or the sub-agent that did it) was cancelled
     "interrupted",  # never started, because the process died first
     "unknown",  # started, and the process died: nobody knows what it did
 ]
@@ -106,6 +106,16 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     def context(self) -> int:
         """Tokens that the conversation takes in the model's window after this reply."""
         return self.input + self.cache_read + self.cache_write + self.output
+
+
+class Spent(Struct, frozen=True, omit_defaults=True):
+    """Tokens, and USD as far as prices are known."""
+
+    usage: Usage = Usage()
+    cost: Decimal = Decimal(0)
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.usage + other.usage, self.cost + other.cost)
 
 
 class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):

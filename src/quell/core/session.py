@@ -19,7 +19,7 @@ from msgspec import Struct
 from rpds import HashTrieMap
 
 from quell.core import facts as f
-from quell.core.messages import Attachment, StopReason, Usage
+from quell.core.messages import Attachment, Spent, StopReason, Usage
 from quell.core.permissions import Mode, Rule
 from quell.core.questions import Question
 
@@ -114,7 +114,7 @@ class Run(Struct, frozen=True, kw_only=True):
     recovered: bool = False
     overflowed: bool = False
     denied: bool = False
-    cost: Decimal = Decimal(0)
+    spent: Spent = Spent()
     ending: Ending | None = None
 
     @property
@@ -143,6 +143,7 @@ class Settlement(Struct, frozen=True):
     outcome: f.Outcome
     stop_reason: StopReason
     detail: str | None = None
+    spent: Spent = Spent()
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -241,6 +242,11 @@ def summary(session: Session) -> Summary:
 def run_id(seq: int) -> str:
     """The run that the fact numbered `seq` starts."""
     return f"r{seq}"
+
+
+def child_id(session: str, call: str) -> str:
+    """The session of the sub-agent that a call starts: to start it twice is to start it once (contract.md T4)."""
+    return f"{session}-{call}"
 
 
 def message_id(run: str, turn: int, attempt: int) -> str:

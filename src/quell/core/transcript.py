@@ -115,12 +115,10 @@ class Transcript:
                     sent.extend(_results(message.parts, results))
         return tuple(sent)
 
-    def last_text(self, after: int = 0) -> str:
-        """The text of the last assistant message that has any, among those recorded after a `seq`."""
-        for seq, message in zip(reversed(self._seqs), reversed(self.messages), strict=True):
-            if seq <= after:
-                break
-            if isinstance(message, AssistantMessage):
+    def last_text(self, run: str) -> str:
+        """The last thing that the model said in a run; the ids of its messages begin with the run's."""
+        for message in reversed(self.messages):
+            if isinstance(message, AssistantMessage) and message.id.startswith(f"{run}-"):
                 text = "".join(part.text for part in message.parts if isinstance(part, Text))
                 if text:
                     return text

@@ -262,6 +262,7 @@ def _apply_call(view: View, fact: CallFact) -> None:
             item.result = fact.result
             item.status = "completed" if fact.result.status == "completed" else "failed"
             view.todos = todos_of(fact.result.metadata, view.todos)
+            _count(view, fact.spent.usage, fact.spent.cost)
         case _:
             assert_never(fact)
 

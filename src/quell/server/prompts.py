@@ -10,7 +10,7 @@ from decimal import Decimal
 from quell.core import inputs as i
 from quell.core.errors import InvalidRequest, NotFound, ShuttingDown
 from quell.core.facts import Limits
-from quell.core.messages import AssistantMessage, Attachment, Text
+from quell.core.messages import Attachment
 from quell.core.session import PromptRecord, Session
 from quell.core.transcript import Transcript
 from quell.server.route import Call, first_of
@@ -81,7 +81,7 @@ def _prompt(session: Session, transcript: Transcript, prompt: str) -> api.Prompt
     if record.run is None:
         return api.Prompt(prompt=prompt, state="dropped" if record.dropped else "queued")
     settlement = session.runs.get(record.run)
-    text = _last_text(transcript, record.run)
+    text = transcript.last_text(record.run)
     if settlement is None:
         return api.Prompt(prompt=prompt, state=_active(session, record, prompt), run=record.run, text=text)
     return api.Prompt(
@@ -98,16 +98,6 @@ def _prompt(session: Session, transcript: Transcript, prompt: str) -> api.Prompt
 def _active(session: Session, record: PromptRecord, prompt: str) -> api.PromptState:
     run = session.run
     return "joined" if run is not None and run.id == record.run and prompt in run.joined else "running"
-
-
-def _last_text(transcript: Transcript, run: str) -> str:
-    """The last thing that the model said in a run; the ids of its messages begin with the run's."""
-    for message in reversed(transcript.messages):
-        if isinstance(message, AssistantMessage) and message.id.startswith(f"{run}-"):
-            text = "".join(part.text for part in message.parts if isinstance(part, Text))
-            if text:
-                return text
-    return ""
 
 
 async def cancel(call: Call[api.Nothing, api.Cancellation]) -> i.Covered:
