@@ -25,21 +25,22 @@ SPENT = Spent(Usage(input=70, output=3), Decimal("0.5"))
 
 def play(session: Session, *inputs: i.Input) -> Decision:
     """The last of the decisions, with the facts of all of them."""
-    records: tuple[f.Recorded, ...] = ()
-    for input in inputs:
-        decision = decide(session, input, NOW)
-        session, records = decision.session, (*records, *decision.records)
-    return replace(decision, records=records)
+    first, *rest = inputs
+    decision = decide(session, first, NOW)
+    for input in rest:
+        following = decide(decision.session, input, NOW)
+        decision = replace(following, records=(*decision.records, *following.records))
+    return decision
 
 
 def kinds(decision: Decision) -> list[str]:
     return [type(recorded.fact).__name__ for recorded in decision.records]
 
 
-def replied(session: Session, *calls: str, text: str = "") -> i.SampleReplied:
+def replied(session: Session, *calls: str) -> i.SampleReplied:
     """The model's answer to what it is asked now."""
     assert session.run is not None
-    parts = (*([Text(text)] if text else []), *(ToolCall(call, "agent", "{}") for call in calls))
+    parts = tuple(ToolCall(call, "agent", "{}") for call in calls)
     reply = Reply(parts=parts, stop_reason="tool_use" if calls else "end_turn", usage=Usage(input=1), cost=Decimal(1))
     return i.SampleReplied(run=session.run.id, turn=session.run.turn, attempt=session.run.attempt, reply=reply)
 
@@ -151,7 +152,9 @@ def test_what_an_unfinished_sub_agent_spent_is_kept_when_its_call_is_closed(end:
 
 def test_t4_every_order_of_a_sub_agents_life_keeps_the_invariants() -> None:
     """The worlds of the exploration, begun with a task of a parent's."""
-    first = World(play(Session(), BIRTH).session, Budget(submits=("steer",), cancels=0, calls=1, failures=0, restarts=1))
+    first = World(
+        play(Session(), BIRTH).session, Budget(submits=("steer",), cancels=0, calls=1, failures=0, restarts=1)
+    )
     seen, frontier = {first}, [first]
     while frontier:
         world = frontier.pop()

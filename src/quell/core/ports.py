@@ -50,9 +50,18 @@ class Journal(Protocol):
         """The session's row; None when it never was, or was deleted."""
 
     async def summaries(
-        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+        self,
+        *,
+        workspace: str | None = None,
+        parent: str | None = None,
+        query: str = "",
+        limit: int = 50,
+        before: str | None = None,
     ) -> Sequence[Summary]:
-        """Rows, last updated first. `query` is searched in titles, in any case; `before` is the last page's last `position`."""
+        """Rows, last updated first. `query` is searched in titles, in any case; `before` is the last page's last `position`.
+
+        `parent`: only the sub-agents of that session; empty: only sessions that are nobody's.
+        """
 
     async def busy(self) -> Sequence[str]:
         """The ids of the sessions whose row says busy: those that a restart has to wake."""

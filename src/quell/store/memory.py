@@ -63,13 +63,20 @@ class MemoryJournal:
         return None if kept is None else kept.summary
 
     async def summaries(
-        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+        self,
+        *,
+        workspace: str | None = None,
+        parent: str | None = None,
+        query: str = "",
+        limit: int = 50,
+        before: str | None = None,
     ) -> Sequence[Summary]:
         self._check_open()
         rows = [
             kept.summary
             for kept in self._sessions.values()
             if (workspace is None or kept.summary.workspace == workspace)
+            and (parent is None or (kept.summary.parent or "") == parent)
             and query.casefold() in kept.summary.title.casefold()
             and (before is None or position(kept.summary) < before)
         ]

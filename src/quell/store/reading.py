@@ -42,13 +42,21 @@ def summary(connection: sqlite3.Connection, session: str) -> Summary | None:
 
 
 def summaries(
-    connection: sqlite3.Connection, workspace: str | None, query: str, limit: int, before: str | None
+    connection: sqlite3.Connection,
+    workspace: str | None,
+    parent: str | None,
+    query: str,
+    limit: int,
+    before: str | None,
 ) -> Sequence[Summary]:
     conditions: list[str] = []
     values: list[str | int] = []
     if workspace is not None:
         conditions.append("workspace = ?")
         values.append(workspace)
+    if parent is not None:
+        conditions.append("parent = ?")
+        values.append(parent)
     if query:
         conditions.append("instr(folded, ?) > 0")
         values.append(query.casefold())

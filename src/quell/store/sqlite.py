@@ -92,9 +92,17 @@ class SqliteJournal:
         return await self._query(lambda connection: reading.summary(connection, session))
 
     async def summaries(
-        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+        self,
+        *,
+        workspace: str | None = None,
+        parent: str | None = None,
+        query: str = "",
+        limit: int = 50,
+        before: str | None = None,
     ) -> Sequence[Summary]:
-        return await self._query(lambda connection: reading.summaries(connection, workspace, query, limit, before))
+        return await self._query(
+            lambda connection: reading.summaries(connection, workspace, parent, query, limit, before)
+        )
 
     async def busy(self) -> Sequence[str]:
         return await self._query(reading.busy)

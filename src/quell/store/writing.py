@@ -209,25 +209,26 @@ def _claim(connection: sqlite3.Connection, write: Append) -> None:
     values = (*columns(write.summary), write.session)
     if write.expected > 0:
         replaced = connection.execute(
-            "UPDATE sessions SET seq = ?, workspace = ?, folded = ?, updated = ?, busy = ?, summary = ?"
+            "UPDATE sessions SET seq = ?, workspace = ?, parent = ?, folded = ?, updated = ?, busy = ?, summary = ?"
             " WHERE id = ? AND seq = ?",
             (*values, write.expected),
         )
     else:
         replaced = connection.execute(
-            "INSERT OR IGNORE INTO sessions (seq, workspace, folded, updated, busy, summary, id)"
-            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE id = ?7)",
+            "INSERT OR IGNORE INTO sessions (seq, workspace, parent, folded, updated, busy, summary, id)"
+            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE id = ?8)",
             values,
         )
     if replaced.rowcount != 1:
         raise StaleWriter(f"Session {write.session} is not at fact {write.expected} any more.")
 
 
-def columns(summary: Summary) -> tuple[int, str, str, str, bool, bytes]:
+def columns(summary: Summary) -> tuple[int, str, str, str, str, bool, bytes]:
     """A row, but for its id."""
     return (
         summary.seq,
         summary.workspace,
+        summary.parent or "",
         summary.title.casefold(),
         summary.updated,
         summary.busy,

@@ -104,9 +104,17 @@ class FaultyJournal:
         return await self._journal.summary(session)
 
     async def summaries(
-        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+        self,
+        *,
+        workspace: str | None = None,
+        parent: str | None = None,
+        query: str = "",
+        limit: int = 50,
+        before: str | None = None,
     ) -> Sequence[Summary]:
-        return await self._journal.summaries(workspace=workspace, query=query, limit=limit, before=before)
+        return await self._journal.summaries(
+            workspace=workspace, parent=parent, query=query, limit=limit, before=before
+        )
 
     async def busy(self) -> Sequence[str]:
         return await self._journal.busy()

@@ -271,6 +271,20 @@ async def titles_are_searched_in_any_case(journal: Journal) -> None:
     assert list(await journal.summaries(query="nothing like it")) == []
 
 
+async def sub_agents_are_listed_by_their_parent(journal: Journal) -> None:
+    await Author(journal, "a").create(at=1)
+    for at, (id, parent) in enumerate((("b", "a"), ("c", "a"), ("d", "b")), 2):
+        author = Author(journal, id)
+        await author.write(i.Create(session=id, workspace="/work", parent=parent), at)
+        await author.prompt(at=10 * at)
+    assert [row.id for row in await journal.summaries(parent="a")] == ["c", "b"]
+    assert [row.id for row in await journal.summaries(parent="a", limit=1)] == ["c"]
+    assert [row.id for row in await journal.summaries(parent="")] == ["a"]
+    assert [row.id for row in await journal.summaries(parent="b", workspace="/work")] == ["d"]
+    assert list(await journal.summaries(parent="nobody")) == []
+    assert [row.id for row in await _all_rows(journal)] == ["d", "c", "b", "a"]
+
+
 async def pages_are_stable(journal: Journal) -> None:
     """Also when the session that ended a page moves to the front, or is deleted, before the next one is asked for."""
     authors = {id: await Author(journal, id).create(at=number) for number, id in enumerate("abcdefg")}
@@ -404,6 +418,7 @@ CONTRACT: tuple[Check, ...] = (
     mistakes_of_the_caller_are_no_refusals,
     rows_are_listed_newest_first,
     titles_are_searched_in_any_case,
+    sub_agents_are_listed_by_their_parent,
     pages_are_stable,
     the_last_draft_is_kept,
     a_recorded_message_has_no_draft,

@@ -173,10 +173,16 @@ class Disk:
         return await self._read(lambda: self._journal.summary(session))
 
     async def summaries(
-        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+        self,
+        *,
+        workspace: str | None = None,
+        parent: str | None = None,
+        query: str = "",
+        limit: int = 50,
+        before: str | None = None,
     ) -> Sequence[Summary]:
         return await self._read(
-            lambda: self._journal.summaries(workspace=workspace, query=query, limit=limit, before=before)
+            lambda: self._journal.summaries(workspace=workspace, parent=parent, query=query, limit=limit, before=before)
         )
 
     async def busy(self) -> Sequence[str]:
