@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import uvloop
@@ -29,7 +30,7 @@ from quell.context.budget import is_crowded
 from quell.context.build import SystemPrompts, prompt
 from quell.core import inputs as i
 from quell.core.errors import ModelFailed, NoModel, UnknownModel
-from quell.core.permissions import Rule
+from quell.core.permissions import Mode, Rule
 from quell.core.ports import LanguageModel, Workspace
 from quell.core.session import Session
 from quell.engine import Engine, Options, Ports
@@ -42,8 +43,8 @@ from quell.server import daemon
 from quell.server.auth import load_token
 from quell.server.listen import tcp_socket, unix_socket
 from quell.store.sqlite import SqliteJournal
+from quell.tools import SUB_AGENT, Tools
 from quell.tools import Options as ToolOptions
-from quell.tools import Tools
 from quell.wire import api
 from quell.workspace.folder import open_workspace
 
@@ -131,12 +132,14 @@ def _ports(
 
     async def system_prompt(session: Session, workspace: Workspace) -> str:
         today = datetime.now().astimezone().date().isoformat()
-        return await prompts.system_prompt(workspace.root, workspace.extra, session.mode_now, today, session.id)
+        mode: Mode | Literal["agent"] = "agent" if session.parent is not None else session.mode_now
+        return await prompts.system_prompt(workspace.root, workspace.extra, mode, today, session.id)
 
     return Ports(
         journal=journal,
         models=configured,
         toolset=tools,
+        sub_toolset=tools.only(SUB_AGENT),
         clock=WallClock(),
         rules=configured.rules,
         open_workspace=lambda root, extra, session: open_workspace(root, extra, os.path.join(place.outputs, session)),
@@ -153,6 +156,7 @@ def _options(settings: Settings) -> Options:
         queue_limit=settings.queue_limit,
         recover_within=settings.recover_within,
         resume_interrupted=settings.resume_interrupted,
+        sub_agents=settings.sub_agents,
     )
 
 

@@ -119,6 +119,7 @@ class Settings(Section, frozen=True, kw_only=True):
         ),
     ] = "edits"
     queue_limit: Annotated[Count, Meta(description="How many prompts may wait in a session.")] = 100
+    sub_agents: Annotated[Count, Meta(description="How many sub-agents of a session work at the same time.")] = 4
     resume_interrupted: Annotated[
         bool, Meta(description="After a crash, go on with a run that it interrupted, instead of waiting for you.")
     ] = False

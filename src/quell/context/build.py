@@ -29,7 +29,7 @@ _PROMPTS = os.path.join(os.path.dirname(__file__), "prompts")
 
 
 @cache
-def prompt(name: Literal["system", "plan", "compact"]) -> str:
+def prompt(name: Literal["system", "plan", "agent", "compact"]) -> str:
     """A text of ours, from its file."""
     with open(os.path.join(_PROMPTS, f"{name}.md"), encoding="utf-8") as file:
         return file.read().strip()
@@ -46,14 +46,14 @@ class SystemPrompts:
         self._git: _Recent[tuple[str, str], str] = _Recent()
 
     async def system_prompt(
-        self, workspace_root: str, extra: tuple[str, ...], mode: Mode, today: str, session: str = ""
+        self, workspace_root: str, extra: tuple[str, ...], mode: Mode | Literal["agent"], today: str, session: str = ""
     ) -> str:
-        """`today` is a date. The first one of a `session` asks git, which takes up to 0.3 s."""
+        """`agent` stands for a sub-agent in mode `plan`. `today` is a date. The first one of a `session` asks git, which takes up to 0.3 s."""
         parts = [
             prompt("system"),
             await self._project(workspace_root, extra),
             await self._surroundings(workspace_root, extra, today, session),
-            prompt("plan") if mode == "plan" else "",
+            prompt(mode) if mode in ("plan", "agent") else "",
         ]
         return "\n\n".join(part for part in parts if part)
 

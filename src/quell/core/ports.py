@@ -10,8 +10,17 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from quell.core.facts import Recorded
-from quell.core.messages import ModelRequest, PartDelta, Reply, ToolCall, ToolKind, ToolResult, ToolSpec
+from quell.core.facts import Outcome, Recorded
+from quell.core.messages import (
+    ModelRequest,
+    PartDelta,
+    Reply,
+    StopReason,
+    ToolCall,
+    ToolKind,
+    ToolResult,
+    ToolSpec,
+)
 from quell.core.permissions import Access
 from quell.core.questions import Question
 from quell.core.session import Summary
@@ -244,10 +253,32 @@ class JobState(Struct, frozen=True, kw_only=True):
     printed: str = ""
 
 
+class Delegation(Struct, frozen=True, kw_only=True):
+    """How a sub-agent's task ended. `text` is the last thing that it said, `detail` why it failed; a `deleted` one is gone."""
+
+    session: str
+    outcome: Outcome
+    stop_reason: StopReason
+    text: str
+    detail: str | None = None
+    deleted: bool = False
+
+
+class Delegate(Protocol):
+    """Has a task done by a sub-agent: another session in the same workspace, which may only read."""
+
+    async def run(self, task: str) -> Delegation:
+        """Return when it has ended. Raises `QuellError` when it cannot be begun.
+
+        Cancelled, it stops the sub-agent, waits until that has settled, and raises, unless the task was completed by then.
+        """
+
+
 class ToolContext(Struct, frozen=True):
     """What a running call has in hand. `seen` maps the absolute paths whose content the session knows to its SHA-256, `todos` is its list.
 
     `note` puts a line into the session for its model and its people, also when the call has ended: the next turn is told.
+    There is no `delegate` for a sub-agent, which has none of its own.
     """
 
     session: str
@@ -258,6 +289,7 @@ class ToolContext(Struct, frozen=True):
     output: Callable[[str], None]
     todos: tuple[Todo, ...] = ()
     note: Callable[[str], None] = lambda text: None
+    delegate: Delegate | None = None
 
 
 class PreparedCall(Protocol):

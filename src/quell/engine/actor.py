@@ -19,6 +19,7 @@ from quell.core.events import DraftPart
 from quell.core.ports import Draft
 from quell.core.session import Compact, Effect, Sample, Session, Unwind, due
 from quell.engine.bus import Bus
+from quell.engine.delegate import SHARE
 from quell.engine.inbox import Inbox, Letter
 from quell.engine.ledger import Ledger
 from quell.engine.live import Streams
@@ -115,6 +116,7 @@ class Actor:
         down = datetime.fromisoformat(ports.clock.now()) - since
         return i.Restarted(
             reply=draft.reply if draft is not None else None,
+            spent=await self._performer.delegates.recovered(self.ledger.session, options.unwind_grace),
             park=down.total_seconds() > options.recover_within,
             resume_interrupted=options.resume_interrupted,
         )
@@ -242,19 +244,25 @@ class Actor:
         """Wait for what the run started; what does not stop in time does not hold up settlement (C7, T1)."""
         others = [task for other, task in self._running.items() if other != effect and not task.done()]
         if others:
-            await asyncio.wait(others, timeout=self._performer.options.unwind_grace)
+            await asyncio.wait(others, timeout=self._grace(self._performer.options.unwind_grace))
         self._settle_streams()
-        self.post(i.Unwound(run=effect.run, reply=self.streams.fragment()))
+        spent = self._performer.delegates.spent(self.ledger.id)
+        self.post(i.Unwound(run=effect.run, reply=self.streams.fragment(), spent=spent))
 
     async def _stop_effects(self) -> None:
         tasks = [task for task in self._running.values() if not task.done()]
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=self._performer.options.stop_grace)
+            await asyncio.wait(tasks, timeout=self._grace(self._performer.options.stop_grace))
         for letter in self._inbox.drain():
             await self._take(letter)
-        await self._take(Letter(i.Restarted(reply=self.streams.fragment(), stopping=True)))
+        spent = self._performer.delegates.spent(self.ledger.id)
+        await self._take(Letter(i.Restarted(reply=self.streams.fragment(), spent=spent, stopping=True)))
+
+    def _grace(self, seconds: float) -> float:
+        """A sub-agent settles before the call that waits for it, which has the whole of it (T4)."""
+        return seconds if self.ledger.session.parent is None else seconds * SHARE
 
     # Drafts
 

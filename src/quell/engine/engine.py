@@ -47,7 +47,7 @@ class Engine:
         self._ports = ports
         self._options = options
         self._bus = Bus()
-        self._performer = Performer(ports, options)
+        self._performer = Performer(ports, options, self)
         self._actors: dict[str, Actor] = {}
         self._recovered: set[str] = set()
         self._tasks = asyncio.TaskGroup()
@@ -103,6 +103,9 @@ class Engine:
             case i.Create():
                 self._ports.open_workspace(request.workspace, request.extra, request.session)
                 self._ports.models.check(request.model)
+                if request.prompt is not None:
+                    prompt = replace(request.prompt, shutting_down=self.shutting_down)
+                    return replace(request, prompt=prompt)
             case i.Change(model=str(model)):
                 self._ports.models.check(model)
             case i.Submit():
@@ -150,10 +153,18 @@ class Engine:
         return seq, view
 
     async def summaries(
-        self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
+        self,
+        *,
+        workspace: str | None = None,
+        parent: str | None = None,
+        query: str = "",
+        limit: int = 50,
+        before: str | None = None,
     ) -> Sequence[Summary]:
-        """Sessions, last updated first."""
-        return await self._ports.journal.summaries(workspace=workspace, query=query, limit=limit, before=before)
+        """Sessions, last updated first; `parent` as in `Journal.summaries`."""
+        return await self._ports.journal.summaries(
+            workspace=workspace, parent=parent, query=query, limit=limit, before=before
+        )
 
     def environment(self, session: str) -> Mapping[str, str]:
         """What the session's model calls and tools get."""
@@ -175,6 +186,12 @@ class Engine:
             return
         finally:
             self._bus.unsubscribe(session, subscription)
+
+    async def closed(self, session: str) -> None:
+        """Return when a session that is being deleted is gone, or one that is being closed has settled."""
+        actor = self._actors.get(session)
+        if actor is not None and (actor.closed is not None or actor.ledger.session.deleting):
+            await actor.ended.wait()
 
     @asynccontextmanager
     async def follow(self, session: str, after: int) -> AsyncIterator[AsyncIterator[list[Event]]]:
@@ -218,20 +235,22 @@ class Engine:
                 events = _unseen(last, news or [])
 
     @asynccontextmanager
-    async def follow_all(self, workspace: str | None) -> AsyncIterator[AsyncIterator[list[Summary | Deleted]]]:
-        """The sessions (of one workspace) as they are, then each that changes, or goes."""
+    async def follow_all(
+        self, workspace: str | None = None, parent: str | None = None
+    ) -> AsyncIterator[AsyncIterator[list[Summary | Deleted]]]:
+        """The sessions (of one workspace, of one parent) as they are, then each that changes, or goes."""
         subscription = self._bus.subscribe(Bus.ALL)
         try:
-            yield self._summaries(workspace, subscription)
+            yield self._summaries(workspace, parent, subscription)
         finally:
             self._bus.unsubscribe(Bus.ALL, subscription)
 
     async def _summaries(
-        self, workspace: str | None, subscription: Subscription
+        self, workspace: str | None, parent: str | None, subscription: Subscription
     ) -> AsyncIterator[list[Summary | Deleted]]:
         while True:
             before: str | None = None
-            while page := await self._ports.journal.summaries(workspace=workspace, limit=PAGE, before=before):
+            while page := await self.summaries(workspace=workspace, parent=parent, limit=PAGE, before=before):
                 before = position(page[-1])
                 yield list(page)
             news = subscription.take()
@@ -240,7 +259,11 @@ class Engine:
                 for event in news:
                     if isinstance(event, Deleted):
                         latest[event.session] = event
-                    elif isinstance(event, Summary) and workspace in (None, event.workspace):
+                    elif (
+                        isinstance(event, Summary)
+                        and workspace in (None, event.workspace)
+                        and parent in (None, event.parent or "")
+                    ):
                         latest[event.id] = event
                 if latest:
                     yield list(latest.values())

@@ -19,6 +19,9 @@ class Environments:
     def of(self, session: str) -> Mapping[str, str]:
         return self._sent.get(session, self._own)
 
+    def sent(self, session: str) -> Mapping[str, str] | None:
+        return self._sent.get(session)
+
     def keep(self, session: str, environment: Mapping[str, str]) -> None:
         last = self._sent[next(reversed(self._sent))] if self._sent else None
         self._sent[session] = last if last == environment else environment

@@ -17,6 +17,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """`recover_within`: after being down for longer (seconds), queues are parked instead of going on by themselves (contract.md K2).
 
     `unwind_grace`: seconds from a cancel to its settlement, whatever hangs (C7). `stop_grace`: seconds that a shutdown waits for tools.
+    `sub_agents`: how many of one session work at the same time.
     `idle_actors`, `idle_seconds`: more open sessions than that are closed when they were not used for so long.
     """
 
@@ -26,6 +27,7 @@ class Options(Struct, frozen=True, kw_only=True):
     unwind_grace: float = 4.5
     stop_grace: float = 2.5
     append_timeout: float = 10.0
+    sub_agents: int = 4
     idle_actors: int = 64
     idle_seconds: float = 1.0
 
@@ -34,6 +36,7 @@ class Options(Struct, frozen=True, kw_only=True):
 class Ports:
     """The world, as the engine sees it.
 
+    `toolset` is what a session may do, `sub_toolset` what a sub-agent may, which has no sub-agents; jobs are those of `toolset`.
     `rules(root)` are those that are configured for a workspace. `open_workspace(root, extra, session)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
     seconds, None to give up. `is_crowded(tokens, window)` says whether to compact before the next sample. `environment` is the
     process's own, for sessions whose client has not sent one.
@@ -42,6 +45,7 @@ class Ports:
     journal: Journal
     models: Models
     toolset: Toolset
+    sub_toolset: Toolset
     clock: Clock
     rules: Callable[[str], Sequence[Rule]]
     open_workspace: Callable[[str, tuple[str, ...], str], Workspace]
@@ -50,3 +54,6 @@ class Ports:
     retry_delay: Callable[[int, ModelFailed], float | None]
     is_crowded: Callable[[int, int | None], bool]
     environment: Mapping[str, str]
+
+    def tools(self, session: Session) -> Toolset:
+        return self.toolset if session.parent is None else self.sub_toolset

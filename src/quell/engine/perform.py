@@ -12,10 +12,11 @@ import uuid
 from typing import assert_never
 
 from quell.core import inputs as i
-from quell.core.errors import FailureCode, InvalidRequest, StorageRefused, UnknownModel
+from quell.core.errors import FailureCode, InvalidRequest, QuellError, UnknownModel
 from quell.core.messages import ToolResult
 from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Unwind
 from quell.engine import sample, toolcall
+from quell.engine.delegate import Delegates, Sessions
 from quell.engine.environments import Environments
 from quell.engine.inbox import RETRY_REFUSED
 from quell.engine.options import Options, Ports
@@ -27,10 +28,11 @@ log = logging.getLogger(__name__)
 class Performer:
     """What every actor performs its effects with."""
 
-    def __init__(self, ports: Ports, options: Options) -> None:
+    def __init__(self, ports: Ports, options: Options, sessions: Sessions) -> None:
         self.ports = ports
         self.options = options
         self.environments = Environments(ports.environment)
+        self.delegates = Delegates(sessions, ports.journal, self.environments, options.sub_agents)
 
     async def perform(self, effect: Effect, scene: Scene) -> None:
         """Do it, and post its outcome. Raises nothing but cancellation."""
@@ -58,7 +60,8 @@ class Performer:
             case Check():
                 return toolcall.check(effect, scene, self.ports)
             case Execute():
-                return await toolcall.execute(effect, scene, self.ports, environment)
+                child = self.delegates.of(scene.ledger.session, effect.call)
+                return await toolcall.execute(effect, scene, self.ports, environment, child)
             case Expire():
                 await self._sleep_until(sample.later(effect.started, effect.seconds))
                 return i.TimeUp(run=effect.run)
@@ -74,8 +77,9 @@ class Performer:
         await self.ports.toolset.forget(scene.ledger.id)
         while True:
             try:
+                await self.delegates.erase(scene.ledger.id)
                 await self.ports.journal.delete(scene.ledger.id)
-            except StorageRefused as error:
+            except QuellError as error:
                 log.error("session %s cannot be deleted yet: %s", scene.ledger.id, error)  # said in full
                 await asyncio.sleep(RETRY_REFUSED)
             else:

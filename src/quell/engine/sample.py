@@ -30,7 +30,7 @@ async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mappin
             message=live.message,
             system=await ports.system_prompt(session, workspace),
             messages=scene.ledger.transcript.to_send(),
-            tools=tuple(spec for spec in ports.toolset.specs() if _answered(session) or not spec.attended),
+            tools=tuple(spec for spec in ports.tools(session).specs() if _answered(session) or not spec.attended),
             memo=scene.memo,
         )
         model = await ports.models.open(session.model, environment)

@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Mapping
 
 from quell.core import inputs as i
-from quell.core.messages import AssistantMessage, ToolCall, ToolResult
+from quell.core.messages import AssistantMessage, Spent, ToolCall, ToolResult
 from quell.core.permissions import check as judge
 from quell.core.permissions import headless_reason, parse_rule
 from quell.core.ports import ToolContext
 from quell.core.session import Check, Execute
+from quell.engine.delegate import Child
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
 
@@ -25,7 +26,7 @@ def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
     session = scene.ledger.session
     run = session.run
     workspace = ports.open_workspace(session.workspace, session.extra, session.id)
-    prepared = ports.toolset.prepare(_call(scene, effect.call), workspace)
+    prepared = ports.tools(session).prepare(_call(scene, effect.call), workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
     allowed = tuple(parse_rule(text, "run") for text in run.entry.allow) if run is not None else ()
@@ -63,11 +64,13 @@ def _denied(effect: Check, reason: str) -> i.CallReturned:
     return i.CallReturned(run=effect.run, call=effect.call, result=ToolResult(text=reason, status="denied"))
 
 
-async def execute(effect: Execute, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
+async def execute(
+    effect: Execute, scene: Scene, ports: Ports, environment: Mapping[str, str], child: Child | None
+) -> i.Input:
     """Run the call to its end. When it is stopped, the session is told what it had printed by then."""
     session = scene.ledger.session
     workspace = ports.open_workspace(session.workspace, session.extra, session.id)
-    prepared = ports.toolset.prepare(_call(scene, effect.call), workspace)
+    prepared = ports.tools(session).prepare(_call(scene, effect.call), workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
     output = scene.streams.print(effect.call)
@@ -80,13 +83,19 @@ async def execute(effect: Execute, scene: Scene, ports: Ports, environment: Mapp
         output=output.emit,
         todos=scene.ledger.transcript.todos,
         note=lambda text: scene.post(i.Note(text=text)),
+        delegate=child,
     )
     try:
         result = await prepared.run(context)
     except asyncio.CancelledError:
-        scene.post(i.CallReturned(run=effect.run, call=effect.call, result=_stopped(output.text)))
+        scene.post(_returned(effect, _stopped(output.text), child))
         raise
-    return i.CallReturned(run=effect.run, call=effect.call, result=result)
+    return _returned(effect, result, child)
+
+
+def _returned(effect: Execute, result: ToolResult, child: Child | None) -> i.CallReturned:
+    spent = child.spent if child is not None else Spent()
+    return i.CallReturned(run=effect.run, call=effect.call, result=result, spent=spent)
 
 
 def _stopped(output: str) -> ToolResult:

@@ -49,7 +49,7 @@ async def leave(call: Call[api.Nothing, api.Leave]) -> api.Health:
 async def _all_settled(engine: Engine) -> None:
     if not engine.running:
         return
-    async with engine.follow_all(None) as changes:
+    async with engine.follow_all() as changes:
         async for _ in changes:
             if not engine.running:
                 return

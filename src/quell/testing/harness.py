@@ -1,4 +1,4 @@
-"""A model and a tool that a test plays by hand, and an engine around them.
+"""A model and a tool that a test plays by hand, and an engine around them. Sub-agents are real, and are played like everybody else.
 
     async with played() as play:
         session = await play.session()
@@ -45,6 +45,7 @@ from quell.engine import Engine, Options, Ports
 from quell.engine.clock import WallClock
 from quell.store.memory import MemoryJournal
 from quell.testing.faults import FaultyJournal, Refuse
+from quell.tools import Tools
 
 
 class Asked:
@@ -162,13 +163,15 @@ class PlayedCall:
 
 
 class PlayedTools:
-    """The `Toolset` port: one tool, `touch`, whose work the test does."""
+    """The `Toolset` port: `touch`, whose work the test does, and the tools that are given, which are real."""
 
-    def __init__(self) -> None:
-        self.started: asyncio.Queue[Touched] = asyncio.Queue()
+    def __init__(self, started: asyncio.Queue[Touched], real: Tools | None = None) -> None:
+        self.started = started
+        self._real = real
 
     def specs(self) -> Sequence[ToolSpec]:
-        return (ToolSpec("touch", "Touches a file.", {"type": "object"}),)
+        real = self._real.specs() if self._real is not None else ()
+        return (ToolSpec("touch", "Touches a file.", {"type": "object"}), *real)
 
     def jobs(self, session: str) -> Sequence[JobState]:
         return ()
@@ -180,6 +183,8 @@ class PlayedTools:
         pass
 
     def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
+        if self._real is not None and call.name != "touch":
+            return self._real.prepare(call, workspace)
         if call.name != "touch":
             return ToolResult(text=f"There is no tool {call.name}.", status="failed")
         return PlayedCall(msgspec.json.decode(call.input, type=dict[str, object]), self.started)
@@ -254,7 +259,8 @@ class Play:
 @asynccontextmanager
 async def played(journal: Journal | None = None, options: Options = Options()) -> AsyncIterator[Play]:
     """An engine on a journal (in memory by default), with a model and a tool that the test plays."""
-    model, tools = PlayedModel(), PlayedTools()
+    model, started = PlayedModel(), asyncio.Queue[Touched]()
+    tools = PlayedTools(started, Tools(("agent",)))
 
     async def prompt(session: Session, workspace: Workspace) -> str:
         return "You are being tested."
@@ -263,6 +269,7 @@ async def played(journal: Journal | None = None, options: Options = Options()) -
         journal=journal or MemoryJournal(),
         models=model,
         toolset=tools,
+        sub_toolset=PlayedTools(started),
         clock=WallClock(),
         rules=lambda root: (),
         open_workspace=_no_workspace,

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from quell.core.messages import ToolCall, ToolResult, ToolSpec
 from quell.core.ports import JobState, PreparedCall, Workspace
 from quell.tools import parameters
+from quell.tools.agent import Agent, prepare_agent
 from quell.tools.bash import Bash, prepare_bash
 from quell.tools.edit import Edit, prepare_edit
 from quell.tools.glob import Glob, prepare_glob
@@ -27,11 +28,12 @@ from quell.tools.tool import Options, Refused, Tool, failed
 from quell.tools.view import View, prepare_view
 from quell.tools.write import Write, prepare_write
 
-__all__ = ["TOOLS", "Options", "Tools"]
+__all__ = ["SUB_AGENT", "TOOLS", "Options", "Tools"]
 
 TOOLS: Mapping[str, Tool] = {
     tool.name: tool
     for tool in (
+        Tool("agent", Agent, prepare_agent),
         Tool("bash", Bash, prepare_bash),
         Tool("edit", Edit, prepare_edit),
         Tool("glob", Glob, prepare_glob),
@@ -48,6 +50,10 @@ TOOLS: Mapping[str, Tool] = {
 }
 
 
+SUB_AGENT = ("bash", "glob", "grep", "job_kill", "job_output", "ls", "view")
+"""What a sub-agent has; mode `plan` keeps it from changing anything with them."""
+
+
 class Tools:
     """Implements the port `Toolset`, with all tools or a selection of them. `close` ends what they have left running."""
 
@@ -58,6 +64,10 @@ class Tools:
         self._tools = {name: tool for name, tool in TOOLS.items() if selection is None or name in selection}
         self._specs = tuple(tool.spec() for tool in self._tools.values())
         self._options = options or Options()
+
+    def only(self, selection: Collection[str]) -> Tools:
+        """A selection of them. Jobs are those of all."""
+        return Tools(selection, self._options)
 
     def specs(self) -> Sequence[ToolSpec]:
         return self._specs

@@ -206,6 +206,7 @@ class Node:
             journal=disk,
             models=model,
             toolset=SimulatedTools(self._world),
+            sub_toolset=SimulatedTools(self._world),
             clock=clock,
             rules=lambda root: (),
             open_workspace=lambda root, extra, session: _NOWHERE,
