@@ -467,7 +467,7 @@ async def test_t4_k3_a_child_that_was_being_cancelled_is_cancelled_after_a_crash
         assert play.nothing_asked
 
 
-@pytest.mark.parametrize("dies_at", range(2, 10))
+@pytest.mark.parametrize("dies_at", range(2, 12))
 async def test_race_crash_between_any_two_transactions_of_a_parent_and_its_child(dies_at: int) -> None:
     """K1, T4, I1. Fails without the recovery of children before their parent, and if a child could go on by itself."""
     journal = MemoryJournal()
@@ -497,7 +497,7 @@ async def test_race_crash_between_any_two_transactions_of_a_parent_and_its_child
 
 
 async def _story(play: Play) -> None:
-    """Ten appends: two of the session's beginning, four of each, interleaved."""
+    """Eleven appends, of the parent and the child in turn."""
     session, _ = await delegated(play, "find it")
     asked = await play.asked()
     asked.call("touch", kind="read")

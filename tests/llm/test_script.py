@@ -34,6 +34,8 @@ WRONG = {
     "[[reply]]\nusage = { inptu = 3 }": "f:2: reply 1, `usage`: unknown key `inptu`; did you mean `input`?",
     "[[reply]]\nstep = [{ wait = -1 }]": "f:2: reply 1, step 1, `wait`: expected `float` >= 0.0",
     '[[reply]]\nstep = [{ text = "a", tool = "b" }]': "f:2: reply 1, step 1: unknown key `tool`",
+    "[[reply]]\n[[agent]]\nprompt = '('\nreply = [{}]": "f:3: agent 1: `prompt` is no regular expression: missing ), unterminated subpattern at position 0",
+    "[[reply]]\n[[agent]]\nreply = [{ step = [{ txt = 'a' }] }]": "f:3: agent 1, reply 1, step 1: a step needs one of endless, fail, reasoning, silence, text, tool, wait; did you mean `text`?",
     "[[when]]\nreply = [{}]": "f:1: when 1: needs `prompt`, `result` or `system`",
     '[[when]]\nprompt = "x"\nreply = []': "f:3: when 1, `reply`: expected `array` of length >= 1",
     '[[when]]\nreply = [{}]\nprompt = "("': (

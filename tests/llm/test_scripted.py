@@ -48,8 +48,8 @@ def result(text: str) -> ToolMessage:
     return ToolMessage(call="m0-c0", name="bash", result=ToolResult(text=text))
 
 
-async def answer(scripted: ScriptedModel, *messages: Message, system: str = "") -> str:
-    request = ModelRequest(message="m9", system=system, messages=messages)
+async def answer(scripted: ScriptedModel, *messages: Message, system: str = "", sub_agent: bool = False) -> str:
+    request = ModelRequest(message="m9", system=system, messages=messages, sub_agent=sub_agent)
     reply = await scripted.sample(request, lambda _: None)
     return "".join(part.text for part in reply.parts if isinstance(part, Text))
 
@@ -83,6 +83,33 @@ async def test_after_the_last_reply_it_fails() -> None:
     with pytest.raises(ModelFailed, match="has 1 replies and this is request 2") as failed:
         await answer(model(numbered("one")), user("?"), said(), user("?", 2))
     assert failed.value.reason == "invalid_request"
+
+
+ROLES = """
+[[agent]]
+prompt = "parser"
+reply = [{ step = [{ text = "looking" }] }, { step = [{ text = "in parse.py" }] }]
+[[agent]]
+result = "nothing"
+reply = [{ step = [{ text = "not there" }] }]
+[[when]]
+prompt = "parser"
+reply = [{ step = [{ text = "I ask somebody" }] }]
+"""
+
+
+async def test_sub_agents_play_their_own_roles_and_nobody_elses() -> None:
+    scripted = model(ROLES)
+    assert await answer(scripted, user("the parser?"), sub_agent=True) == "looking"
+    assert await answer(scripted, user("the parser?"), said(), result("x"), sub_agent=True) == "in parse.py"
+    assert await answer(scripted, user("the lexer?"), said(), result("nothing"), sub_agent=True) == "not there"
+    assert await answer(scripted, user("the parser?")) == "I ask somebody"
+    with pytest.raises(ModelFailed, match=r"no \[\[agent\]\]") as failed:
+        await answer(scripted, user("the lexer?"), sub_agent=True)
+    assert failed.value.reason == "invalid_request"
+    anything = model(numbered("mine") + '\n[[agent]]\nreply = [{ step = [{ text = "whatever" }] }]')
+    assert await answer(anything, user("?"), sub_agent=True) == "whatever"
+    assert await answer(anything, user("?")) == "mine"
 
 
 BRANCHES = """

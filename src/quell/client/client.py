@@ -148,16 +148,31 @@ class Client:
         return await self.ask("POST", "/v1/sessions", Summary, new)
 
     async def sessions(
-        self, *, workspace: str | None = None, search: str = "", limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        workspace: str | None = None,
+        parent: str = "",
+        search: str = "",
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> SessionPage:
-        """Last updated first."""
-        query = {"workspace": workspace, "q": search or None, "limit": limit, "cursor": cursor}
+        """Last updated first. `parent`: the sub-agents of that session, which are in no other list."""
+        query = {
+            "workspace": workspace,
+            "parent": parent or None,
+            "q": search or None,
+            "limit": limit,
+            "cursor": cursor,
+        }
         return await self.ask("GET", "/v1/sessions" + _query(query), SessionPage)
 
     @asynccontextmanager
-    async def watch(self, workspace: str | None = None) -> AsyncIterator[AsyncIterator[Summary | Deleted]]:
-        """All sessions as they are, then each that changes or goes, until the connection is lost (`Unavailable`)."""
-        async with self.stream("/v1/events" + _query({"workspace": workspace})) as pieces:
+    async def watch(
+        self, workspace: str | None = None, parent: str = ""
+    ) -> AsyncIterator[AsyncIterator[Summary | Deleted]]:
+        """Sessions as they are, then each that changes or goes, until the connection is lost (`Unavailable`)."""
+        query = {"workspace": workspace, "parent": parent or None}
+        async with self.stream("/v1/events" + _query(query)) as pieces:
             yield _summaries(pieces)
 
     # For `RemoteSession` and `follow`

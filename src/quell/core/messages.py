@@ -190,14 +190,16 @@ class Memo(Struct, eq=False):
 class ModelRequest(Struct, frozen=True, kw_only=True):
     """Everything that one sample sends: built from the transcript, acceptable to every provider.
 
-    `message` is the id of the assistant message that the reply will be; its calls are named after it. What `memo` holds must make no
-    difference to what is sent.
+    `message` is the id of the assistant message that the reply will be; its calls are named after it. `sub_agent`: it is asked on
+    behalf of another agent; a scripted model looks at it, and it is sent to nobody. What `memo` holds must make no difference to what is
+    sent.
     """
 
     message: str
     system: str
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    sub_agent: bool = False
     max_tokens: int | None = None
     memo: Memo = field(default_factory=Memo)
 

@@ -31,6 +31,7 @@ async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mappin
             system=await ports.system_prompt(session, workspace),
             messages=scene.ledger.transcript.to_send(),
             tools=tuple(spec for spec in ports.tools(session).specs() if _answered(session) or not spec.attended),
+            sub_agent=session.parent is not None,
             memo=scene.memo,
         )
         model = await ports.models.open(session.model, environment)

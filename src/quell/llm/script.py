@@ -1,7 +1,7 @@
 """The file of a scripted model: its form, and reading it with errors that name file, line and remedy.
 
-A script is TOML: replies in order (`[[reply]]`), and branches (`[[when]]`) that answer certain prompts or results
-instead. A reply is made of steps, each named by its verb: `text`, `reasoning`, `tool`, `wait`, `fail`, `silence`,
+A script is TOML: replies in order (`[[reply]]`), branches (`[[when]]`) that answer certain prompts or results
+instead, and the roles of sub-agents (`[[agent]]`). A reply is made of steps, each named by its verb: `text`, `reasoning`, `tool`, `wait`, `fail`, `silence`,
 `endless`.
 `docs/reference/scripted-model.md` describes it for those who write one.
 
@@ -112,11 +112,20 @@ class Branch(Struct, frozen=True, forbid_unknown_fields=True):
     system: str | None = None
 
 
+class Role(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sub-agent plays: like a branch, for every task or for those that the expressions are found in."""
+
+    reply: Annotated[tuple[ScriptedReply, ...], Meta(min_length=1)]
+    prompt: str | None = None
+    result: str | None = None
+
+
 class Script(Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole file. `chunk` and `interval` are the pace of steps that name none: by default all at once."""
+    """A whole file; sub-agents play nothing of it but their roles. `chunk` and `interval` are the pace of steps that name none: by default all at once."""
 
     reply: tuple[ScriptedReply, ...] = ()
     when: tuple[Branch, ...] = ()
+    agent: tuple[Role, ...] = ()
     window: Count | None = None
     chunk: Count | None = None
     interval: Seconds = 0.0
@@ -143,7 +152,14 @@ def parse_script(source: str, name: str) -> Script:
         path = _parse_path(where.rstrip("`"))
         raise ScriptError(f"{name}:{_line_of(source, path)}: {_spoken(path)}{_with_nearest(problem)}") from None
     for position, branch in enumerate(script.when):
-        _check_branch(branch, ("when", position), source, name)
+        patterns = {"prompt": branch.prompt, "result": branch.result, "system": branch.system}
+        if not any(patterns.values()):
+            raise ScriptError(
+                f"{name}:{_line_of(source, ('when', position))}: {_spoken(('when', position))}needs `prompt`, `result` or `system`"
+            )
+        _check_patterns(patterns, ("when", position), source, name)
+    for position, role in enumerate(script.agent):
+        _check_patterns({"prompt": role.prompt, "result": role.result}, ("agent", position), source, name)
     if not script.reply and not script.when:
         raise ScriptError(f"{name}:1: the script has no [[reply]] and no [[when]]")
     return script
@@ -152,11 +168,11 @@ def parse_script(source: str, name: str) -> Script:
 def _steps(tree: dict[str, Any]) -> Iterator[tuple[_Path, object]]:
     """Every step of the parsed file with its path; what has another shape is left for the conversion to refuse."""
     places: list[tuple[_Path, object]] = [(("reply",), tree.get("reply"))]
-    branches = tree.get("when")
-    if isinstance(branches, list):
-        for number, branch in enumerate(branches):
+    for kind in ("when", "agent"):
+        branches = tree.get(kind)
+        for number, branch in enumerate(branches if isinstance(branches, list) else ()):
             if isinstance(branch, dict):
-                places.append((("when", number, "reply"), branch.get("reply")))
+                places.append(((kind, number, "reply"), branch.get("reply")))
     for place, replies in places:
         for number, reply in enumerate(replies if isinstance(replies, list) else ()):
             steps = reply.get("step") if isinstance(reply, dict) else None
@@ -175,10 +191,7 @@ def _name_verb(step: dict[str, Any], path: _Path, source: str, name: str) -> Non
     step["verb"] = verb
 
 
-def _check_branch(branch: Branch, path: _Path, source: str, name: str) -> None:
-    patterns = {"prompt": branch.prompt, "result": branch.result, "system": branch.system}
-    if not any(patterns.values()):
-        raise ScriptError(f"{name}:{_line_of(source, path)}: {_spoken(path)}needs `prompt`, `result` or `system`")
+def _check_patterns(patterns: dict[str, str | None], path: _Path, source: str, name: str) -> None:
     for key, pattern in patterns.items():
         try:
             re.compile(pattern or "")
@@ -200,7 +213,9 @@ def _line_of(source: str, path: _Path) -> int:
     """The line on which the value at `path` is complete; for a table with a header of its own, the line of that."""
     lines = source.splitlines()
     first, depth = 0, 1
-    if len(path) > 1:  # skip to the header of the n-th [[reply]] or [[when]], which starts a piece that parses alone
+    if (
+        len(path) > 1
+    ):  # skip to the header of the n-th [[reply]], [[when]] or [[agent]], which starts a piece that parses alone
         header = re.compile(rf"\s*\[\[\s*{path[0]}\s*\]\]")
         depth = 2
         for number in (number for number, line in enumerate(lines) if header.match(line)):
@@ -258,7 +273,7 @@ def _with_nearest(problem: str) -> str:
     if misspelt is None:
         return problem[:1].lower() + problem[1:]
     key, value = misspelt.groups()
-    kinds = (Script, Branch, ScriptedReply, *get_args(Step))
+    kinds = (Script, Branch, Role, ScriptedReply, *get_args(Step))
     known = {field.name for kind in kinds for field in msgspec.structs.fields(kind)}
     words = known if key else {*get_args(FailureCode), *get_args(StopReason)}
     nearest = difflib.get_close_matches(key or value, words, n=1)

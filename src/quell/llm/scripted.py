@@ -7,6 +7,7 @@ lateness of one does not delay the next. Nothing heavy is imported.
 Which reply: the first `[[when]]` that matches plays its k-th reply, k counting the assistant messages since the last
 prompt (its last reply stands for all further ones). Otherwise the n-th `[[reply]]` of the file, n counting the
 assistant messages and the prompts that got none (cancelled or failed before the first word, and followed by another).
+A sub-agent plays the first `[[agent]]` that matches, in the way of a `[[when]]`, and nothing else.
 
 The form of the file is in `script`.
 """
@@ -42,6 +43,7 @@ from quell.llm.script import (
     Branch,
     Endless,
     Fail,
+    Role,
     Say,
     Script,
     ScriptedReply,
@@ -127,9 +129,11 @@ class ScriptedModel:
         )
 
     def _choose(self, request: ModelRequest) -> ScriptedReply:
-        for branch in self._script.when:
+        for branch in self._script.agent if request.sub_agent else self._script.when:
             if _matches(branch, request):
                 return branch.reply[min(_since_prompt(request.messages), len(branch.reply) - 1)]
+        if request.sub_agent:
+            raise ModelFailed("invalid_request", f"{self.name} has no [[agent]] for this task of a sub-agent: add one")
         number = _answered(request.messages)
         if number < len(self._script.reply):
             return self._script.reply[number]
@@ -215,11 +219,12 @@ def _again(text: str) -> Iterator[str]:
         yield text
 
 
-def _matches(branch: Branch, request: ModelRequest) -> bool:
+def _matches(branch: Branch | Role, request: ModelRequest) -> bool:
     last = request.messages[-1] if request.messages else None
     prompt = next((message.text for message in reversed(request.messages) if isinstance(message, UserMessage)), None)
     result = last.result.text if isinstance(last, ToolMessage) else None
-    searched = ((branch.prompt, prompt), (branch.result, result), (branch.system, request.system))
+    system = branch.system if isinstance(branch, Branch) else None
+    searched = ((branch.prompt, prompt), (branch.result, result), (system, request.system))
     return all(pattern is None or (text is not None and re.search(pattern, text)) for pattern, text in searched)
 
 

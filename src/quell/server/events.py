@@ -48,13 +48,16 @@ async def _session_stream(call: Call[api.EventsQuery, api.Nothing], after: int) 
 
 
 async def watch(call: Call[api.WatchQuery, api.Nothing]) -> Stream:
-    """All sessions as they are, then each one that changes or goes. It cannot be resumed: it begins anew each time."""
+    """Sessions as they are, then each one that changes or goes: those of users, or the sub-agents of one.
+
+    It cannot be resumed: it begins anew each time.
+    """
     return Stream(_summary_stream(call))
 
 
 @asynccontextmanager
 async def _summary_stream(call: Call[api.WatchQuery, api.Nothing]) -> AsyncIterator[AsyncIterator[bytes]]:
-    async with call.engine.follow_all(call.query.workspace) as batches:
+    async with call.engine.follow_all(call.query.workspace, call.query.parent) as batches:
         yield (b"".join([_encoded(event) for event in batch]) async for batch in batches)
 
 

@@ -26,10 +26,14 @@ async def create(call: Call[api.Nothing, api.NewSession]) -> Summary:
 
 
 async def list_all(call: Call[api.SessionsQuery, api.Nothing]) -> api.SessionPage:
-    """Sessions, last updated first."""
+    """Sessions, last updated first: those of users, or the sub-agents of one."""
     query = call.query
     found = await call.engine.summaries(
-        workspace=query.workspace, query=query.q, limit=query.limit + 1, before=query.cursor
+        workspace=query.workspace,
+        parent=query.parent,
+        query=query.q,
+        limit=query.limit + 1,
+        before=query.cursor,
     )
     items = tuple(found[: query.limit])
     return api.SessionPage(items, position(items[-1]) if len(found) > query.limit else None)

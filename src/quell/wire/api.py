@@ -65,9 +65,10 @@ class SessionChange(Body, frozen=True, kw_only=True):
 
 
 class SessionsQuery(Body, frozen=True, kw_only=True):
-    """`q` is searched in titles; `cursor` is the `next` of the page before."""
+    """`q` is searched in titles; `cursor` is the `next` of the page before. `parent`: the sub-agents of that session, and nothing else."""
 
     workspace: str | None = None
+    parent: str = ""
     q: str = ""
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
     cursor: str | None = None
@@ -210,9 +211,10 @@ class EventsQuery(Body, frozen=True, kw_only=True):
 
 
 class WatchQuery(Body, frozen=True, kw_only=True):
-    """Only the sessions of this workspace."""
+    """Only the sessions of this workspace. `parent`: the sub-agents of that session, and nothing else."""
 
     workspace: str | None = None
+    parent: str = ""
 
 
 class ModelsQuery(Body, frozen=True, kw_only=True):
