@@ -120,6 +120,33 @@ prompt = "escape"
 step = [{ text = "a\u001b[2Jb" }]
 
 [[when]]
+prompt = "ask around"
+[[when.reply]]
+step = [{ text = "I ask." }, { tool = "agent", input = { prompt = "Where is it?" } }, { tool = "agent", input = { prompt = "For ever?" } }]
+cost = "0.25"
+[[when.reply]]
+step = [{ text = "It is here." }]
+cost = "0.25"
+
+[[agent]]
+prompt = "Where"
+[[agent.reply]]
+step = [{ tool = "ls", input = { path = "." } }, { tool = "bash", input = { command = "touch not.txt" } }]
+cost = "0.125"
+usage = { input = 700, output = 3 }
+[[agent.reply]]
+step = [{ text = "In the workspace." }]
+cost = "0.125"
+
+[[agent]]
+prompt = "For ever"
+[[agent.reply]]
+step = [{ tool = "bash", input = { command = "echo looking" } }]
+cost = "0.25"
+[[agent.reply]]
+step = [{ endless = "and on… ", interval = 0.02 }]
+
+[[when]]
 prompt = "(?s).*"
 [[when.reply]]
 step = [{ text = "You said something." }]

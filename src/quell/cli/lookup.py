@@ -44,8 +44,8 @@ def find_session(connection: Connection, id: str) -> Json:
             raise wrong_usage(f"{len(found)} sessions begin with {id}: give more of the id\n{names}{more}")
 
 
-def sessions(connection: Connection, workspace: str | None = None, query: str = "") -> Iterator[Json]:
-    """All of them, last updated first."""
+def sessions(connection: Connection, workspace: str | None = None, query: str = "", parent: str = "") -> Iterator[Json]:
+    """Those of users, or the sub-agents of a `parent`, last updated first."""
     from urllib.parse import urlencode
 
     wanted: dict[str, str | int] = {"limit": PAGE}
@@ -53,6 +53,8 @@ def sessions(connection: Connection, workspace: str | None = None, query: str = 
         wanted["workspace"] = workspace
     if query:
         wanted["q"] = query
+    if parent:
+        wanted["parent"] = parent
     while True:
         page = connection.request("GET", f"/v1/sessions?{urlencode(wanted)}")
         yield from page.items("items")

@@ -2,7 +2,7 @@
 
 `Narrator` is given the session's events from the prompt's acceptance on and shows those of its run. Text appears as it arrives; what a
 dropped connection swallowed comes with the draft or with the whole reply, and nothing is shown twice. Tools are named when they are
-done, or when they start where that may take long.
+done, or when they start where that may take long. What sub-agents do is told by narrators `beside` the run's, from other threads.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from _thread import RLock  # what `threading` has, without the cost of importing that
 
 from quell.cli import terminal
 from quell.client.oneshot import Event, Json
@@ -97,26 +98,38 @@ class Narrator:
         self._wrote = False
         self._calls: dict[str, str] = {}
         self._announced: set[str] = set()
+        self._lock = RLock()
+        self.sub_agents: dict[str, str] = {}
+        """What the sub-agents of the run are called, by call: `agent 1`."""
+
+    def beside(self, name: str) -> Narrator:
+        """Tells what a sub-agent does, among our own lines. It may be used by another thread."""
+        return _Beside(self, name)
 
     def take(self, event: Event) -> None:
         """Show what there is to show of an event of our run."""
         body = event.body
-        match event.kind:
-            case "delta" if body.text("kind") == "text":
-                self._text(body.text("message"), body.number("part"), body.number("offset"), body.text("text"))
-            case "draft" if body.text("kind") == "text":
-                self._text(body.text("message"), body.number("part"), 0, body.text("text"))
-            case "fact":
-                self._fact(body)
-            case _:
-                pass  # reasoning, and what tools print
+        with self._lock:
+            match event.kind:
+                case "delta" if body.text("kind") == "text":
+                    self._text(body.text("message"), body.number("part"), body.number("offset"), body.text("text"))
+                case "draft" if body.text("kind") == "text":
+                    self._text(body.text("message"), body.number("part"), 0, body.text("text"))
+                case "fact":
+                    self._fact(body)
+                case _:
+                    pass  # reasoning, and what tools print
 
     def line(self, text: str, style: str = "dim", *, end: str = "", whole: bool = False) -> None:
         """One line of progress, cut to the terminal unless it is wanted `whole`. `end` is what must not be lost when it is cut."""
         if not self._progress:
             return
-        if self._shared:
-            self.end_line()
+        with self._lock:
+            if self._shared:
+                self.end_line()
+            self._line(text, style, end, whole=whole)
+
+    def _line(self, text: str, style: str, end: str, *, whole: bool) -> None:
         try:
             shown = terminal.visible(text).replace("\n", " ")
             room = None if whole else terminal.width(sys.stderr)
@@ -166,11 +179,16 @@ class Narrator:
                     part = position
                     self._text(message, position, 0, each.text("text"))
                 case "tool_call":
-                    self._calls[each.text("id")] = describe_call(each.text("name"), each.text("input"))
+                    self._call(each.text("id"), each.text("name"), each.text("input"))
                 case _:
                     pass
         if part >= 0:
             self.end_line()
+
+    def _call(self, call: str, name: str, input: str) -> None:
+        if name == "agent":
+            self.sub_agents[call] = name = f"agent {len(self.sub_agents) + 1}"
+        self._calls[call] = describe_call(name, input)
 
     def _failed_sample(self, body: Json) -> None:
         self._reply(body.text("message"), body.inner("reply"))
@@ -184,7 +202,9 @@ class Narrator:
         said, style = describe_result(result)
         if call in self._announced:
             self._announced.discard(call)
-            if said:
+            if call in self.sub_agents:
+                self.line(f"{self.sub_agents[call]} · {said or 'done'}", style if said else "dim")
+            elif said:
                 self.line(f"  {said}", style)
         else:
             self.line(shown, style, end=said)
@@ -219,6 +239,18 @@ class Narrator:
         self._out.flush()
         self._wrote = True
         self._in_line = not shown.endswith("\n")
+
+
+class _Beside(Narrator):
+    """Lines only, each with the name of whom it is about."""
+
+    def __init__(self, ours: Narrator, name: str) -> None:
+        super().__init__(text=False, progress=True)
+        self._ours = ours
+        self._name = name
+
+    def line(self, text: str, style: str = "dim", *, end: str = "", whole: bool = False) -> None:
+        self._ours.line(f"{self._name} · {text.strip()}", style, end=end, whole=whole)
 
 
 def _clock(at: str) -> str:

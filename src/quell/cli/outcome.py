@@ -72,6 +72,7 @@ class Followed:
             self._replied(body.inner("reply"))
         elif kind == "call_finished":
             self.denials.add(body.inner("result"))
+            self.spent.add_sub_agent(body.inner("spent"))
         elif kind == "run_settled":
             self._end(body.text("outcome"), body.text("stop_reason"), body.text("detail"))
             self.failure = body.text("failure")
@@ -167,7 +168,7 @@ class Denials:
 
 
 class Spent:
-    """Model calls, tokens and money of a run; `cost` is None when the price of a call is not known."""
+    """Model calls, tokens and money of a run, those of its sub-agents included, but for their calls; `cost` is None when the price of a call is not known."""
 
     def __init__(self) -> None:
         self.turns = 0
@@ -177,15 +178,23 @@ class Spent:
 
     def add(self, reply: Json) -> None:
         self.turns += 1
-        usage = reply.inner("usage")
+        self._pay(reply)
+
+    def add_sub_agent(self, spent: Json) -> None:
+        """What a call has cost, if a sub-agent did it."""
+        if "usage" in spent:
+            self._pay(spent)
+
+    def _pay(self, bill: Json) -> None:
+        usage = bill.inner("usage")
         for kind in self.tokens:
             self.tokens[kind] += usage.number(kind)
-        if "cost" not in reply:
+        if "cost" not in bill:
             self._priceless, self.cost = True, None
         elif not self._priceless:
             from decimal import Decimal  # only where a price is known: it costs 3 ms
 
-            self.cost = str(Decimal(self.cost or "0") + Decimal(reply.text("cost")))
+            self.cost = str(Decimal(self.cost or "0") + Decimal(bill.text("cost")))
 
     def __str__(self) -> str:
         sent = self.tokens["input"] + self.tokens["cache_read"] + self.tokens["cache_write"]

@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
+    from quell.cli.children import Children
     from quell.config.paths import Paths
 
 PATIENCE = 30.0
@@ -152,6 +153,7 @@ class _Task:
             _print_json({"event": "session"} | session.raw)
         if not followed.begun:
             self._tell_place(narrator)
+        children: Children | None = None
         first = [connection]
         for event in follow(
             lambda: first.pop() if first else self._reconnect(narrator),
@@ -165,7 +167,13 @@ class _Task:
                 )
             ours = followed.take(event)
             if ours:
+                if children is not None:
+                    children.take(event)
                 narrator.take(event)
+                if narrator.sub_agents and children is None and not options.quiet:
+                    from quell.cli.children import Children  # few runs have any
+
+                    children = Children(self._place.socket, self.session, narrator)
                 if options.stream_json:
                     _print_json(_line_of(event))
             elif not followed.begun and event.body.text("kind") == "run_settled":

@@ -69,6 +69,7 @@ def show_session(session: str, as_json: bool, full: bool) -> None:
             _write(connection.fetch("GET", f"/v1/sessions/{found.text('id')}/export?format=json"))
             return
         pages: list[list[Json]] = []
+        children = [*sessions(connection, parent=found.text("id"))]
         path = f"/v1/sessions/{found.text('id')}/view?tail=2000"
         snapshot = connection.request("GET", path)
         view = snapshot.inner("view")
@@ -77,7 +78,7 @@ def show_session(session: str, as_json: bool, full: bool) -> None:
             snapshot = connection.request("GET", f"{path}&before={snapshot.number('more')}")
             pages.append(snapshot.inner("view").items("items"))
     items = [item for page in reversed(pages) for item in page]
-    terminal.show(_transcript(found, view, items, full=full))
+    terminal.show([*_transcript(found, view, items, full=full), *_sub_agents(children)])
 
 
 @sessions_command.command("export")
@@ -188,6 +189,16 @@ def _transcript(session: Json, view: Json, items: list[Json], *, full: bool) -> 
             ),
         ]
     return lines
+
+
+def _sub_agents(children: list[Json]) -> list[str]:
+    """They are sessions, to be shown by their own ids."""
+    colours = terminal.has_colours(sys.stdout)
+    named = [
+        f"  {child.text('id')}  {_state(child)}  {terminal.one_line(child.text('title'))}"
+        for child in reversed(children)
+    ]
+    return ["", *(terminal.styled(line, "dim", colours) for line in ("sub-agents:", *named))] if named else []
 
 
 def _item(item: Json, colours: bool, *, full: bool, ends: bool) -> list[str]:

@@ -22,7 +22,7 @@ from quell.core.errors import InvalidRequest, SessionNotFound, ShuttingDown
 from quell.core.events import Deleted, Delta, Reset
 from quell.core.facts import Recorded
 from quell.core.permissions import parse_rule
-from quell.core.ports import Journal, position
+from quell.core.ports import Journal, Toolset, position
 from quell.core.session import Session, Summary
 from quell.core.transcript import Transcript
 from quell.core.view import View
@@ -114,24 +114,13 @@ class Engine:
                 state = actor.ledger.session
                 if state.id:
                     self._ports.open_workspace(state.workspace, state.extra, session)
-                self._check_rules(request.allow)
+                _check_rules(request.allow, self._ports.toolset)
                 return replace(request, queue_limit=self._options.queue_limit, shutting_down=self.shutting_down)
             case i.Compact():
                 return replace(request, shutting_down=self.shutting_down)
             case _:
                 pass
         return request
-
-    def _check_rules(self, rules: Sequence[str]) -> None:
-        """A rule for a tool that does not exist would allow nothing, in silence."""
-        tools = [spec.name for spec in self._ports.toolset.specs()]
-        for text in rules:
-            parse_rule(text, "run")
-            tool = text.partition("(")[0].strip()
-            if tool not in tools and not tool.startswith("kind:"):
-                raise InvalidRequest(
-                    f"The rule {text!r} is for no tool that there is; the tools are {', '.join(tools)}."
-                )
 
     # Looking
 
@@ -326,6 +315,16 @@ class Engine:
 def _applied(actor: Actor | None, facts: Sequence[Recorded]) -> list[Recorded]:
     """Those that the session's actor knows of: the journal has a fact a moment before it, and who has seen one may get no answer older than that."""
     return [recorded for recorded in facts if actor is None or recorded.seq <= actor.ledger.session.seq]
+
+
+def _check_rules(rules: Sequence[str], toolset: Toolset) -> None:
+    """A rule for a tool that does not exist would allow nothing, in silence."""
+    tools = [spec.name for spec in toolset.specs()]
+    for text in rules:
+        parse_rule(text, "run")
+        tool = text.partition("(")[0].strip()
+        if tool not in tools and not tool.startswith("kind:"):
+            raise InvalidRequest(f"The rule {text!r} is for no tool that there is; the tools are {', '.join(tools)}.")
 
 
 def _ends(news: list[Event | Summary]) -> bool:
