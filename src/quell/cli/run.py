@@ -336,8 +336,7 @@ def _model(spec: str) -> str:
 
 def _last_session(connection: Connection, workspace: str) -> Json:
     for session in sessions(connection, workspace):
-        if "parent" not in session:  # those of sub-agents are not the user's to go on with
-            return session
+        return session
     raise wrong_usage(
         f"there is no session to continue in {workspace}. Begin one without --continue; `quell sessions list` shows all"
     )

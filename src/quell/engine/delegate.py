@@ -141,7 +141,7 @@ class Child:
                 await self.stop()
                 if self._settlement is None or self._settlement.outcome != "completed":
                     raise
-            except StorageRefused:  # perhaps of the answer only: it may have begun
+            except QuellError:  # perhaps of the answer only: it may have begun
                 await self.stop()
                 raise
             finally:
