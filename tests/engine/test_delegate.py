@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 
 import pytest
@@ -12,11 +12,12 @@ from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.messages import Usage
 from quell.core.permissions import Rule
+from quell.core.ports import JobState
 from quell.core.session import Session
 from quell.engine import Options
 from quell.store.memory import MemoryJournal
 from quell.testing.faults import FaultyJournal, Hold, LoseAnswer, Refuse
-from quell.testing.harness import Play, played
+from quell.testing.harness import Play, PlayedTools, played
 from tests.engine.delegating import COSTS, Diary, asked_for, delegated, results, task_of
 
 
@@ -172,6 +173,29 @@ async def test_a_sub_agent_whose_start_was_not_heard_of_is_stopped() -> None:
         (child,) = await play.engine.summaries(parent=session)
         assert not child.busy
         assert [end.outcome for end in (await play.engine.state(child.id)).runs.values()] == ["cancelled"]
+
+
+async def test_what_a_sub_agents_commands_left_running_ends_with_its_task() -> None:
+    """T2, T4: its jobs are its own, and nobody looks at them when it has answered."""
+    ended: list[str] = []
+
+    class Jobs(PlayedTools):
+        def jobs(self, session: str) -> Sequence[JobState]:
+            state = JobState(id="j1", command="tail -f log", description="", started="", running=not ended)
+            return [state] if "-" in session else []
+
+        async def end_job(self, session: str, job: str) -> JobState:
+            ended.append(session)
+            return JobState(id=job, command="tail -f log", description="", started="", running=False)
+
+    async with played() as play:
+        play.engine._performer.delegates.toolset = Jobs(asyncio.Queue())
+        session, (child,) = await delegated(play, "find it")
+        (asked := await play.asked()).say("here")
+        asked.reply()
+        (await asked_for(play, "go")).reply()
+        await play.idle(session)
+        assert ended == [child]
 
 
 # Cancelling

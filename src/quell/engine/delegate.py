@@ -18,13 +18,13 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 
 from quell.core import inputs as i
-from quell.core.errors import Conflict, QuellError, SessionNotFound, ShuttingDown, StorageRefused
+from quell.core.errors import Conflict, NotFound, QuellError, SessionNotFound, ShuttingDown, StorageRefused
 from quell.core.events import Deleted
 from quell.core.evolve import evolve
 from quell.core.facts import Limits, Recorded
 from quell.core.messages import Spent
 from quell.core.permissions import Rule
-from quell.core.ports import Delegation, Journal
+from quell.core.ports import Delegation, Journal, Toolset
 from quell.core.session import Calling, Session, Settlement, child_id
 from quell.core.transcript import Transcript
 from quell.engine.bus import Event
@@ -57,13 +57,16 @@ class Sessions(Protocol):
 class Delegates:
     """The children of all sessions. `at_once` is how many of one parent's work at the same time."""
 
-    def __init__(self, sessions: Sessions, journal: Journal, environments: Environments, at_once: int) -> None:
-        self._sessions = sessions
-        self._journal = journal
-        self._environments = environments
+    def __init__(
+        self, sessions: Sessions, journal: Journal, toolset: Toolset, environments: Environments, at_once: int
+    ) -> None:
+        self.sessions = sessions
+        self.journal = journal
+        self.toolset = toolset
+        self.environments = environments
+        self.working: dict[str, dict[str, Child]] = {}
         self._at_once = at_once
         self._gates: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._working: dict[str, dict[str, Child]] = {}
 
     def of(self, session: Session, call: str) -> Child | None:
         """The child that a call may start. There are no grandchildren."""
@@ -73,19 +76,18 @@ class Delegates:
         gate = self._gates.get(session.id)
         if gate is None:
             gate = self._gates[session.id] = asyncio.Semaphore(self._at_once)
-        working = self._working
-        return Child(session, call, self._sessions, self._journal, self._environments.sent(session.id), gate, working)
+        return Child(self, session, call, gate)
 
     def spent(self, session: str) -> dict[str, Spent]:
         """What the children that still work have used so far, by call."""
-        return {call: child.spent for call, child in self._working.get(session, {}).items()}
+        return {call: child.spent for call, child in self.working.get(session, {}).items()}
 
     async def recovered(self, session: Session, patience: float) -> dict[str, Spent]:
         """The same for the calls that another process left unfinished; their children have settled then, if that takes no longer."""
         found: dict[str, Spent] = {}
         phase = session.run.phase if session.run is not None else None
         for call in phase.calls if isinstance(phase, Calling) else ():
-            if call.status != "started" or await self._journal.summary(child_id(session.id, call.id)) is None:
+            if call.status != "started" or await self.journal.summary(child_id(session.id, call.id)) is None:
                 continue
             child = self._child(session, call.id)
             with suppress(TimeoutError):
@@ -96,35 +98,23 @@ class Delegates:
 
     async def erase(self, session: str) -> None:
         """Delete the children of a session; return when they are gone (contract.md K7)."""
-        while rows := await self._journal.summaries(parent=session):
+        while rows := await self.journal.summaries(parent=session):
             for row in rows:
                 with suppress(SessionNotFound):  # it went meanwhile
-                    await self._sessions.apply(row.id, i.Delete())
+                    await self.sessions.apply(row.id, i.Delete())
             for row in rows:
-                await self._sessions.closed(row.id)
+                await self.sessions.closed(row.id)
 
 
 class Child:
     """Implements the port `Delegate` for one call. It holds what it has seen of the child: the fold of its facts."""
 
-    def __init__(
-        self,
-        parent: Session,
-        call: str,
-        sessions: Sessions,
-        journal: Journal,
-        environment: Mapping[str, str] | None,
-        gate: asyncio.Semaphore,
-        working: dict[str, dict[str, Child]],
-    ) -> None:
+    def __init__(self, all: Delegates, parent: Session, call: str, gate: asyncio.Semaphore) -> None:
         self.id = child_id(parent.id, call)
+        self._all = all
         self._parent = parent
         self._call = call
-        self._sessions = sessions
-        self._journal = journal
-        self._environment = environment
         self._gate = gate
-        self._working = working
         self._seen = Session()
         self._said = Transcript()
         self._gone = False
@@ -132,11 +122,12 @@ class Child:
     async def run(self, task: str) -> Delegation:
         """Have it done. Raises `QuellError` when it cannot be begun."""
         async with self._gate:
-            siblings = self._working.setdefault(self._parent.id, {})
+            siblings = self._all.working.setdefault(self._parent.id, {})
             siblings[self._call] = self
             try:
                 await self._begin(task)
                 await self._end()
+                await self._end_jobs()
             except asyncio.CancelledError:
                 await self.stop()
                 if self._settlement is None or self._settlement.outcome != "completed":
@@ -147,20 +138,21 @@ class Child:
             finally:
                 del siblings[self._call]
                 if not siblings:
-                    del self._working[self._parent.id]
+                    del self._all.working[self._parent.id]
             return self._delegation()
 
     async def stop(self) -> None:
         """Cancel the task, and wait until it has settled. Of a server that shuts down, the child settles as its parent does."""
         try:
             with suppress(StorageRefused):  # it is kept and tried again, and the work was stopped (K5)
-                await self._sessions.apply(self.id, i.Cancel(prompt=TASK, origin="parent"))
+                await self._all.sessions.apply(self.id, i.Cancel(prompt=TASK, origin="parent"))
             await self._end()
+            await self._end_jobs()
         except SessionNotFound:
             self._gone = True
         except ShuttingDown:
-            await self._sessions.closed(self.id)
-            self._take(await self._journal.read(self.id, self._seen.seq))
+            await self._all.sessions.closed(self.id)
+            self._take(await self._all.journal.read(self.id, self._seen.seq))
         except QuellError as error:
             log.error("session %s: %s", self.id, error)  # written for people, says it all
 
@@ -196,13 +188,20 @@ class Child:
             prompt=prompt,
         )
         with suppress(Conflict):  # to start it twice is to start it once
-            await self._sessions.apply(self.id, create, self._environment)
+            await self._all.sessions.apply(self.id, create, self._all.environments.sent(parent.id))
+
+    async def _end_jobs(self) -> None:
+        """Nobody is there any more to look at what its commands have left running."""
+        for job in self._all.toolset.jobs(self.id):
+            if job.running:
+                with suppress(NotFound):  # forgotten meanwhile
+                    await self._all.toolset.end_job(self.id, job.id)
 
     async def _end(self) -> None:
         """Take in what happens in it until its task has settled, or it is gone."""
         while not self._over():
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AGAIN), self._sessions.follow(self.id, self._seen.seq) as batches:
+                async with asyncio.timeout(LOOK_AGAIN), self._all.sessions.follow(self.id, self._seen.seq) as batches:
                     async for batch in batches:
                         self._take(batch)
                         if self._over():

@@ -32,7 +32,7 @@ class Performer:
         self.ports = ports
         self.options = options
         self.environments = Environments(ports.environment)
-        self.delegates = Delegates(sessions, ports.journal, self.environments, options.sub_agents)
+        self.delegates = Delegates(sessions, ports.journal, ports.toolset, self.environments, options.sub_agents)
 
     async def perform(self, effect: Effect, scene: Scene) -> None:
         """Do it, and post its outcome. Raises nothing but cancellation."""
