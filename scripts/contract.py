@@ -107,13 +107,10 @@ RACES = {
 """Each race, and how its tests begin where that is not with its words."""
 
 NOT_YET = {
-    "C7": "sub-agents are not built",
     "C8": "questions, hooks, MCP and language servers are not built",
     "I10": "the lease of PostgreSQL is not built",
-    "T4": "sub-agents are not built",
     "T5": "MCP is not built",
     "K5": "`stalled` is known to the engine and said in its log; no answer of the API shows it",
-    "K7": "children are not built",
     "K8": "fork and revert are not built",
     "E5": "there is no second process that may append before PostgreSQL and its doorbell are built",
     "F2": "a session is opened by folding all of its facts: snapshots are not built",
