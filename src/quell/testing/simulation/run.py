@@ -29,6 +29,7 @@ from quell.testing.simulation import plan as p
 from quell.testing.simulation.audit import Settled, audit, unsendable
 from quell.testing.simulation.clients import Client, Follower, Ghost, patiently
 from quell.testing.simulation.disk import MemoryStore, SqliteStore, Store
+from quell.testing.simulation.family import audit_families
 from quell.testing.simulation.loop import Stuck, VirtualLoop
 from quell.testing.simulation.node import ConnectionLost, Node
 from quell.testing.simulation.story import Story
@@ -115,8 +116,8 @@ class Stage:
 
     def _land(self, session: str, records: Sequence[Recorded]) -> None:
         for recorded in records:
-            self.landed[session].append(self._loop.time())
-            self._records[session].append(recorded)
+            self.landed.setdefault(session, []).append(self._loop.time())
+            self._records.setdefault(session, []).append(recorded)
             self.world.witness.landed(session, recorded, self._loop.time())
             self.story.recorded(session, recorded)
 
@@ -242,6 +243,7 @@ class Stage:
 
     async def _audit(self, followers: Sequence[Follower], *, final: bool) -> None:
         self.wrong.extend(self.ghost.restless)
+        self.wrong.extend(await audit_families(self._node.journal, self._plan.sessions, self.landed))
         for session in self._plan.sessions:
             if session in self.ghost.deleted:
                 await self._audit_deleted(session)

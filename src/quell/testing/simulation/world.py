@@ -22,6 +22,7 @@ from quell.core.messages import (
     PartDelta,
     Reasoning,
     Reply,
+    StopReason,
     Text,
     ToolCall,
     ToolKind,
@@ -35,6 +36,7 @@ from quell.core.ports import JobState, LanguageModel, PreparedCall, ToolContext,
 from quell.core.questions import Question
 from quell.testing.simulation.loop import VirtualLoop
 from quell.testing.simulation.witness import Witness
+from quell.tools import Tools
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 STUBBORN = 20.0
@@ -189,11 +191,15 @@ def _reply(request: ModelRequest, random: Random, *, bare: bool) -> Reply:
             input = msgspec.json.encode({"kind": random.choice(("read", "edit")), "outside": random.random() < 0.3})
             name = "touch" if random.random() < 0.95 else "nonsense"
             parts.append(ToolCall(call_id(request.message, number), name, input.decode()))
+    if request.tools and not bare and not request.sub_agent and random.random() < 0.3:
+        calls = sum(isinstance(part, ToolCall) for part in parts)
+        parts.extend(
+            ToolCall(call_id(request.message, number), "agent", '{"prompt": "find it"}')
+            for number in range(calls, calls + random.randint(1, 2))
+        )
     usage = Usage(input=random.randint(10, WINDOW + 50), output=random.randint(1, 20))
-    calls = any(isinstance(part, ToolCall) for part in parts)
-    return Reply(
-        parts=tuple(parts), stop_reason="tool_use" if calls else "end_turn", usage=usage, model="simulated/model"
-    )
+    stop_reason: StopReason = "tool_use" if any(isinstance(part, ToolCall) for part in parts) else "end_turn"
+    return Reply(parts=tuple(parts), stop_reason=stop_reason, usage=usage, model="simulated/model")
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -241,10 +247,11 @@ class SimulatedCall:
 
 
 class SimulatedTools:
-    """The `Toolset` port: one tool, `touch`."""
+    """The `Toolset` port: `touch`, which does nothing, and the real `agent`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._agent = Tools(("agent",))
 
     def specs(self) -> Sequence[ToolSpec]:
         return (ToolSpec("touch", "Touches a file.", {"type": "object"}),)
@@ -259,6 +266,8 @@ class SimulatedTools:
         pass
 
     def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
+        if call.name == "agent":
+            return self._agent.prepare(call, workspace)
         if call.name != "touch":
             return ToolResult(text=f"There is no tool {call.name}.", status="failed")
         return SimulatedCall(self._world, msgspec.json.decode(call.input, type=Input))
