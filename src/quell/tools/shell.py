@@ -4,6 +4,7 @@
 characters is `dynamic`. What is not understood makes the line `opaque`: the parser's errors, kinds of nodes that are not named here, and
 characters that bash and the parser may see differently. Nothing here judges: that is `readonly`, and `core.permissions`.
 
+What a command runs by its words alone, `sudo rm x` or `sh -c 'rm x'`, is reported after it as if it stood there: `wrappers` knows those.
 Arithmetic, `${name@P}` and the like can run commands that are hidden in the values of variables. They are reported as commands of
 their own, under names that no program has, so that only a rule for everything allows them.
 """
@@ -15,6 +16,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from quell.tools.wrappers import NOTHING, Inside, Word, is_assignment, unwrap
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 _DEPTH = 100
 """Nodes are not followed deeper: Python's own stack would end."""
 _NESTED_SHELLS = 4
+_NESTED_WRAPPERS = 8
 
 
 def _kinds(names: str) -> frozenset[str]:
@@ -46,26 +51,19 @@ _SEEN_DIFFERENTLY = re.compile(
     r"[^\S \t\n]|[^\s!-~\u00a1-\uffff\U00010000-\U0010ffff]|[\ud800-\udfff]|(?<!\s)\\\n(?=\S)"
 )
 """White space that is none to bash, control characters, and a word that goes on in the next line: to the parser it is two."""
-_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
 _WRITING = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
 
 
-class Word(Struct, frozen=True):
-    """`text` is without quotes where it is known, and as written where not.
+class Simple(Struct, frozen=True):
+    """A simple command; assignments before it are its first words.
 
-    `dynamic`: it has an expansion or substitution in it; `glob`: a pattern for file names; `quoted`: it stays one word.
+    `inside` is what it runs. `direct`: the shell runs it itself; `fed`: more words are added to it when it runs.
     """
 
-    text: str
-    dynamic: bool = False
-    glob: bool = False
-    quoted: bool = False
-
-
-class Simple(Struct, frozen=True):
-    """A simple command; assignments before it are its first words."""
-
     words: tuple[Word, ...]
+    inside: Inside = NOTHING
+    direct: bool = True
+    fed: bool = False
 
 
 class Line(Struct, frozen=True):
@@ -144,25 +142,30 @@ class _Reading:
         words = [
             self._word(child) for child in node.children if child.type not in {"file_redirect", "herestring_redirect"}
         ]
-        self.commands.append(Simple(tuple(words)))
-        after = next((index for index, word in enumerate(words) if not _is_assignment(word)), len(words))
-        name, *arguments = [*words[after:], Word("")]
-        if name.dynamic or name.glob:
-            self.opaque = True
-        if name.text == "eval":
-            self._nested(arguments[:-1])
-        elif name.text in _SHELLS:
-            flag = next((index for index, word in enumerate(arguments) if re.fullmatch(r"-[a-z]*c", word.text)), None)
-            if flag is not None:
-                self._nested(arguments[flag + 1 : flag + 2])
+        self._simple(tuple(words), direct=True, fed=False, depth=_NESTED_WRAPPERS)
 
-    def _nested(self, words: list[Word]) -> None:
+    def _simple(self, words: tuple[Word, ...], *, direct: bool, fed: bool, depth: int) -> None:
+        """The command, and what it runs."""
+        inside = unwrap(words)
+        self.commands.append(Simple(words, inside, direct, fed))
+        name = next((word for word in words if not is_assignment(word)), Word(""))
+        self.opaque |= name.dynamic or name.glob or inside.unclear
+        if depth == 0 and (inside.commands or inside.lines):
+            self.opaque = True
+            return
+        for inner in inside.commands:
+            same = direct and (is_assignment(words[0]) or name.text == "time")
+            self._simple(inner, direct=same, fed=fed or name.text == "xargs", depth=depth - 1)
+        for line in inside.lines:
+            self._nested(line)
+
+    def _nested(self, words: tuple[Word, ...]) -> None:
         """The words are a line of shell themselves."""
         if self._shells == 0 or any(word.dynamic or word.glob for word in words):
             self.opaque = True
             return
         inner = _parse(" ".join(word.text for word in words), self._shells - 1)
-        self.commands += inner.commands
+        self.commands += [replace(each, direct=False) for each in inner.commands]
         self.writes += inner.writes
         self.reads += inner.reads
         self.opaque |= inner.opaque
@@ -235,7 +238,3 @@ class _Reading:
                 return Word(text, glob=True)
             case _:
                 return Word(text, dynamic=True)
-
-
-def _is_assignment(word: Word) -> bool:
-    return bool(re.match(r"[A-Za-z_]\w*(\[[^]]*\])?\+?=", word.text))
