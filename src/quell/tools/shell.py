@@ -2,7 +2,7 @@
 
 `parse` reports what bash would do, as far as that can be known without running anything; a word that depends on more than its own
 characters is `dynamic`. What is not understood makes the line `opaque`: the parser's errors, kinds of nodes that are not named here, and
-characters that bash and the parser may see differently. Nothing here judges: that is `readonly`, and `core.permissions`.
+what bash and the parser may see differently. Nothing here judges: that is `readonly`, and `core.permissions`.
 
 What a command runs by its words alone, `sudo rm x` or `sh -c 'rm x'`, is reported after it as if it stood there: `wrappers` knows those.
 Arithmetic, `${name@P}` and the like can run commands that are hidden in the values of variables. They are reported as commands of
@@ -45,12 +45,35 @@ _LEAVES = _kinds(
     " special_variable_name file_descriptor heredoc_start heredoc_end heredoc_content comment"
     " extglob_pattern regex test_operator translated_string brace_expression"
 )
+_WORDS = _kinds(
+    "word number raw_string ansi_c_string string concatenation simple_expansion expansion command_substitution"
+    " process_substitution arithmetic_expansion command_name variable_assignment extglob_pattern brace_expression"
+    " translated_string herestring_redirect $"
+)
+_WITH_GAPS = _kinds("string heredoc_body heredoc_redirect expansion arithmetic_expansion translated_string regex")
+"""Quoted, or dynamic whatever is in them."""
+_GAP = re.compile(rb"(?:[ \t\n]|\\\n)*")
+_SAME_LINE = re.compile(rb"(?:[ \t]|\\\n)*")
+_GAPS = {
+    "concatenation": re.compile(b""),
+    "command": _SAME_LINE,
+    "declaration_command": _SAME_LINE,
+    "redirected_statement": _SAME_LINE,
+    "unset_command": _SAME_LINE,
+}
+_SPLITTING = re.compile(r"(?<!\\)(?:\\\\)*[ \t\n`\"'|&;<>()$]")
+"""What ends a word, if it is not escaped."""
+_DESCRIPTOR = re.compile(r"\d+|\{[A-Za-z_]\w*\}")
+_ODD_TILDE = re.compile(r"~(?![A-Za-z_][\w-]*(?:/|$)|/|$)")
+"""Folders that only the shell knows: `~+`, `~-`, `~2`."""
 _PLAIN_EXPANSION = re.compile(r"\$\{[A-Za-z_]\w*\}|\$\{[A-Za-z_]\w*:?[-+][\w./ -]*\}|\$\{#?[A-Za-z_]\w*\}")
 _PLAIN_ARITHMETIC = re.compile(r"[\d\s+*/%()<>=!&|^~?:$-]*")
 _SEEN_DIFFERENTLY = re.compile(
     r"[^\S \t\n]|[^\s!-~\u00a1-\uffff\U00010000-\U0010ffff]|[\ud800-\udfff]|(?<!\s)\\\n(?=\S)"
+    r"|(?:^|\n)[ \t]*\\\n"
 )
-"""White space that is none to bash, control characters, and a word that goes on in the next line: to the parser it is two."""
+"""White space that is none to bash, control characters, a word that goes on in the next line (to the parser it is two), and a line that
+begins with going on in the next (to the parser it belongs to the one before)."""
 _WRITING = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
 
 
@@ -109,8 +132,9 @@ class _Reading:
         self._shells = shells
 
     def visit(self, node: Node, depth: int) -> None:
-        if depth > _DEPTH:
+        if depth > _DEPTH or not self._is_seamless(node):
             self.opaque = True
+        if depth > _DEPTH:
             return
         match node.type:
             case "command" | "declaration_command" | "unset_command":
@@ -135,13 +159,43 @@ class _Reading:
                     self._hidden("${", node)
             case kind if kind not in _STRUCTURE and kind not in _LEAVES:
                 self.opaque = True
-        for child in node.named_children:
-            self.visit(child, depth + 1)
+        for child in node.children:
+            if child.is_named:
+                self.visit(child, depth + 1)
+            elif not self._is_seamless(child):
+                self.opaque = True
+
+    def _is_seamless(self, node: Node) -> bool:
+        """Nothing but white space is between its parts, and between two words there is some.
+
+        Where that is not so the parser has skipped something, or has cut one word in two.
+        """
+        if node.type == "file_descriptor":
+            return bool(_DESCRIPTOR.fullmatch(self._text(node)))
+        if not node.is_named and node.end_byte - node.start_byte != len(node.type):
+            return False  # an operator that is more than itself
+        if node.type == "word":
+            return not _SPLITTING.search(self._text(node))
+        if node.type in _WITH_GAPS or not node.children:
+            return True
+        allowed = _GAPS.get(node.type, _GAP)
+        at = 0 if node.parent is None else node.start_byte
+        last = ""
+        for child in node.children:
+            gap = self.source[at : child.start_byte]
+            if not allowed.fullmatch(gap):
+                return False
+            if not gap and last in _WORDS and child.type in _WORDS and node.type != "concatenation":
+                return False
+            at, last = child.end_byte, child.type
+        return bool(allowed.fullmatch(self.source[at : len(self.source) if node.parent is None else node.end_byte]))
 
     def _command(self, node: Node) -> None:
         words = [
             self._word(child) for child in node.children if child.type not in {"file_redirect", "herestring_redirect"}
         ]
+        if node.parent is not None and node.parent.type == "redirected_statement":
+            words += [self._word(child) for child in _swallowed(node.parent)]
         self._simple(tuple(words), direct=True, fed=False, depth=_NESTED_WRAPPERS)
 
     def _simple(self, words: tuple[Word, ...], *, direct: bool, fed: bool, depth: int) -> None:
@@ -185,11 +239,14 @@ class _Reading:
 
     def _redirect(self, node: Node) -> None:
         operator = next((child.type for child in node.children if not child.is_named), "")
-        target = node.child_by_field_name("destination")
+        targets, swallowed = _targets(node)
+        if swallowed and not _redirects_command(node):
+            self.opaque = True
+        target = targets[0] if targets else None
         if target is None or target.type in {"number", "file_descriptor"}:
             return
         word = self._word(target)
-        if target.type == "process_substitution" or (operator in {">&", "<&", ">&-", "<&-"} and word.text == "-"):
+        if target.type == "process_substitution" or (operator in {">&", "<&"} and word.text == "-"):
             return  # its commands are visited with the other children
         if word.dynamic or word.glob:
             self.opaque = True
@@ -221,7 +278,8 @@ class _Reading:
             case "word":
                 plain = re.sub(r"\\(?:\n|(.))", lambda match: match[1] or "", text)
                 bare = re.sub(r"\\.", "", text, flags=re.DOTALL)
-                return Word(plain, dynamic=bool(set("{}") & set(bare)), glob=bool(set("*?[") & set(bare)))
+                odd = bool(set("{}") & set(bare)) or bool(_ODD_TILDE.match(text))
+                return Word(plain, dynamic=odd, glob=bool(set("*?[") & set(bare)))
             case "raw_string":
                 return Word(text[1:-1], quoted=True)
             case "ansi_c_string":
@@ -232,9 +290,37 @@ class _Reading:
                 return Word(text[1:-1] if dynamic else plain, dynamic=dynamic, quoted=True)
             case "variable_assignment":
                 return Word(text, dynamic=True)
+            case "$":
+                return Word(text, dynamic=True)
             case _ if not node.is_named or node.type in {"number", "variable_name", "test_operator"}:
                 return Word(text)
             case "extglob_pattern" | "regex":
                 return Word(text, glob=True)
             case _:
                 return Word(text, dynamic=True)
+
+
+def _swallowed(node: Node) -> list[Node]:
+    """The parser takes words that follow a redirection for more of its targets; they are the command's."""
+    found: list[Node] = []
+    for child in node.named_children:
+        if child.type == "file_redirect":
+            found += _targets(child)[1]
+        elif child.type == "heredoc_redirect":
+            found += [*child.children_by_field_name("argument"), *_swallowed(child)]
+    return found
+
+
+def _targets(redirect: Node) -> tuple[list[Node], list[Node]]:
+    """What it is to or from, and the words that it has swallowed."""
+    words = redirect.children_by_field_name("destination")
+    own = 0 if any(child.type in {">&-", "<&-"} for child in redirect.children) else 1
+    return words[:own], words[own:]
+
+
+def _redirects_command(redirect: Node) -> bool:
+    node = redirect.parent
+    while node is not None and node.type == "heredoc_redirect":
+        node = node.parent
+    body = None if node is None or node.type != "redirected_statement" else node.child_by_field_name("body")
+    return body is not None and body.type in {"command", "declaration_command", "unset_command"}

@@ -176,7 +176,9 @@ def _prefixed(prefix: _Prefix, words: Sequence[Word]) -> Inside:
         return Inside(lines=(inner[:end],))
     if name == "flock" and inner[0].text in {"-c", "--command"}:
         return Inside(lines=(inner[1:2],))
-    if name in {"xargs"} and "--" not in texts[:start] and inner[0].dynamic:
+    if name == "time" and inner[0].text == "!":
+        return _UNCLEAR
+    if name == "xargs" and "--" not in texts[:start] and inner[0].dynamic:
         return _UNCLEAR
     harmless = prefix.harmless is not None and not assigned and set(options) <= {"-", *prefix.harmless}
     return Inside((inner,), harmless=harmless and not words[0].text.startswith((".", "/")))
