@@ -34,7 +34,7 @@ PLAIN = _words(
 
 _DIFF = _words(
     "abbrev abbrev= abbrev-commit after: all author: author-date-order before: branches cached cc check cherry cherry-pick clear-decorations"
-    " color color= combined-all-paths committer: compact-summary cumulative date: date-order decorate decorate= diff-algorithm= diff-filter="
+    " color color= combined-all-paths committer: compact-summary count cumulative date: date-order decorate decorate= diff-algorithm= diff-filter="
     " dirstat dirstat= exit-code find-copies find-renames find-renames= first-parent follow format= full-diff full-history full-index"
     " function-context graph grep: histogram ignore-all-space ignore-blank-lines ignore-space-at-eol ignore-space-change"
     " inter-hunk-context= left-right max-count: max-parents= merge-base merges min-parents= minimal name-only name-status no-abbrev-commit"

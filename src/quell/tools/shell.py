@@ -59,6 +59,7 @@ _GAPS = {
     "command": _SAME_LINE,
     "declaration_command": _SAME_LINE,
     "redirected_statement": _SAME_LINE,
+    "simple_expansion": re.compile(b""),
     "unset_command": _SAME_LINE,
 }
 _SPLITTING = re.compile(r"(?<!\\)(?:\\\\)*[ \t\n`\"'|&;<>()$]")
@@ -70,7 +71,7 @@ _PLAIN_EXPANSION = re.compile(r"\$\{[A-Za-z_]\w*\}|\$\{[A-Za-z_]\w*:?[-+][\w./ -
 _PLAIN_ARITHMETIC = re.compile(r"[\d\s+*/%()<>=!&|^~?:$-]*")
 _SEEN_DIFFERENTLY = re.compile(
     r"[^\S \t\n]|[^\s!-~\u00a1-\uffff\U00010000-\U0010ffff]|[\ud800-\udfff]|(?<!\s)\\\n(?=\S)"
-    r"|(?:^|\n)[ \t]*\\\n"
+    r"|(?:^|\n)[ \t]*\\\n|\\[ \t]\\\n"
 )
 """White space that is none to bash, control characters, a word that goes on in the next line (to the parser it is two), and a line that
 begins with going on in the next (to the parser it belongs to the one before)."""
@@ -203,7 +204,7 @@ class _Reading:
         inside = unwrap(words)
         self.commands.append(Simple(words, inside, direct, fed))
         name = next((word for word in words if not is_assignment(word)), Word(""))
-        self.opaque |= name.dynamic or name.glob or inside.unclear
+        self.opaque |= name.dynamic or name.glob or name.text == "!" or inside.unclear
         if depth == 0 and (inside.commands or inside.lines):
             self.opaque = True
             return
@@ -290,7 +291,7 @@ class _Reading:
                 return Word(text[1:-1] if dynamic else plain, dynamic=dynamic, quoted=True)
             case "variable_assignment":
                 return Word(text, dynamic=True)
-            case "$":
+            case "$" | "``":
                 return Word(text, dynamic=True)
             case _ if not node.is_named or node.type in {"number", "variable_name", "test_operator"}:
                 return Word(text)

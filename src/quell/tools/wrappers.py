@@ -186,7 +186,11 @@ def _prefixed(prefix: _Prefix, words: Sequence[Word]) -> Inside:
 
 def _shell(arguments: Sequence[Word]) -> Inside:
     """`sh -c`: the word after the options is a line; without one it is a file, about which nothing is known."""
+    takes_value = False
     for index, word in enumerate(arguments):
+        if takes_value or re.fullmatch(r"[-+][oO]", word.text):
+            takes_value = not takes_value
+            continue
         if re.fullmatch(r"-[A-Za-z]*c[A-Za-z]*", word.text):
             rest = [each for each in arguments[index + 1 :] if not re.fullmatch(r"[-+][A-Za-z]+", each.text)]
             return Inside(lines=(tuple(rest[:1]),)) if rest else _UNCLEAR
@@ -219,9 +223,9 @@ def _su(arguments: Sequence[Word]) -> Inside:
 
 
 def _callback(arguments: Sequence[Word]) -> Inside:
-    """`mapfile -C`, `script -c`, `complete -C`."""
-    found = [arguments[at + 1] for at, word in enumerate(arguments[:-1]) if word.text in {"-C", "-c", "--command"}]
-    attached = any(re.match(r"-[cC].|--command=", word.text) for word in arguments)
+    """`mapfile -C`, `complete -C`."""
+    found = [arguments[at + 1] for at, word in enumerate(arguments[:-1]) if word.text == "-C"]
+    attached = any(re.match(r"-C.", word.text) for word in arguments)
     return Inside(lines=tuple((word,) for word in found), unclear=attached)
 
 
@@ -289,7 +293,7 @@ _SPECIAL: Mapping[str, Callable[[Sequence[Word]], Inside]] = {
     "git": _git,
     "mapfile": _callback,
     "readarray": _callback,
-    "script": _callback,
+    "script": _su,
     "su": _su,
     "trap": _trap,
 }
