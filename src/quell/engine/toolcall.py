@@ -13,6 +13,7 @@ from quell.core.messages import AssistantMessage, ToolCall, ToolResult
 from quell.core.permissions import check as judge
 from quell.core.permissions import headless_reason, parse_rule
 from quell.core.ports import ToolContext
+from quell.core.redaction import Redactor
 from quell.core.session import Check, Execute
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
@@ -63,7 +64,9 @@ def _denied(effect: Check, reason: str) -> i.CallReturned:
     return i.CallReturned(run=effect.run, call=effect.call, result=ToolResult(text=reason, status="denied"))
 
 
-async def execute(effect: Execute, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
+async def execute(
+    effect: Execute, scene: Scene, ports: Ports, environment: Mapping[str, str], redactor: Redactor
+) -> i.Input:
     """Run the call to its end. When it is stopped, the session is told what it had printed by then."""
     session = scene.ledger.session
     workspace = ports.open_workspace(session.workspace, session.extra, session.id)
@@ -71,22 +74,25 @@ async def execute(effect: Execute, scene: Scene, ports: Ports, environment: Mapp
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
     output = scene.streams.print(effect.call)
+    printing = redactor.stream(output.emit)
     context = ToolContext(
         session=scene.ledger.id,
         call=effect.call,
         workspace=workspace,
         environment=environment,
         seen=scene.ledger.transcript.seen,
-        output=output.emit,
+        output=printing.feed,
         todos=scene.ledger.transcript.todos,
         note=lambda text: scene.post(i.Note(text=text)),
     )
     try:
         result = await prepared.run(context)
     except asyncio.CancelledError:
+        printing.close()
         scene.post(i.CallReturned(run=effect.run, call=effect.call, result=_stopped(output.text)))
         raise
-    return i.CallReturned(run=effect.run, call=effect.call, result=result)
+    printing.close()
+    return i.CallReturned(run=effect.run, call=effect.call, result=redactor.result(result))
 
 
 def _stopped(output: str) -> ToolResult:
