@@ -1,5 +1,7 @@
 """What a shell line would touch: the parser and the paths. What becomes of whole lines is in test_judged.py."""
 
+import time
+
 import pytest
 
 from quell.core.permissions import Access, check
@@ -161,6 +163,33 @@ def test_deep_nesting_neither_fails_nor_is_trusted(hands: Hands) -> None:
     for _ in range(6):
         nested = f"bash -c {nested!r}"
     assert not is_read_only(hands.access("bash", command=nested))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "|" * 100_000,
+        "$(" * 30_000 + "rm x" + ")" * 30_000,
+        "(" * 50_000,
+        "`" * 100_000,
+        "cat <<A " * 10_000,
+        "if ls; then " * 8_000,
+        "ls;" * 33_000,
+        "cat " + "x " * 50_000,
+        "cd a; " * 15_000,
+        "env " * 30_000,
+        "sudo " * 25_000,
+        "bash -c " * 10_000,
+        "x=1 " * 25_000,
+        "${" * 50_000,
+        "find . " + "-exec rm {} \\; " * 6_000,
+    ],
+    ids=lambda line: line[:12],
+)
+def test_hostile_lines_ask_and_take_no_time(hands: Hands, line: str) -> None:
+    begun = time.thread_time()
+    assert check(hands.access("bash", command=line), (), "edits").answer == "ask"
+    assert time.thread_time() - begun < 5
 
 
 async def test_an_empty_command_is_refused(hands: Hands) -> None:

@@ -15,20 +15,28 @@ from msgspec.structs import replace
 from quell.core.messages import ToolResult
 
 HIDDEN = "[hidden]"
+ANCHOR = 6
 FRAGMENT = 12
 """Characters. Shorter pieces of a longer secret are shown: they occur elsewhere, too, as the beginnings that all keys of a kind have."""
 
 
 class Redactor:
-    """Hides the given secrets, each of at least a few characters; without any it changes nothing."""
+    """Hides the given secrets, each of at least `ANCHOR` characters; without any it changes nothing."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        pieces = {piece for secret in secrets for piece in _pieces(secret)}
-        self._starts = {piece[:length] for piece in pieces for length in range(1, len(piece))}
-        ordered = sorted(pieces, key=len, reverse=True)
-        either = "|".join(map(re.escape, ordered))
-        self._any = re.compile(either) if ordered else None
-        # Looked for without using it up, because the pieces of a secret overlap. Slower: used where there is one.
+        # Every piece that is long enough holds one of its secret's anchors, which are few and quick to look for.
+        self._anchors: dict[str, list[tuple[str, int]]] = {}
+        self._starts: set[str] = set()
+        for secret in secrets:
+            size = min(FRAGMENT, len(secret))
+            for at in range(0, len(secret) - ANCHOR + 1, FRAGMENT - ANCHOR if len(secret) > FRAGMENT else len(secret)):
+                self._anchors.setdefault(secret[at : at + ANCHOR], []).append((secret, at))
+            self._starts |= {
+                secret[at : at + length] for at in range(len(secret) - size + 1) for length in range(1, size)
+            }
+        either = "|".join(map(re.escape, sorted(self._anchors)))
+        self._any = re.compile(either) if either else None
+        # Looked for without using it up, because anchors may overlap. Slower: used where there is one.
         self._all = re.compile(f"(?=({either}))")
 
     def text(self, text: str) -> str:
@@ -54,10 +62,15 @@ class Redactor:
         return min(end, spans[-1][0]) if spans and spans[-1][1] >= end else end
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
-        spans: list[tuple[int, int]] = []
         first = self._any.search(text) if self._any is not None else None
-        for match in self._all.finditer(text, first.start()) if first else ():
-            start, end = match.span(1)
+        found = sorted(
+            span
+            for match in (self._all.finditer(text, first.start()) if first else ())
+            for secret, at in self._anchors[match[1]]
+            if (span := _grown(text, match.start(), secret, at)) is not None
+        )
+        spans: list[tuple[int, int]] = []
+        for start, end in found:
             if spans and start <= spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
             else:
@@ -99,10 +112,14 @@ class Stream:
             self._emit(self._redactor.text(text))
 
 
-def _pieces(secret: str) -> Iterable[str]:
-    if len(secret) <= FRAGMENT:
-        return (secret,)
-    return (secret[at : at + FRAGMENT] for at in range(len(secret) - FRAGMENT + 1))
+def _grown(text: str, place: int, secret: str, at: int) -> tuple[int, int] | None:
+    """As much of the secret around its anchor as is there, if that is enough to be hidden."""
+    start, end = place, place + ANCHOR
+    while place - start < at and start > 0 and text[start - 1] == secret[at - (place - start) - 1]:
+        start -= 1
+    while at + end - place < len(secret) and end < len(text) and text[end] == secret[at + end - place]:
+        end += 1
+    return (start, end) if end - start >= min(FRAGMENT, len(secret)) else None
 
 
 def _hide(text: str, spans: list[tuple[int, int]]) -> str:

@@ -27,6 +27,8 @@ _NETWORK = ("/dev/tcp/", "/dev/udp/")
 _FOLDERS = 16
 _WORDS = 2000
 """Lines with more are not looked at word by word: that would hold up everybody."""
+_LONGEST_PATH = 4096
+"""The system takes no longer ones."""
 _PRINTING = frozenset({"echo", "printf", ":"})
 _GREPS = frozenset({"grep", "egrep", "fgrep", "rg"})
 _GLOB = re.compile(r"[*?\[@!+(]")
@@ -141,7 +143,7 @@ def _named(simple: Simple) -> list[Word]:
     if name.text in _GREPS and not any(_BRINGS_PATTERN.match(word.text) for word in words):
         pattern = next((index for index, word in enumerate(words) if not word.text.startswith("-")), len(words))
         words = words[:pattern] + words[pattern + 1 :]
-    return [word for word in words if not word.dynamic and _path(word)]
+    return [word for word in words if not word.dynamic and 0 < len(_path(word)) <= _LONGEST_PATH]
 
 
 def _path(word: Word) -> str:

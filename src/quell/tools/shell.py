@@ -12,7 +12,8 @@ their own, under names that no program has, so that only a rule for everything a
 from __future__ import annotations
 
 import re
-from functools import cache
+import time
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -21,10 +22,15 @@ from msgspec.structs import replace
 from quell.tools.wrappers import NOTHING, Inside, Word, is_assignment, unwrap
 
 if TYPE_CHECKING:
-    from tree_sitter import Node, Parser
+    from tree_sitter import Node, Parser, Tree
 
 _DEPTH = 100
 """Nodes are not followed deeper: Python's own stack would end."""
+_NODES = 5000
+_MOST_WORDS = 2000
+"""Of one command. What has more of either is not looked at any further."""
+_PATIENCE = 0.15
+_CHUNK = 65536
 _NESTED_SHELLS = 4
 _NESTED_WRAPPERS = 8
 
@@ -99,7 +105,9 @@ class Line(Struct, frozen=True):
     opaque: bool = False
 
 
+@lru_cache(maxsize=64)
 def parse(source: str) -> Line:
+    """Once for the judgement and once more for the run, with one outcome."""
     return _parse(source, _NESTED_SHELLS)
 
 
@@ -107,10 +115,29 @@ def _parse(source: str, shells: int) -> Line:
     reading = _Reading(source.encode("utf-8", "surrogatepass"), shells)
     if _SEEN_DIFFERENTLY.search(source):
         reading.opaque = True
-    root = _parser().parse(reading.source).root_node
-    reading.opaque |= root.has_error
-    reading.visit(root, 0)
+    tree = _tree(reading.source)
+    if tree is None:
+        return Line((), opaque=True)
+    reading.opaque |= tree.root_node.has_error
+    reading.visit(tree.root_node, 0)
     return Line(tuple(reading.commands), tuple(reading.writes), tuple(reading.reads), reading.opaque)
+
+
+def _tree(source: bytes) -> Tree | None:
+    """None when it takes too long, counted in the time of this thread, so that a busy machine does not matter.
+
+    Recovering from errors can take the parser minutes for what a model writes in one.
+    """
+    parser = _parser()
+    deadline = time.thread_time() + _PATIENCE
+    try:
+        return parser.parse(
+            lambda at, point: source[at : at + _CHUNK],
+            progress_callback=lambda at, erroneous: time.thread_time() > deadline,
+        )
+    except ValueError:
+        parser.reset()
+        return None
 
 
 @cache
@@ -131,12 +158,15 @@ class _Reading:
         self.reads: list[Word] = []
         self.opaque = False
         self._shells = shells
+        self._nodes = 0
 
     def visit(self, node: Node, depth: int) -> None:
-        if depth > _DEPTH or not self._is_seamless(node):
+        self._nodes += 1
+        if depth > _DEPTH or self._nodes > _NODES:
             self.opaque = True
-        if depth > _DEPTH:
             return
+        if not self._is_seamless(node):
+            self.opaque = True
         match node.type:
             case "command" | "declaration_command" | "unset_command":
                 self._command(node)
@@ -161,6 +191,8 @@ class _Reading:
             case kind if kind not in _STRUCTURE and kind not in _LEAVES:
                 self.opaque = True
         for child in node.children:
+            if self._nodes > _NODES:
+                return
             if child.is_named:
                 self.visit(child, depth + 1)
             elif not self._is_seamless(child):
@@ -192,11 +224,13 @@ class _Reading:
         return bool(allowed.fullmatch(self.source[at : len(self.source) if node.parent is None else node.end_byte]))
 
     def _command(self, node: Node) -> None:
-        words = [
-            self._word(child) for child in node.children if child.type not in {"file_redirect", "herestring_redirect"}
-        ]
+        children = node.children[:_MOST_WORDS]
+        self.opaque |= len(children) == _MOST_WORDS
+        words = [self._word(child) for child in children if child.type not in {"file_redirect", "herestring_redirect"}]
         if node.parent is not None and node.parent.type == "redirected_statement":
-            words += [self._word(child) for child in _swallowed(node.parent)]
+            swallowed = _swallowed(node.parent)
+            self.opaque |= len(swallowed) > _MOST_WORDS
+            words += [self._word(child) for child in swallowed[:_MOST_WORDS]]
         self._simple(tuple(words), direct=True, fed=False, depth=_NESTED_WRAPPERS)
 
     def _simple(self, words: tuple[Word, ...], *, direct: bool, fed: bool, depth: int) -> None:
