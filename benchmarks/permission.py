@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import tempfile
 import time
@@ -15,21 +16,18 @@ from quell.tools.reach import access
 from quell.workspace.local import LocalWorkspace
 
 TABLE = Path(__file__).resolve().parent.parent / "tests" / "tools" / "judged.txt"
-RULES = tuple(
-    parse_rule(text, "user", answer)
-    for answer, text in (
-        ("allow", "bash(npm run *)"),
-        ("allow", "bash(git commit *)"),
-        ("ask", "edit(migrations/**)"),
-        ("deny", "bash(git push *)"),
-        ("deny", "bash(rm *)"),
-        ("deny", "kind:read(~/.ssh)"),
-    )
+RULES = (
+    *(parse_rule(text, "user", "allow") for text in ("bash(npm run *)", "bash(git commit *)")),
+    *(parse_rule(text, "user", "deny") for text in ("bash(git push *)", "bash(rm *)", "kind:read(~/.ssh)")),
 )
 HOSTILE = ("|" * 100_000, "ls;" * 33_000, "$(" * 30_000, "cat <<A " * 10_000, "env " * 25_000)
 
 
 async def measure(quick: bool) -> list[Figure]:
+    return await asyncio.to_thread(_measure, quick)
+
+
+def _measure(quick: bool) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
         workspace = LocalWorkspace(folder)

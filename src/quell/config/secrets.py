@@ -61,7 +61,7 @@ def secret_values(environment: Mapping[str, str], variables: Collection[str], se
     found = {environment.get(name, "") for name in variables}
     for name, value in environment.items():
         if _SAYS_SECRET.search(name) and not value.startswith("/"):  # a path leads to one, and is none
-            found.update(piece for piece in value.split() if not piece.startswith("-----"))
+            found.update(piece for piece in value.split() if "-----" not in piece)
     for provider in settings.providers.values():
         found.add(provider.api_key or "")
         found.update(provider.headers.values())

@@ -205,7 +205,7 @@ class _Reading:
         """
         if node.type == "file_descriptor":
             return bool(_DESCRIPTOR.fullmatch(self._text(node)))
-        if not node.is_named and node.end_byte - node.start_byte != len(node.type):
+        if not node.is_named and self._text(node) != node.type:
             return False  # an operator that is more than itself
         if node.type == "word":
             return not _SPLITTING.search(self._text(node))
