@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quell.tools.flags import Flags, first_word, is_option
 
@@ -141,34 +142,43 @@ def unwrap(words: Sequence[Word]) -> Inside:
         return Inside((tuple(words[after:]),), harmless=quiet) if after < len(words) else NOTHING
     if not words:
         return NOTHING
-    name, arguments = words[0].text.rpartition("/")[2], words[1:]
+    folder, _, name = words[0].text.rpartition("/")
+    inside = _named(name, words)
+    # A program in some folder need not be the one that has the name.
+    return replace(inside, own=(), harmless=False) if folder or words[0].text.startswith("/") else inside
+
+
+def _named(name: str, words: Sequence[Word]) -> Inside:
     if name in _PREFIXES:
-        return _prefixed(_PREFIXES[name], words)
+        return _prefixed(_PREFIXES[name], name, words[1:])
     if name in SHELLS:
-        return _shell(arguments)
-    return _SPECIAL[name](arguments) if name in _SPECIAL else NOTHING
+        return _shell(words[1:])
+    return _SPECIAL[name](words[1:]) if name in _SPECIAL else NOTHING
 
 
 def is_assignment(word: Word) -> bool:
     return bool(_ASSIGNMENT.match(word.text))
 
 
-def _prefixed(prefix: _Prefix, words: Sequence[Word]) -> Inside:
-    name, arguments = words[0].text, words[1:]
+def _prefixed(prefix: _Prefix, name: str, arguments: Sequence[Word]) -> Inside:
     texts = [word.text for word in arguments]
     if name == "command" and texts[:1] and texts[0] in {"-v", "-V"}:
         return NOTHING
     if name == "ssh" and any("command" in text.lower() for text in texts if "=" in text):
         return _UNCLEAR  # ProxyCommand and its like run here
     start = first_word(prefix.flags, texts)
-    if start is None or any(word.dynamic or word.glob for word in arguments[:start]):
+    if start is None:
         return _UNCLEAR
     options = "".join(text for text in texts[:start] if is_option(text))
     start += prefix.operands
     assigned = 0
-    while prefix.assigns and start < len(words) - 1 and is_assignment(arguments[start]):
+    while prefix.assigns and start < len(arguments) and is_assignment(arguments[start]):
+        start, assigned = start + 1, assigned + 1
+    if name == "env" and texts[start : start + 1] == ["-"]:
         start, assigned = start + 1, assigned + 1
     inner = tuple(arguments[start:])
+    if any(word.glob or (word.dynamic and not is_assignment(word)) for word in arguments[:start]):
+        return _UNCLEAR  # it could become several words, and the command another
     if not inner:
         return NOTHING
     if prefix.joined:
@@ -181,7 +191,7 @@ def _prefixed(prefix: _Prefix, words: Sequence[Word]) -> Inside:
     if name == "xargs" and "--" not in texts[:start] and inner[0].dynamic:
         return _UNCLEAR
     harmless = prefix.harmless is not None and not assigned and set(options) <= {"-", *prefix.harmless}
-    return Inside((inner,), harmless=harmless and not words[0].text.startswith((".", "/")))
+    return Inside((inner,), harmless=harmless)
 
 
 def _shell(arguments: Sequence[Word]) -> Inside:
