@@ -24,7 +24,7 @@ from quell.config.file import ConfigError
 from quell.config.load import Configuration
 from quell.config.paths import Paths, paths, secure_folder
 from quell.config.scrub import scrub
-from quell.config.secrets import key_variables, redacted, secret_values
+from quell.config.secrets import Secrets, key_variables, redacted, secret_values
 from quell.config.settings import ProviderSettings, Settings
 from quell.context.budget import is_crowded
 from quell.context.build import SystemPrompts, prompt
@@ -70,17 +70,21 @@ async def _serve(
     configured = Configured(Configuration(place.config_file, environment, builtin=PROVIDERS), environment)
     settings = configured.settings()
     variables = key_variables(KEY_VARIABLES, settings)
-    _log_to_stderr(settings.logging.level, secret_values(environment, variables, settings))
+    configured.secrets(environment)
+    _log_to_stderr(settings.logging.level, configured.shown.known)
     scrub(variables)
     secure_folder(place.data_dir)
     secure_folder(os.path.dirname(place.socket))
     with ExitStack() as stack:
         listeners = [daemon.Listener(stack.enter_context(unix_socket(place.socket)))]
         if listen is not None:
-            listeners.append(daemon.Listener(tcp_socket(*listen), load_token(place.token), (listen[0],)))
+            token = load_token(place.token)
+            configured.shown.add([token])
+            listeners.append(daemon.Listener(tcp_socket(*listen), token, (listen[0],)))
         journal = SqliteJournal.open(Path(place.database))
         _say_where(place)
-        tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs))
+        own = tuple(map(os.path.realpath, (place.config_dir, place.data_dir)))
+        tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs, own=own))
         try:
             async with Engine(_ports(place, journal, configured, tools, environment), _options(settings)) as engine:
                 answering = asyncio.Event()
@@ -148,6 +152,7 @@ def _ports(
         retry_delay=configured.retry_delay,
         is_crowded=is_crowded,
         environment=environment,
+        secrets=configured.secrets,
     )
 
 
@@ -176,6 +181,12 @@ class Configured:
         self._providers: Mapping[str, ProviderSettings] = {}
         self._models = ProviderModels((), environment)
         self._replaced: list[ProviderModels] = []
+        self.shown = Secrets()
+
+    def secrets(self, environment: Mapping[str, str]) -> Collection[str]:
+        """What must not be shown of an environment, and of the settings; from now on the log does not show it either."""
+        settings = self.settings()
+        return self.shown.add(secret_values(environment, key_variables(KEY_VARIABLES, settings), settings))
 
     def settings(self, workspace: str | None = None) -> Settings:
         return self._configuration.load(workspace).settings

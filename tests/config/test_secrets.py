@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quell.config.secrets import HIDDEN, key_variables, redacted, secret_values, without_keys
+from quell.config.secrets import key_variables, redacted, secret_values, without_keys
 from quell.config.settings import ProviderSettings, Settings
+from quell.core.redaction import HIDDEN
 
 SETTINGS = Settings(
     providers={
@@ -27,6 +28,21 @@ def test_secrets_come_from_variables_and_settings() -> None:
     environment = {"OPENAI_API_KEY": "from-the-environment", "TEAM_KEY": "short"}
     found = secret_values(environment, key_variables(["OPENAI_API_KEY"], SETTINGS), SETTINGS)
     assert found == {"from-the-environment", "written-in-the-file", "header-secret"}
+
+
+def test_variables_that_say_so_hold_secrets() -> None:
+    environment = {
+        "GITHUB_TOKEN": "token-of-github",
+        "DB_PASSWORD": "a-password",
+        "AWS_SECRET_ACCESS_KEY": "amazons-own-key",
+        "SSH_PRIVATE_KEY": "-----BEGIN KEY-----\nline-one-of-it\n",
+        "GOOGLE_TOKEN": "/home/ann/token.json",
+        "MAX_TOKENS": "100000000",
+        "TOKEN_LIMIT": "100000000",
+        "KEYBOARD": "something-else",
+    }
+    found = secret_values(environment, (), Settings())
+    assert found == {"token-of-github", "a-password", "amazons-own-key", "line-one-of-it"}
 
 
 @pytest.mark.parametrize(

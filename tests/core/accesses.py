@@ -41,3 +41,8 @@ def bash(*commands: str, writes: str = "", opaque: bool = False) -> Access:
     return replace(
         written, tool="bash", kind="execute", title="; ".join(commands), commands=tuple(parsed), opaque=opaque
     )
+
+
+def fetch(*hosts: str, writes: str = "") -> Access:
+    written = touch("edit", "edit", *([writes] if writes else []))
+    return replace(written, tool="fetch", kind="fetch", title="fetch", hosts=hosts)

@@ -21,7 +21,7 @@ from quell.core.permissions import (
     headless_reason,
     parse_rule,
 )
-from tests.core.accesses import bash, edit, grep, touch, view
+from tests.core.accesses import bash, edit, fetch, grep, touch, view
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 
@@ -55,6 +55,12 @@ def everywhere(access: Access, text: str, answers: str) -> list[Row]:
         msgspec.convert({"access": access, "mode": mode, "rules": text, "answer": answer}, Row)
         for mode, answer in zip(MODES, answers.split(), strict=True)
     ]
+
+
+def named(text: str, *words: str) -> Access:
+    """A command in which these words name protected places."""
+    access = bash(text)
+    return replace(access, commands=(replace(access.commands[0], protected=words),))
 
 
 MODE_TABLE = [
@@ -93,6 +99,9 @@ MODE_TABLE = [
     *everywhere(bash("?git status", opaque=True), "", "ask ask deny allow"),
     *everywhere(bash(), "", "ask ask deny allow"),
     *everywhere(bash(writes="/dev/null"), "", "ask ask deny allow"),
+    # servers
+    *everywhere(fetch("docs.python.org"), "", "ask ask ask allow"),
+    *everywhere(fetch("docs.python.org", writes="page.html"), "", "ask ask deny allow"),
     # tools that name nothing
     *everywhere(touch("think", "todos"), "", "allow allow allow allow"),
     *everywhere(touch("read", "job_output"), "", "allow allow allow allow"),
@@ -154,6 +163,47 @@ RULE_TABLE = [
     Row(edit("a/.bashrc"), "edits", "allow edit(**/.bashrc)", "allow"),
     Row(bash("?echo x", writes=".git/hooks/x"), "edits", "allow edit", "ask"),
     Row(bash("?echo x", writes=".git/hooks/x"), "edits", "allow bash", "allow"),
+    # the agent's own folders, wherever they are
+    Row(replace(edit("state/token"), own=("/work/app/state",)), "edits", "", "ask"),
+    Row(replace(edit("state/token"), own=("/work/app/state",)), "edits", "allow edit(**)", "ask"),
+    Row(replace(edit("state/token"), own=("/work/app/state",)), "edits", "allow edit(state/*)", "allow"),
+    Row(replace(edit("state/token"), own=("/work/app/state",)), "plan", "allow edit(state/*)", "deny"),
+    Row(replace(edit("state/token"), own=("/work/app/state",)), "yolo", "", "allow"),
+    Row(replace(edit("stated"), own=("/work/app/state",)), "edits", "", "allow"),
+    # a command that names a protected place
+    Row(named("cp x .git/hooks/y", ".git/hooks/y"), "edits", "allow bash(cp *)", "ask"),
+    Row(named("cp x .git/hooks/y", ".git/hooks/y"), "edits", "allow bash(cp x .git/hooks/*)", "ask"),
+    Row(named("cp x .git/hooks/y", ".git/hooks/y"), "edits", "allow bash(cp * .git/hooks/y)", "allow"),
+    Row(named("cp x .git/hooks/y", ".git/hooks/y"), "edits", "allow bash", "allow"),
+    Row(named("cp x .git/hooks/y", ".git/hooks/y"), "yolo", "", "allow"),
+    # servers
+    Row(fetch("docs.python.org"), "edits", "allow fetch(docs.python.org)", "allow"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(Docs.Python.org)", "allow"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(python.org)", "ask"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(*.python.org)", "allow"),
+    Row(fetch("a.docs.python.org"), "edits", "allow kind:fetch(*.python.org)", "allow"),
+    Row(fetch("python.org"), "edits", "allow fetch(*.python.org)", "ask"),
+    Row(fetch("evilpython.org"), "edits", "allow fetch(*.python.org)", "ask"),
+    Row(fetch("python.org.evil.example"), "edits", "allow fetch(*.python.org)", "ask"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(*)", "allow"),
+    Row(fetch("docs.python.org"), "yolo", "deny fetch(python.org)", "deny"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch | deny fetch(*.org)", "deny"),
+    Row(fetch("docs.python.org"), "edits", "deny fetch(python.org) | allow fetch(docs.python.org)", "allow"),
+    Row(fetch("localhost:8080"), "edits", "allow fetch(localhost)", "allow"),
+    Row(fetch("localhost:8080"), "edits", "allow fetch(localhost:8080)", "allow"),
+    Row(fetch("localhost:8081"), "edits", "allow fetch(localhost:8080)", "ask"),
+    Row(fetch("localhost"), "edits", "allow fetch(localhost:8080)", "ask"),
+    Row(fetch("10.1.2.3"), "edits", "allow fetch(10.*)", "allow"),
+    Row(fetch("1.2.3.10"), "edits", "allow fetch(10.*)", "ask"),
+    Row(fetch("[::1]:8080"), "edits", "allow fetch([::1])", "allow"),
+    Row(fetch("a.example", "b.example"), "edits", "allow fetch(a.example)", "ask"),
+    Row(fetch("a.example", writes="x"), "edits", "allow fetch(a.example)", "allow"),
+    Row(fetch("a.example", writes="x"), "ask", "allow fetch(a.example)", "ask"),
+    Row(fetch("a.example", writes=".git/config"), "edits", "allow fetch(a.example)", "ask"),
+    Row(fetch("a.example", writes="x"), "edits", "allow fetch | deny edit(x)", "deny"),
+    # a program of that name, in whatever folder
+    Row(bash("/bin/rm x"), "yolo", "deny bash(rm *)", "deny"),
+    Row(bash("../rm x"), "edits", "allow bash(rm *)", "ask"),
     # commands
     Row(bash("npm test"), "edits", "allow bash(npm test)", "allow"),
     Row(bash("npm test --watch"), "edits", "allow bash(npm test)", "ask"),
@@ -324,6 +374,7 @@ def test_plan_says_what_to_do_instead() -> None:
         (bash("?cat /etc/x @/etc/x"), "edits", "names what is outside of the workspace: /etc/x"),
         (bash("?ls"), "ask", "every command is asked about"),
         (bash("x", opaque=True), "edits", "not all of `x` was understood"),
+        (fetch("a.example"), "edits", "`a.example` is a server"),
         (touch("other", "mcp_a"), "edits", "`mcp_a` may do more than read"),
         (bash("a", "b", "c", "d", "e"), "edits", "and 2 more"),
     ],
@@ -372,6 +423,9 @@ def test_a_long_command_is_shown_short() -> None:
         (bash("/usr/bin/python3.12 -"), "edits", None),
         (bash("find .", "xargs -0 rm"), "edits", None),
         (touch("other", "mcp_a"), "edits", "mcp_a"),
+        (fetch("docs.python.org"), "edits", "fetch(docs.python.org)"),
+        (fetch("localhost:8080"), "edits", "fetch(localhost:8080)"),
+        (named("cp x .git/y", ".git/y"), "edits", "bash(cp x .git/y)"),
     ],
 )
 def test_always_is_the_narrowest_useful_rule(access: Access, mode: Mode, always: str | None) -> None:

@@ -48,9 +48,10 @@ A rule is a tool, or a kind of tools, or one of these with a pattern in parenthe
 | `bash(npm run test:*)` | a `*` within a word stands for any characters |
 | `bash(npm ci; npm test)` | either of these |
 | `bash` | every command line, also one that cannot be understood |
+| `fetch(docs.python.org)` | requests to that host; `*.python.org`: to all below it; `localhost:8080`: to one port |
 
 Paths are relative to the workspace, absolute, or begin with `~`. With `ask` and `deny`, a folder stands for all that is
-in it.
+in it, and a host for all that is below it.
 
 A command line is taken apart: each of its commands needs a rule that allows it, or has to be one that only reads; one
 that is denied denies the line. What it writes by redirection is an `edit` of that file.
@@ -58,6 +59,8 @@ that is denied denies the line. What it writes by redirection is an `edit` of th
 Of the rules that match, a narrower one overrules a wider one, wherever it comes from. With the same pattern the nearer
 one overrules: given with the run, then answered in the session, then the project's, then yours. Of those left the
 strictest answers: deny, ask, allow. A project's rule never overrules a stricter one of yours.
+
+How calls are judged in full, with examples, is in [permissions](permissions.md).
 
 Some places are edited only with a rule that names them, or after asking: `.git`, `.quell`, start-up files of shells,
 and what else decides what other programs run. Mode `plan` stays read only whatever the rules allow.

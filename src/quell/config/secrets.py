@@ -1,7 +1,9 @@
 """Keys: which variables hold them, so that tools do not see them, and how they are kept out of a log.
 
-Rules: a value is secret because of the variable or the setting that it was found in. What merely looks like a key is
-hidden in logs, too, but nothing else follows from its looks. The names of the known variables are given by the caller.
+Rules: a value is secret because of the variable or the setting that it was found in: one that holds a provider's key, which
+tools do not see, or one whose name says so (`…_TOKEN`, `…_PASSWORD`), which they see but cannot show. What merely looks
+like a key is hidden in logs, too, but nothing else follows from its looks. The names of the known variables are given
+by the caller.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 from quell.config.settings import Settings
+from quell.core.redaction import HIDDEN
 
-HIDDEN = "[hidden]"
 SHORTEST = 8
 """Characters. A shorter value is no key, and hiding it would spoil every text that it happens to occur in."""
 
@@ -28,6 +30,21 @@ _LOOKS_SECRET = re.compile(
 )
 
 
+_SAYS_SECRET = re.compile(r"(?:^|_)(?:(?:API|ACCESS|PRIVATE|SECRET)_?KEY|PASSPHRASE|PASSW(?:OR)?D|SECRET|TOKEN)$", re.I)
+
+
+class Secrets:
+    """Every value that was found to be secret since the process began: what its log must not show."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def add(self, values: Iterable[str]) -> frozenset[str]:
+        found = frozenset(values)
+        self.known |= found
+        return found
+
+
 def key_variables(known: Iterable[str], settings: Settings) -> frozenset[str]:
     """The variables that hold provider keys: the `known` ones, and those that the settings name."""
     named = (provider.api_key_env for provider in settings.providers.values())
@@ -42,6 +59,9 @@ def without_keys(environment: Mapping[str, str], variables: Collection[str]) -> 
 def secret_values(environment: Mapping[str, str], variables: Collection[str], settings: Settings) -> frozenset[str]:
     """The keys themselves, as far as they are long enough to be one."""
     found = {environment.get(name, "") for name in variables}
+    for name, value in environment.items():
+        if _SAYS_SECRET.search(name) and not value.startswith("/"):  # a path leads to one, and is none
+            found.update(piece for piece in value.split() if "-----" not in piece)
     for provider in settings.providers.values():
         found.add(provider.api_key or "")
         found.update(provider.headers.values())

@@ -22,12 +22,15 @@ _SHOWN = 100
 class Command(Struct, frozen=True):
     """One simple command of a shell line, as parsed: its words with quotes removed.
 
-    `read_only` is the tool's judgement; `outside` are the paths beyond the workspace that its words name.
+    `read_only` is the tool's judgement, `doubt` what kept it from being so; `outside` are the paths beyond the workspace
+    that its words name, `protected` those of the words of a command that may write that name a protected place.
     """
 
     words: tuple[str, ...]
     read_only: bool = False
     outside: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 class Access(Struct, frozen=True, kw_only=True):
@@ -35,8 +38,10 @@ class Access(Struct, frozen=True, kw_only=True):
 
     `paths` are absolute, links resolved; `outside` are those of them beyond the workspace. For a shell line, `commands`
     are all its simple commands, `paths` the files that its redirections write, and `opaque` says that some of it was
-    not understood, which no pattern may allow. `root` and `home`, links resolved, are what relative patterns and `~`
-    begin at; without them such an allow matches nothing, and such a deny or ask matches wherever it might.
+    not understood, which no pattern may allow. `hosts` are the servers that are asked, in lower case, with a port only if
+    it is not the usual one; the paths of such a call are what it writes. `root` and `home`, links resolved, are what
+    relative patterns and `~` begin at; without them such an allow matches nothing, and such a deny or ask matches wherever
+    it might. `own` are the folders of the agent's configuration and state, protected like the marked ones.
     """
 
     tool: str
@@ -45,9 +50,11 @@ class Access(Struct, frozen=True, kw_only=True):
     paths: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
+    hosts: tuple[str, ...] = ()
     opaque: bool = False
     root: str = ""
     home: str = ""
+    own: tuple[str, ...] = ()
 
 
 def short(text: str) -> str:
@@ -141,9 +148,10 @@ class Part(Struct, frozen=True, kw_only=True):
     """`kinds` maps the tools whose rules count to their kinds; of subjects in `plain_only`, only plain rules count.
 
     `rules` are texts of which each may allow the part, or, of a command, the insides of such texts; the best one first.
+    `named` are the words of a command that a pattern has to spell out to allow it.
     """
 
-    what: Literal["command", "path", "whole"]
+    what: Literal["command", "host", "path", "whole"]
     shown: str
     kind: ToolKind
     kinds: dict[str, str]
@@ -152,6 +160,8 @@ class Part(Struct, frozen=True, kw_only=True):
     outside: tuple[str, ...] = ()
     read_only: bool = False
     protected: bool = False
+    named: tuple[str, ...] = ()
+    doubt: str = ""
     rules: tuple[str, ...] = ()
 
 
@@ -161,7 +171,7 @@ def parts(access: Access) -> Sequence[Part]:
     if access.kind == "edit":
         own = {"edit": "kind:edit", **own}  # a rule for `edit` is meant for every tool that edits
     found: list[Part] = []
-    if access.kind == "execute":
+    if access.kind in ("execute", "fetch"):
         written = {"edit": "kind:edit", **own}
         plain_only = frozenset((access.tool, *own.values()))
         found.extend(
@@ -170,6 +180,7 @@ def parts(access: Access) -> Sequence[Part]:
     else:
         found.extend(_path(path, access, access.tool, access.kind, own) for path in access.paths)
     found.extend(_command(command, own) for command in access.commands)
+    found.extend(_host(host, access, own) for host in access.hosts)
     if access.opaque or not found:
         # For a line that was not understood, "always" would have to mean any line at all: that is not offered.
         rules = () if access.kind == "execute" else (access.tool,)
@@ -198,7 +209,7 @@ def _path(
         steps=steps,
         plain_only=plain_only,
         outside=(path,) if path in access.outside else (),
-        protected=is_marked(steps),
+        protected=is_protected(steps, access.own),
         rules=() if set(path) & set("*?") else (f"{tool}({relative}{end})", f"{tool}({path}{end})"),
     )
 
@@ -215,13 +226,33 @@ def _command(command: Command, own: dict[str, str]) -> Part:
         steps=command.words,
         outside=command.outside,
         read_only=command.read_only,
+        protected=bool(command.protected),
+        named=command.protected,
+        doubt=command.doubt,
         rules=() if _is_fed(command.words) else (*useful, exact),
+    )
+
+
+def _host(host: str, access: Access, own: dict[str, str]) -> Part:
+    return Part(
+        what="host",
+        shown=short(host),
+        kind=access.kind,
+        kinds=own,
+        steps=patterns.host_steps(host),
+        rules=() if set(host) & set("*?") else (f"{access.tool}({host})",),
     )
 
 
 def _is_fed(words: Sequence[str]) -> bool:
     name = words[0].rpartition("/")[2].rstrip("0123456789.") if words else ""
     return name in _FED or (name in _INTERPRETERS and all(word.startswith("-") for word in words[1:]))
+
+
+def is_protected(steps: patterns.Steps, own: Sequence[str]) -> bool:
+    """In a protected place, or in one of the agent's own folders."""
+    folders = (patterns.path_names(folder) for folder in own)
+    return is_marked(steps) or any(steps[: len(folder)] == folder for folder in folders)
 
 
 def is_marked(steps: patterns.Steps) -> bool:

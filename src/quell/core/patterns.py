@@ -4,6 +4,7 @@
     subject  the name of a tool: bash, edit, view … or a kind of tool: kind:read, kind:edit …
     pattern  of bash and kind:execute: commands, separated by `;`. A word `*` stands for any number of words, also none;
              a `*` inside a word for any characters. Quotes, as in a shell, make everything between them literal.
+             of what asks a server: its host, `docs.python.org`, `*.python.org` for all below it, `localhost:8080`.
              of everything else: a path, relative to the workspace, absolute, or from `~`. `**` stands for any number of
              folders, also none; `*` and `?` for characters within one name; a `/` at the end for `/**`.
 
@@ -140,6 +141,27 @@ def path_steps(pattern: str, root: str, home: str, whole_folders: bool) -> Steps
     steps = tuple(MANY if name == "**" else _wild(name) for name in _names(pattern))
     steps = anchor + steps
     return with_contents(steps) if whole_folders or pattern.endswith("/") else steps
+
+
+@lru_cache(maxsize=4096)
+def host_pattern(pattern: str, whole_domains: bool) -> Steps:
+    """The steps of a pattern for hosts. With `whole_domains`, for rules that take away, it stands for all below it, too."""
+    port, *labels = host_steps(pattern)
+    wild = [MANY if label == "*" and len(labels) == 1 else _wild(label) for label in labels]
+    if len(labels) > 1 and labels[-1] == "*":
+        wild = [*wild[:-1], ANY, MANY]  # at least one label, and any more
+    steps = (ANY if port == ":" else _wild(port), *wild)
+    return with_contents(steps) if whole_domains else steps
+
+
+def host_steps(host: str) -> Steps:
+    """The port, then the labels from the last one: what is below a domain is what continues its steps. An address is one label."""
+    name, port = host.lower().rstrip("."), ""
+    if match := re.fullmatch(r"(\[.*\]|[^:]*):(\d+|\*)", name):
+        name, port = match[1].rstrip("."), match[2]
+    name = name.strip("[]")
+    labels = [name] if ":" in name or re.fullmatch(r"[\d.*]*\d[\d.*]*", name) else name.split(".")[::-1]
+    return (f":{port}", *labels)
 
 
 def with_contents(steps: Steps) -> Steps:

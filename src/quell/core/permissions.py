@@ -7,6 +7,7 @@ part is the answer to the call:
     each path that a tool touches      rules for the tool, and for its kind
     each simple command of a line      the same; a pattern has to match all of its words
     each file that a line writes       rules for `edit` and kind:edit, and plain ones for the line's tool and kind
+    each host that is asked            rules for the tool, and for its kind
     a line that was not understood,
     a tool that names nothing          plain rules, those without a pattern
 
@@ -14,8 +15,9 @@ For each part, in this order:
 
 1. Mode `plan` denies what changes anything. No rule lifts that.
 2. The rules that match it are collected. With `deny` and `ask`, a path stands for all that is in that folder. An
-   `allow` opens a protected place (`.git`, `.quell`, shell start-up files …) only if its pattern names it, or if it is
-   a plain one for a shell.
+   `allow` opens a protected place (`.git`, `.quell`, shell start-up files, the agent's own folders …) only if its pattern
+   names it, or if it is a plain one for a shell; one for a command has to spell out the word that names the place. An
+   `ask` or `deny` for a command holds for a program of that name in any folder.
 3. A rule is overruled by a narrower one: one whose subject and pattern match only what the other matches, too, and not
    the reverse. With equal subject and pattern the nearer scope overrules: run, then session, project, user. Patterns
    that overlap without containing each other do not overrule. A project's rule never overrules a stricter one of
@@ -46,7 +48,7 @@ from typing import Literal, assert_never
 from msgspec import Struct
 
 from quell.core import patterns
-from quell.core.access import Access, Command, Part, is_marked, parts, short
+from quell.core.access import Access, Command, Part, is_protected, parts, short
 from quell.core.errors import InvalidRequest
 
 __all__ = ["Access", "Answer", "Command", "Mode", "Rule", "Scope", "Verdict", "check", "headless_reason", "parse_rule"]
@@ -194,7 +196,7 @@ def _matches(rule: Rule, part: Part, access: Access) -> Iterator[_Match]:
     gives = rule.answer == "allow"
     careful = gives and part.protected and part.kind not in ("read", "search")
     if pattern.plain:
-        if not careful or pattern.subject in part.plain_only:
+        if not careful or part.what == "command" or pattern.subject in part.plain_only:
             yield _Match(rule, pattern.subject)
     elif pattern.subject in part.plain_only:
         return
@@ -202,16 +204,33 @@ def _matches(rule: Rule, part: Part, access: Access) -> Iterator[_Match]:
         yield from (
             _Match(rule, pattern.subject, words)
             for words in pattern.commands or ()
-            if patterns.covers(words, part.steps)
+            if _covers_command(words, part, gives)
         )
+    elif part.what == "host" and pattern.path is not None:
+        domain = patterns.host_pattern(pattern.path, whole_domains=not gives)
+        if patterns.covers(domain, part.steps):
+            yield _Match(rule, pattern.subject, patterns.with_contents(domain))
     elif part.what == "path" and pattern.path is not None:
         reach = patterns.path_steps(pattern.path, access.root, access.home, whole_folders=not gives)
         if reach is None or not patterns.covers(reach, part.steps):
             return
-        if careful and not is_marked(tuple(step for step in reach if not patterns.is_wild(step))):
+        if careful and not _names_protected(reach, access):
             return
         # Compared are whole folders on both sides: a deny is not wider than the allow with the same text.
         yield _Match(rule, pattern.subject, patterns.with_contents(reach))
+
+
+def _covers_command(words: patterns.Steps, part: Part, gives: bool) -> bool:
+    if gives:
+        return patterns.covers(words, part.steps) and set(part.named) <= set(words)
+    bare = (part.steps[0].rpartition("/")[2], *part.steps[1:]) if part.steps else ()
+    return patterns.covers(words, part.steps) or patterns.covers(words, bare)
+
+
+def _names_protected(reach: patterns.Steps, access: Access) -> bool:
+    wild = next((index for index, step in enumerate(reach) if patterns.is_wild(step)), len(reach))
+    literal = tuple(step for step in reach if not patterns.is_wild(step))
+    return is_protected(literal, ()) or is_protected(reach[:wild], access.own)
 
 
 def _overrules(one: _Match, other: _Match, part: Part) -> bool:
@@ -292,11 +311,15 @@ def _why(part: Part) -> str:
             return f"not all of {shown} was understood, so that no pattern can allow it"
         return f"{shown} may do more than read in the workspace"
     if part.what == "command":
+        if part.doubt:
+            return f"{shown} {part.doubt}"
         if not part.read_only:
             return f"{shown} is not known to only read"
         if part.outside:
             return f"{shown} names what is outside of the workspace: {_listed(short(path) for path in part.outside)}"
         return f"{shown} is a command, and every command is asked about"
+    if part.what == "host":
+        return f"{shown} is a server, and what is asked of it leaves this machine"
     if part.outside:
         return f"{shown} is outside of the workspace"
     if part.protected:

@@ -205,6 +205,9 @@ class Workspace(Protocol):
     def place(self, path: str) -> Place:
         """Relative paths are relative to the root; `~` is expanded. `inside` holds for the root and the extra folders."""
 
+    def git_programs(self, folder: str) -> tuple[str, ...]:
+        """The settings by which the repository that `folder` is in has git run programs though it only reads."""
+
     async def entry(self, path: str) -> Entry: ...
 
     async def read(self, path: str, start: int = 0, limit: int | None = None) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -39,7 +39,8 @@ class Ports:
     `toolset` is what a session may do, `sub_toolset` what a sub-agent may, which has no sub-agents; jobs are those of `toolset`.
     `rules(root)` are those that are configured for a workspace. `open_workspace(root, extra, session)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
     seconds, None to give up. `is_crowded(tokens, window)` says whether to compact before the next sample. `environment` is the
-    process's own, for sessions whose client has not sent one.
+    process's own, for sessions whose client has not sent one. `secrets(environment)` are the values that must not be shown: those of
+    the environment, and those that are configured.
     """
 
     journal: Journal
@@ -54,6 +55,7 @@ class Ports:
     retry_delay: Callable[[int, ModelFailed], float | None]
     is_crowded: Callable[[int, int | None], bool]
     environment: Mapping[str, str]
+    secrets: Callable[[Mapping[str, str]], Collection[str]] = lambda environment: ()
 
     def tools(self, session: Session) -> Toolset:
         return self.toolset if session.parent is None else self.sub_toolset

@@ -11,9 +11,12 @@ import logging
 import uuid
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from quell.core import inputs as i
 from quell.core.errors import FailureCode, InvalidRequest, QuellError, UnknownModel
 from quell.core.messages import ToolResult
+from quell.core.redaction import Redactor
 from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Unwind
 from quell.engine import sample, toolcall
 from quell.engine.delegate import Delegates, Sessions
@@ -31,7 +34,7 @@ class Performer:
     def __init__(self, ports: Ports, options: Options, sessions: Sessions) -> None:
         self.ports = ports
         self.options = options
-        self.environments = Environments(ports.environment)
+        self.environments = Environments(ports.environment, ports.secrets)
         self.delegates = Delegates(sessions, ports.journal, ports.toolset, self.environments, options.sub_agents)
 
     async def perform(self, effect: Effect, scene: Scene) -> None:
@@ -50,18 +53,19 @@ class Performer:
 
     async def _outcome(self, effect: Effect, scene: Scene) -> i.Input | None:
         environment = self.environments.of(scene.ledger.id)
+        redactor = self.environments.redactor(scene.ledger.id)
         match effect:
             case Sample():
                 await self._sleep_until(effect.not_before)
-                return await sample.sample(effect, scene, self.ports, environment)
+                return _hidden(await sample.sample(effect, scene, self.ports, environment), redactor)
             case Compact():
                 await self._sleep_until(effect.not_before)
-                return await sample.compact(effect, scene, self.ports, environment)
+                return _hidden(await sample.compact(effect, scene, self.ports, environment), redactor)
             case Check():
                 return toolcall.check(effect, scene, self.ports)
             case Execute():
                 child = self.delegates.of(scene.ledger.session, effect.call)
-                return await toolcall.execute(effect, scene, self.ports, environment, child)
+                return await toolcall.execute(effect, scene, self.ports, environment, redactor, child)
             case Expire():
                 await self._sleep_until(sample.later(effect.started, effect.seconds))
                 return i.TimeUp(run=effect.run)
@@ -90,6 +94,13 @@ class Performer:
     async def _sleep_until(self, at: str | None) -> None:
         if at is not None:
             await self.ports.clock.sleep_until(at)
+
+
+def _hidden(outcome: i.Input, redactor: Redactor) -> i.Input:
+    """Providers name the key that they refuse."""
+    if isinstance(outcome, i.SampleFailed):
+        return replace(outcome, detail=redactor.text(outcome.detail))
+    return outcome
 
 
 def _failure(effect: Effect, reason: FailureCode, detail: str) -> i.Input | None:

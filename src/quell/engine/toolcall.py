@@ -13,6 +13,7 @@ from quell.core.messages import AssistantMessage, Spent, ToolCall, ToolResult
 from quell.core.permissions import check as judge
 from quell.core.permissions import headless_reason, parse_rule
 from quell.core.ports import ToolContext
+from quell.core.redaction import Redactor
 from quell.core.session import Check, Execute
 from quell.engine.delegate import Child
 from quell.engine.options import Ports
@@ -65,7 +66,12 @@ def _denied(effect: Check, reason: str) -> i.CallReturned:
 
 
 async def execute(
-    effect: Execute, scene: Scene, ports: Ports, environment: Mapping[str, str], child: Child | None
+    effect: Execute,
+    scene: Scene,
+    ports: Ports,
+    environment: Mapping[str, str],
+    redactor: Redactor,
+    child: Child | None,
 ) -> i.Input:
     """Run the call to its end. When it is stopped, the session is told what it had printed by then."""
     session = scene.ledger.session
@@ -74,23 +80,26 @@ async def execute(
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
     output = scene.streams.print(effect.call)
+    printing = redactor.stream(output.emit)
     context = ToolContext(
         session=scene.ledger.id,
         call=effect.call,
         workspace=workspace,
         environment=environment,
         seen=scene.ledger.transcript.seen,
-        output=output.emit,
+        output=printing.feed,
         todos=scene.ledger.transcript.todos,
-        note=lambda text: scene.post(i.Note(text=text)),
+        note=lambda text: scene.post(i.Note(text=redactor.text(text))),
         delegate=child,
     )
     try:
         result = await prepared.run(context)
     except asyncio.CancelledError:
+        printing.close()
         scene.post(_returned(effect, _stopped(output.text), child))
         raise
-    return _returned(effect, result, child)
+    printing.close()
+    return _returned(effect, redactor.result(result), child)
 
 
 def _returned(effect: Execute, result: ToolResult, child: Child | None) -> i.CallReturned:

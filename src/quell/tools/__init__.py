@@ -10,6 +10,8 @@ import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
 
+from msgspec import structs
+
 from quell.core.messages import ToolCall, ToolResult, ToolSpec
 from quell.core.ports import JobState, PreparedCall, Workspace
 from quell.tools import parameters
@@ -96,6 +98,7 @@ class Tools:
             meant = f" Did you mean `{near[0]}`?" if near else ""
             return failed(f"There is no tool `{call.name}`.{meant} The tools are: {', '.join(self._tools)}.")
         try:
-            return tool.prepare(parameters.read(tool.input, call.input), workspace, self._options)
+            prepared = tool.prepare(parameters.read(tool.input, call.input), workspace, self._options)
         except (parameters.Unreadable, Refused) as problem:
             return failed(f"`{tool.name}` was not run. {problem}")
+        return structs.replace(prepared, access=structs.replace(prepared.access, own=self._options.own))

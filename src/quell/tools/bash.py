@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from quell.core.messages import ToolResult
 from quell.core.ports import Place, Process, ProcessEnd, ToolContext, Workspace
+from quell.tools import gitsafe
 from quell.tools.jobs import MOST, Job, Jobs
 from quell.tools.output import Output
 from quell.tools.reach import access
@@ -49,11 +50,21 @@ _FORCED: Mapping[str, str] = {
 }
 """So that nothing waits for a person who is not there, and programs can tell who runs them."""
 
-_GIT = (("safe.bareRepository", "explicit"), ("core.fsmonitor", "false"))
-"""A repository may hold another one as plain files, whose configuration runs a program when git merely looks around there."""
-
-_DROPPED = frozenset({"BASH_ENV", "ENV", "PROMPT_COMMAND", "SSH_ASKPASS", "GIT_ASKPASS", "SUDO_ASKPASS"})
-"""A start-up file could give other meanings to the commands that were judged; a dialogue would wait."""
+_DROPPED = frozenset(
+    {
+        "BASHOPTS",
+        "BASH_ENV",
+        "CDPATH",
+        "ENV",
+        "GIT_ASKPASS",
+        "PROMPT_COMMAND",
+        "PS4",
+        "SHELLOPTS",
+        "SSH_ASKPASS",
+        "SUDO_ASKPASS",
+    }
+)
+"""A start-up file, or an option of the shell, could give other meanings to what was judged; a dialogue would wait."""
 
 
 class Bash(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,16 +89,18 @@ def prepare_bash(asked: Bash, workspace: Workspace, options: Options) -> Call:
     if "\0" in asked.command:
         raise Refused("The command has a NUL character in it, which no command can have.")
     where = place(workspace, asked.working_dir or ".")
-    return Call("execute", access(asked.command, where, workspace), partial(_bash, asked, where, options))
+    reached = access(asked.command, where, workspace, options.own)
+    careful = gitsafe.line(asked.command, reached)
+    return Call("execute", reached, partial(_bash, careful, asked, where, options))
 
 
-async def _bash(asked: Bash, where: Place, options: Options, context: ToolContext) -> ToolResult:
+async def _bash(command: str, asked: Bash, where: Place, options: Options, context: ToolContext) -> ToolResult:
     if options.jobs.running(context.session) >= MOST:
         raise Refused(f"{MOST} background jobs are running, which is the limit. End one with `job_kill` first.")
     kept = context.workspace.kept
     output = Output(context.output, os.path.join(kept, f"{context.call}.txt") if kept else "")
     try:
-        process = _start(asked.command, where, _environment(context.environment, options), output, context)
+        process = _start(command, where, _environment(context.environment, options), output, context)
         end = await _ended(process, _patience(asked))
     except FileNotFoundError:
         raise Refused(f"The command was not run: there is no folder {where.shown}, or no shell.") from None
@@ -156,17 +169,7 @@ def _result(end: ProcessEnd, printed: str, timeout: int) -> ToolResult:
 
 def _environment(given: Mapping[str, str], options: Options) -> dict[str, str]:
     kept = {name: value for name, value in given.items() if name not in options.hidden and name not in _DROPPED}
-    return {"PATH": os.defpath, **kept, **_FORCED, **_git_settings(given.get("GIT_CONFIG_COUNT", ""))}
-
-
-def _git_settings(present: str) -> dict[str, str]:
-    """Ours, after those that the environment has already."""
-    first = int(present) if present.isdecimal() else 0
-    settings = {"GIT_CONFIG_COUNT": str(first + len(_GIT))}
-    for number, (key, value) in enumerate(_GIT, start=first):
-        settings[f"GIT_CONFIG_KEY_{number}"] = key
-        settings[f"GIT_CONFIG_VALUE_{number}"] = value
-    return settings
+    return {"PATH": os.defpath, **kept, **_FORCED, **gitsafe.settings(given.get("GIT_CONFIG_COUNT", ""))}
 
 
 def _notes(end: ProcessEnd, timeout: int) -> list[str]:

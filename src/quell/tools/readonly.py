@@ -4,8 +4,7 @@ A command is in it only if nothing it can be told to do with the accepted words 
 runs another program. `PLAIN` commands may have any words. For the others, each option has to be listed; abbreviations
 of options are not. A program named by a path is never in it: it need not be the one that has the name.
 
-What git is told to run by a repository's own configuration (`core.fsmonitor`, `diff.external`) is not seen here; writing to `.git` is a
-matter of permission for that reason.
+What a repository's own configuration tells git to run is not seen here: `gitsafe` and `reach` see to that.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from quell.tools.shell import Word
+from quell.tools.flags import Flags, fits
+from quell.tools.shell import Simple
+from quell.tools.wrappers import Word
 
 
 def _words(names: str) -> frozenset[str]:
@@ -24,86 +25,89 @@ def _words(names: str) -> frozenset[str]:
 
 PLAIN = _words(
     ": arch b2sum basename cat cksum cmp comm cut df dirname du egrep exit false fgrep free fold grep"
-    " groups head id jq ls md5sum nl nproc od paste pwd readlink realpath rev seq sha1sum sha224sum"
-    " sha256sum sha384sum sha512sum sleep stat strings sum tac tail tr true uname uptime users wc whereis"
+    " groups head id ls md5sum nl nproc od paste pwd readlink realpath rev seq sha1sum sha224sum"
+    " sha256sum sha384sum sha512sum sleep stat sum tac tail tr true uname uptime users wc whereis"
     " which whoami break continue cd"
 )
 """Do nothing but read and print, whatever their words are."""
 
 
-class Allowed(Struct, frozen=True):
-    """`flags` are one-letter options; those in `valued`, and `long` ones ending in `=`, take a value. `words`: how many others."""
-
-    flags: str = ""
-    valued: str = ""
-    long: frozenset[str] = frozenset()
-    words: int | None = None
-
-
 _DIFF = _words(
-    "abbrev abbrev= abbrev-commit after= all author= author-date-order before= branches cached cc check cherry cherry-pick clear-decorations"
-    " color color= combined-all-paths committer= compact-summary cumulative date= date-order decorate decorate= diff-algorithm= diff-filter="
+    "abbrev abbrev= abbrev-commit after: all author: author-date-order before: branches cached cc check cherry cherry-pick clear-decorations"
+    " color color= combined-all-paths committer: compact-summary count cumulative date: date-order decorate decorate= diff-algorithm= diff-filter="
     " dirstat dirstat= exit-code find-copies find-renames find-renames= first-parent follow format= full-diff full-history full-index"
-    " function-context graph grep= histogram ignore-all-space ignore-blank-lines ignore-space-at-eol ignore-space-change"
-    " inter-hunk-context= left-right max-count= max-parents= merge-base merges min-parents= minimal name-only name-status no-abbrev-commit"
+    " function-context graph grep: histogram ignore-all-space ignore-blank-lines ignore-space-at-eol ignore-space-change"
+    " inter-hunk-context= left-right max-count: max-parents= merge-base merges min-parents= minimal name-only name-status no-abbrev-commit"
     " no-color no-decorate no-ext-diff no-merges no-notes no-patch no-prefix no-renames no-textconv not numstat oneline"
     " parents patch patch-with-stat patience pickaxe-all pickaxe-regex pretty pretty= quiet raw regexp-ignore-case relative relative="
-    " remotes reverse shortstat show-pulls since= skip= staged stat stat= summary tags text topo-order unified= until= word-diff"
+    " remotes reverse shortstat show-pulls since: skip: staged stat stat= summary tags text topo-order unified= until: word-diff"
     " word-diff= walk-reflogs"
 )
-_SHOW = Allowed("abBcDEFghiMmpqRrstuvWwz0123456789", "GLnSUlC", _DIFF)
+_SHOW = Flags("abcDEFghimpqRrstuvWwz0123456789", "GLnSl", "BCMU", _DIFF)
 
-_GIT: dict[str, Allowed] = {
-    "blame": Allowed(
+_GIT: dict[str, Flags] = {
+    "blame": Flags(
         "bceflnpstw",
-        "LMC",
+        "L",
+        "CM",
         _words("abbrev= date= line-porcelain porcelain root show-email show-name show-number since="),
     ),
-    "cat-file": Allowed("epst"),
-    "describe": Allowed(
-        "", "", _words("abbrev= all always contains dirty exact-match first-parent long match= tags exclude=")
-    ),
+    "cat-file": Flags("epst"),
+    "describe": Flags(long=_words("abbrev= all always contains exact-match first-parent long match: tags exclude:")),
     "diff": _SHOW,
-    "log": _SHOW,
-    "ls-files": Allowed(
-        "cdfikmostuvz",
-        "x",
-        _words("cached deleted exclude= exclude-standard full-name ignored modified others stage unmerged"),
-    ),
-    "ls-tree": Allowed("dlrtz", "", _words("abbrev full-name full-tree long name-only name-status")),
-    "merge-base": Allowed("a", "", _words("all is-ancestor octopus")),
-    "name-rev": Allowed("", "", _words("all always name-only tags")),
-    "rev-list": _SHOW,
-    "rev-parse": Allowed(
-        "q",
+    "grep": Flags(
+        "aEFGHhIiLlnoPqvWwz",
+        "ABCem",
         "",
         _words(
+            "after-context= all-match and basic-regexp before-context= break cached color color= column context= count"
+            " extended-regexp files-with-matches files-without-match fixed-strings full-name function-context heading"
+            " ignore-case invert-match line-number max-count= max-depth= name-only no-color not null only-matching or"
+            " perl-regexp quiet show-function text untracked word-regexp"
+        ),
+    ),
+    "log": _SHOW,
+    "ls-files": Flags(
+        "cdfikmostuvz",
+        "x",
+        "",
+        _words("cached deleted exclude: exclude-standard full-name ignored modified others stage unmerged"),
+    ),
+    "ls-tree": Flags("dlrtz", long=_words("abbrev full-name full-tree long name-only name-status")),
+    "merge-base": Flags("a", long=_words("all is-ancestor octopus")),
+    "name-rev": Flags(long=_words("all always name-only tags")),
+    "rev-list": _SHOW,
+    "rev-parse": Flags(
+        "q",
+        long=_words(
             "abbrev-ref absolute-git-dir git-common-dir git-dir is-bare-repository is-inside-git-dir is-inside-work-tree quiet short short="
             " show-cdup show-prefix show-superproject-working-tree show-toplevel symbolic symbolic-full-name verify"
         ),
     ),
-    "shortlog": Allowed("cens", "", _words("all email numbered since= summary until=")),
+    "shortlog": Flags("cens", long=_words("all email numbered since= summary until=")),
     "show": _SHOW,
-    "show-ref": Allowed("dhqs", "", _words("abbrev branches dereference hash heads quiet tags verify")),
-    "status": Allowed(
-        "bsuvz",
+    "show-ref": Flags("dhqs", long=_words("abbrev branches dereference hash heads quiet tags verify")),
+    "status": Flags(
+        "bsvz",
         "",
+        "u",
         _words(
             "ahead-behind branch ignored long no-ahead-behind porcelain porcelain= renames short show-stash untracked-files untracked-files="
         ),
     ),
-    "version": Allowed(),
+    "version": Flags(),
 }
-_BRANCH = Allowed(
+_BRANCH = Flags(
     "arv",
-    "",
-    _words(
+    long=_words(
         "all color= column contains format= ignore-case list merged no-color no-column no-contains no-merged points-at remotes show-current sort= verbose"
     ),
 )
-_TAG = Allowed(
-    "lin", "", _words("color= column contains format= ignore-case list merged no-contains no-merged points-at sort=")
+_TAG = Flags(
+    "lin", long=_words("color= column contains format= ignore-case list merged no-contains no-merged points-at sort=")
 )
+_SIGNED = re.compile(r"%G|signature")
+"""In a format: git asks the program that the configuration names whether a signature is good."""
 _LISTING = frozenset({"--list", "--contains", "--no-contains", "--merged", "--no-merged", "--points-at"})
 """With one of these `git branch` and `git tag` list, and further words are patterns; without, they would be new names."""
 
@@ -116,7 +120,6 @@ _GIT_FIXED = frozenset(
         ("remote",),
         ("remote", "-v"),
         ("stash", "list"),
-        ("submodule", "status"),
         ("tag",),
         ("worktree", "list"),
     }
@@ -125,45 +128,54 @@ _GIT_ONE_MORE = frozenset(
     {("config", "--get"), ("config", "--get-all"), ("config", "--get-regexp"), ("remote", "get-url")}
 )
 
-_OPTIONS: dict[str, Allowed] = {
-    "column": Allowed("texJ", "sNo", _words("json separator= table")),
-    "date": Allowed("uR", "I", _words("iso-8601 iso-8601= rfc-3339= rfc-email universal utc")),
-    "diff": Allowed(
+_OPTIONS: dict[str, Flags] = {
+    "column": Flags("texJ", "sNo", "", _words("json separator: table")),
+    "date": Flags("uR", "", "I", _words("iso-8601 iso-8601= rfc-3339= rfc-email universal utc"), words=0),
+    "diff": Flags(
         "abBcdeEinNqrstTuwy",
         "CUWxX",
+        "",
         _words(
             "brief color= ignore-all-space ignore-blank-lines ignore-case ignore-space-change new-file recursive report-identical-files side-by-side suppress-common-lines text unified unified="
         ),
     ),
-    "file": Allowed("bhikLNprsv0", "F", _words("brief dereference mime mime-encoding mime-type")),
-    "hostname": Allowed("AdfIis", words=0),
-    "ps": Allowed("AacdefjlmrTuvwxyHLZ", "CGgOopqstUu", _words("forest no-headers pid= ppid= sort=")),
-    "rg": Allowed(
+    "file": Flags("bhikLNrsv0", "F", "", _words("brief dereference mime mime-encoding mime-type")),
+    "hostname": Flags("AdfIis", words=0),
+    "ps": Flags("AacdefjlmrTuvwxyHLZ", "CGgOopqstUu", "", _words("forest no-headers pid: ppid: sort="), words=0),
+    "rg": Flags(
         "aFHIiLlNnopqSsUuvwx0ch.",
         "ABCEegjMmtTr",
+        "",
         _words(
-            "after-context= before-context= case-sensitive color= column context= count count-matches crlf files files-with-matches"
-            " files-without-match fixed-strings follow glob= heading hidden iglob= ignore-case invert-match json line-number line-regexp"
-            " max-columns= max-count= max-depth= max-filesize= multiline no-config no-filename no-heading no-ignore no-ignore-vcs no-line-number"
-            " no-messages null only-matching quiet regexp= replace= smart-case sort= sortr= stats text trim type= type-list type-not="
+            "after-context: before-context: case-sensitive color: column context: count count-matches crlf files files-with-matches"
+            " files-without-match fixed-strings follow glob: heading hidden iglob: ignore-case invert-match json line-number line-regexp"
+            " max-columns: max-count: max-depth: max-filesize: multiline no-config no-filename no-heading no-ignore no-ignore-vcs no-line-number"
+            " no-messages null only-matching quiet regexp: replace: smart-case sort: sortr: stats text trim type: type-list type-not:"
             " unrestricted vimgrep with-filename word-regexp"
         ),
     ),
-    "sort": Allowed(
+    "sort": Flags(
         "bcCdfgihMmnRrsuVz",
         "kt",
+        "",
         _words(
-            "check dictionary-order field-separator= human-numeric-sort ignore-case ignore-leading-blanks key= merge month-sort numeric-sort reverse stable unique version-sort zero-terminated"
+            "check dictionary-order field-separator: human-numeric-sort ignore-case ignore-leading-blanks key: merge month-sort numeric-sort reverse stable unique version-sort zero-terminated"
         ),
     ),
-    "tree": Allowed(
+    "strings": Flags("af", "n", long=_words("all bytes: print-file-name")),
+    "tree": Flags(
         "aACdDfFghilnpqrsStuvxJQX",
         "ILP",
+        "",
         _words("charset= dirsfirst du filelimit= gitignore matchdirs noreport prune si"),
     ),
-    "type": Allowed("aPpt"),
-    "uniq": Allowed(
-        "cdDiuz", "fsw", _words("count ignore-case repeated skip-chars= skip-fields= unique zero-terminated"), words=1
+    "type": Flags("aPpt"),
+    "uniq": Flags(
+        "cdDiuz",
+        "fsw",
+        "",
+        _words("count ignore-case repeated skip-chars= skip-fields= unique zero-terminated"),
+        words=1,
     ),
 }
 
@@ -174,10 +186,8 @@ _FIND = _words(
     " -printf -prune -quit -readable -regex -regextype -samefile -size -true -type -uid -user -wholename"
     " -writable -xdev -xtype ! ( ) ,"
 )
-_VERSIONS = _words(
-    "bun cargo clang cmake deno docker dotnet gcc g++ git go gradle java javac make mvn mypy node npm npx"
-    " perl php pip pip3 pnpm poetry pytest python python3 ruby ruff rustc rustup swift tsc uv yarn"
-)
+_VERSIONS = _words("clang cmake g++ gcc git java javac make mypy node perl php pip pip3 python python3 ruby ruff uv")
+"""What is asked for its version reads nothing in the folder that could name another program: cargo, go, mvn, npm, pytest and yarn do."""
 _SED = re.compile(r"(\d+|\$)(,(\d+|\$))?p")
 _SET = re.compile(r"[-+][eux]*o?|pipefail")
 _VARIABLE = re.compile(r"[a-z_][a-z0-9_]*=")
@@ -187,12 +197,26 @@ _UNARY_TESTS = frozenset(
 _BINARY_TESTS = frozenset({"=", "==", "!="})
 
 
-def is_read_only(words: Sequence[Word]) -> bool:
-    """Whether the command does nothing but read and print."""
+_PRINTF_WRITES = re.compile(r"%[-+ #0-9.*']*[hlLjzt]*n")
+_JQ_OPTION = re.compile(
+    r"-[acCeMnrRsjS]+|--(arg|argjson|args|compact-output|exit-status|indent|null-input|raw-input|raw-output|slurp|sort-keys|tab)"
+)
+_JQ_REACHES = re.compile(r"\b(import|include|env|modulemeta)\b|\$ENV")
+"""Other files, by names that are in the program's text, and the environment."""
+_TAILED_GLOB = re.compile(r"[*?][\w.*?-]*\.\w+")
+"""What it stands for ends in `.name`, as no word of `find` does that is not the name of a file."""
+
+
+def is_read_only(simple: Simple) -> bool:
+    """Whether the command does nothing but read and print; not counting what it runs, which is judged by itself."""
+    inside = simple.inside
+    if inside.harmless:
+        return True
+    words = inside.own or simple.words
     name, arguments = words[0], words[1:]
     if len(words) == 1 and _VARIABLE.match(name.text):
         return True  # a variable of the line's own: those that programs obey have capital letters
-    if name.dynamic or name.glob:
+    if name.dynamic or name.glob or simple.fed:
         return False
     if name.text == "echo":
         return True
@@ -203,9 +227,18 @@ def is_read_only(words: Sequence[Word]) -> bool:
     texts = [word.text for word in arguments]
     if name.text in PLAIN:
         return True
-    if any(word.glob and word.text[:1] in "*?[" for word in arguments) and name.text != "find":
-        return False  # the name of a file could be an option
+    if not simple.direct and (name.text in {"cd", "git", "set"} or "{}" in texts):
+        return False  # git: it would not be the careful one of `gitsafe`
+    if any(_may_be_an_option(word, name.text) for word in arguments):
+        return False
     return _with_options(name.text, texts)
+
+
+def _may_be_an_option(word: Word, name: str) -> bool:
+    """The name of a file that the pattern stands for could begin with `-`."""
+    if not word.glob or word.text[:1] not in "*?[@!+":
+        return False
+    return name != "find" or not _TAILED_GLOB.fullmatch(word.text)
 
 
 _PS_LETTERS = re.compile("[aAfhjlrTuvwx]+")
@@ -215,7 +248,7 @@ def _with_options(name: str, texts: Sequence[str]) -> bool:
     if (
         name in _VERSIONS
         and len(texts) == 1
-        and (texts[0] in {"--version", "-V"} or (name, texts[0]) in {("go", "version"), ("node", "-v"), ("npm", "-v")})
+        and (texts[0] == "--version" or (name, texts[0]) in {("node", "-v"), ("python", "-V"), ("python3", "-V")})
     ):
         return True
     match name:
@@ -223,8 +256,11 @@ def _with_options(name: str, texts: Sequence[str]) -> bool:
             return _is_reading_git(texts)
         case "find":
             return all(text in _FIND for text in texts if text.startswith("-") or text in {"!", "(", ")", ","})
+        case "jq":
+            options = [text for text in texts if text.startswith("-")]
+            return all(map(_JQ_OPTION.fullmatch, options)) and not any(map(_JQ_REACHES.search, texts))
         case "printf":
-            return not texts or not texts[0].startswith("-")
+            return not texts or not (texts[0].startswith("-") or _PRINTF_WRITES.search(texts[0]))
         case "sed":
             return (
                 len(texts) >= 2
@@ -234,56 +270,35 @@ def _with_options(name: str, texts: Sequence[str]) -> bool:
             )
         case "set":
             return bool(texts) and all(_SET.fullmatch(text) for text in texts)
+        case "strings":  # `@file` stands for words that are in a file
+            return not any(text.startswith("@") for text in texts) and fits(_OPTIONS[name], texts)
         case "command":
             return len(texts) == 2 and texts[0] in {"-v", "-V"}
         case "ps":  # with `e`, or `E` elsewhere, it shows the environments of processes
-            return _fits(_OPTIONS[name], [text for text in texts if not _PS_LETTERS.fullmatch(text)], words=0)
+            words = [text for text in texts if not _PS_LETTERS.fullmatch(text)]
+            return not any("env" in text.lower() for text in words) and fits(_OPTIONS[name], words)
         case "date":
-            return _fits(_OPTIONS[name], [text for text in texts if not text.startswith("+")], words=0)
+            return fits(_OPTIONS[name], [text for text in texts if not text.startswith("+")])
         case _ if name in _OPTIONS:
-            return _fits(_OPTIONS[name], texts, words=_OPTIONS[name].words)
+            return fits(_OPTIONS[name], texts)
         case _:
             return False
 
 
 def _is_reading_git(texts: Sequence[str]) -> bool:
     rest = list(texts)
-    while rest and rest[0] in {"--no-pager", "-P", "-C"}:
+    while rest and rest[0] in {"--no-pager", "-P", "-C", "--no-optional-locks"}:
         rest = rest[2:] if rest[0] == "-C" else rest[1:]
-    if not rest:
+    if not rest or any(_SIGNED.search(text) for text in rest if text.startswith("-")):
         return False
-    if tuple(rest) in _GIT_FIXED or (tuple(rest[:2]) in _GIT_ONE_MORE and len(rest) == 3):
+    if tuple(rest) in _GIT_FIXED or (tuple(rest[:2]) in _GIT_ONE_MORE and len(rest) == 3 and rest[2][:1] != "-"):
         return True
     command, arguments = rest[0], rest[1:]
     if command in {"branch", "tag"}:
         listing = bool(_LISTING & set(arguments)) or (command == "tag" and "-l" in arguments)
-        return _fits(_BRANCH if command == "branch" else _TAG, arguments, words=None if listing else 0)
-    return command in _GIT and _fits(_GIT[command], arguments, words=None)
-
-
-def _fits(allowed: Allowed, texts: Sequence[str], *, words: int | None) -> bool:
-    others = 0
-    position = 0
-    while position < len(texts):
-        text = texts[position]
-        position += 1
-        if text == "--":
-            others += len(texts) - position
-            break
-        if text.startswith("--"):
-            name, equals, _ = text[2:].partition("=")
-            if f"{name}=" in allowed.long and (equals or name not in allowed.long):
-                position += not equals  # the value is the next word
-            elif equals or name not in allowed.long:
-                return False
-        elif text.startswith("-") and len(text) > 1:
-            value = next((index for index, flag in enumerate(text[1:], 1) if flag in allowed.valued), None)
-            if any(flag not in allowed.flags for flag in text[1:value]):
-                return False
-            position += value == len(text) - 1
-        else:
-            others += 1
-    return words is None or others <= words
+        allowed = _BRANCH if command == "branch" else _TAG
+        return fits(allowed if listing else replace(allowed, words=0), arguments)
+    return command in _GIT and fits(_GIT[command], arguments)
 
 
 def _is_plain_test(name: str, arguments: Sequence[Word]) -> bool:

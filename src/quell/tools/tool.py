@@ -31,11 +31,12 @@ class Refused(Exception):
 
 class Options(Struct, frozen=True):
     """`hidden` are the environment variables that commands must not see, such as providers' keys. `jobs` is where they run on, `kept`
-    the folder with one for each session for what is too long for a result.
+    the folder with one for each session for what is too long for a result, `own` the agent's own folders.
     """
 
     hidden: frozenset[str] = frozenset()
     kept: str = ""
+    own: tuple[str, ...] = ()
     jobs: Jobs = msgspec.field(default_factory=Jobs)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from quell.core.ports import Entry, Listing, Matches, Place, Process
-from quell.workspace import files
+from quell.workspace import files, repository
 from quell.workspace.process import Running
 from quell.workspace.search import Query, list_files, ripgrep, search
 from quell.workspace.walk import Stop, find, walk
@@ -47,6 +47,9 @@ class LocalWorkspace:
                 inside = False
         kept = bool(self.kept) and _within(real, self.kept)
         return Place(path=real, shown=shown, inside=inside, kept=kept)
+
+    def git_programs(self, folder: str) -> tuple[str, ...]:
+        return repository.git_programs(folder)
 
     async def entry(self, path: str) -> Entry:
         return files.entry(path)

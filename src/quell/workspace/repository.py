@@ -1,0 +1,102 @@
+"""What the configuration of a repository, not the user's own, would have git run though it only reads.
+
+Rules: the files of the repository are read, not git asked: that would run what is looked for. A file that is not understood counts as
+one that names a program. What can be overruled without knowing a name is left to those who run git.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+_LONGEST = 1_000_000
+_RUNS = re.compile(r"filter\..*\.(clean|process|smudge)|include\.path|includeif\..*|lfs\.extension\..*")
+_LARGE_FILES = frozenset({"git-lfs clean -- %f", "git-lfs smudge -- %f", "git-lfs filter-process"})
+"""What `git lfs install --local` writes: a program of the machine, not of the repository."""
+_UNREADABLE = "a configuration that cannot be read"
+_SECTION = re.compile(r'\[\s*([A-Za-z0-9.-]+)\s*(?:"((?:[^"\\\n]|\\.)*)")?\s*\]')
+_KEY = re.compile(r"([A-Za-z][A-Za-z0-9-]*)[ \t]*(=?)[ \t]*")
+_VALUE = re.compile(r'(?:"(?:[^"\\\n]|\\[\s\S])*"|\\[\s\S]|[^"\\\n#;])*')
+
+
+def git_programs(folder: str) -> tuple[str, ...]:
+    """The settings of the repository that `folder` is in that name programs; none where there is no repository."""
+    found: dict[str, None] = {}
+    try:
+        top = _top(folder)
+        if top is None:
+            return ()
+        own = _git_folder(top)
+        common = _linked(own, "commondir") or own
+        for path in {os.path.join(common, "config"), os.path.join(common, "config.worktree"), f"{own}/config.worktree"}:
+            for key, value in settings(_text(path)):
+                elsewhere = key == "core.worktree" and os.path.realpath(os.path.join(own, value)) != top
+                if elsewhere or (_RUNS.fullmatch(key) and value not in _LARGE_FILES):
+                    found[key] = None
+    except (OSError, ValueError):
+        return (_UNREADABLE,)
+    return tuple(found)
+
+
+def settings(text: str) -> Iterator[tuple[str, str]]:
+    """Keys, section and name in lower case, and values. Raises `ValueError` for what git would not have written."""
+    text = text.replace("\r\n", "\n")
+    section = ""
+    at = 0
+    while at < len(text):
+        if text[at] in " \t\r\n":
+            at += 1
+        elif text[at] in "#;":
+            end = text.find("\n", at)
+            at = len(text) if end < 0 else end
+        elif match := _SECTION.match(text, at):
+            section = match[1].lower() + (f".{match[2]}" if match[2] is not None else "")
+            at = match.end()
+        elif match := _KEY.match(text, at):
+            value = _VALUE.match(text, match.end()) if match[2] else None
+            yield f"{section}.{match[1].lower()}", _plain(value[0]) if value else ""
+            at = value.end() if value else match.end()
+        else:
+            raise ValueError(text[at : at + 20])
+
+
+def _plain(value: str) -> str:
+    return re.sub(r'\\\n|"', "", value).strip()
+
+
+def _top(folder: str) -> str | None:
+    while not os.path.lexists(os.path.join(folder, ".git")):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+    return folder
+
+
+def _git_folder(top: str) -> str:
+    path = os.path.join(top, ".git")
+    if os.path.isdir(path):
+        return os.path.realpath(path)
+    kind, _, target = _text(path, missing=False).partition(":")
+    if kind != "gitdir":
+        raise ValueError(path)
+    return os.path.realpath(os.path.join(top, target.strip()))
+
+
+def _linked(own: str, name: str) -> str | None:
+    target = _text(os.path.join(own, name)).strip()
+    return os.path.realpath(os.path.join(own, target)) if target else None
+
+
+def _text(path: str, *, missing: bool = True) -> str:
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            content = file.read(_LONGEST + 1)
+    except FileNotFoundError:
+        if missing:
+            return ""
+        raise
+    if len(content or b"") > _LONGEST:
+        raise ValueError(path)
+    return (content or b"").decode()
