@@ -112,7 +112,6 @@ NOT_YET = {
     "I10": "the lease of PostgreSQL is not built",
     "T4": "sub-agents are not built",
     "T5": "MCP is not built",
-    "K5": "`stalled` is known to the engine and said in its log; no answer of the API shows it",
     "K7": "children are not built",
     "K8": "fork and revert are not built",
     "E5": "there is no second process that may append before PostgreSQL and its doorbell are built",

@@ -15,7 +15,7 @@ import time
 
 from quell.cli import daemon, failure
 from quell.cli.failure import CommandFailed, of_refusal, wrong_usage
-from quell.cli.lookup import find_session, sessions
+from quell.cli.lookup import find_session, last_session
 from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
 from quell.cli.outcome import Followed
@@ -298,7 +298,13 @@ def _session(
     if options.session is not None:
         session = find_session(connection, argument_text(options.session))
     else:
-        session = _last_session(connection, workspace)
+        last = last_session(connection, workspace)
+        if last is None:
+            raise wrong_usage(
+                f"there is no session to continue in {workspace}. Begin one without --continue; `quell sessions list`"
+                " shows all"
+            )
+        session = last
     if not os.path.isdir(session.text("workspace")):
         raise wrong_usage(
             f"the folder of session {session.text('id')} is gone: {session.text('workspace')}. Put it back, or begin a new session where it"
@@ -324,15 +330,6 @@ def _model(spec: str) -> str:
     if not spec.startswith("scripted:"):
         return spec
     return "scripted:" + os.path.abspath(os.path.expanduser(spec.removeprefix("scripted:")))
-
-
-def _last_session(connection: Connection, workspace: str) -> Json:
-    for session in sessions(connection, workspace):
-        if "parent" not in session:  # those of sub-agents are not the user's to go on with
-            return session
-    raise wrong_usage(
-        f"there is no session to continue in {workspace}. Begin one without --continue; `quell sessions list` shows all"
-    )
 
 
 def _line_of(event: Event) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
 
 import click
 
@@ -12,6 +11,7 @@ from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
 from quell.cli.lookup import find_session, real_folder, sessions
 from quell.cli.narrate import describe_call, result_state
+from quell.cli.times import when
 from quell.client.oneshot import Connection, Json
 
 RESULT_LINES = 12
@@ -140,17 +140,9 @@ def _write(content: bytes) -> None:
     sys.stdout.buffer.write(content if content.endswith(b"\n") else content + b"\n")
 
 
-def when(at: str) -> str:
-    """In the reader's zone, to the minute; for programs as it was recorded."""
-    if terminal.width(sys.stdout) is None:
-        return at
-    try:
-        return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:
-        return at
-
-
 def _state(session: Json) -> str:
+    if "stalled" in session:
+        return "stalled"
     if session.number("awaiting"):
         return "asks"
     if session.flag("busy"):
@@ -168,6 +160,9 @@ def _transcript(session: Json, view: Json, items: list[Json], *, full: bool) -> 
             colours,
         ),
     ]
+    if "stalled" in session:
+        why = f"stalled: nothing can be recorded in it. {session.text('stalled')}"
+        lines.append(terminal.styled(terminal.one_line(why), "red", colours))
     for item, following in zip(items, [*items[1:], Json(None)], strict=True):
         # The end of a run says why; what failed or was stopped just before it need not say it as well.
         ends = following.text("kind") == "run_settled"

@@ -193,7 +193,10 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """A session as a list shows it; a row beside the journal, written with every append. Field meanings: the HTTP API's Session."""
+    """A session as a list shows it; a row beside the journal, written with every append. Field meanings: the HTTP API's Session.
+
+    `stalled`: why nothing can be recorded in it at present (contract.md K5). Its owner knows and says so; no row holds it.
+    """
 
     id: str
     workspace: str
@@ -211,6 +214,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     cost: Decimal
     seq: int
     extra: tuple[str, ...] = ()
+    stalled: str | None = None
 
 
 def summary(session: Session) -> Summary:

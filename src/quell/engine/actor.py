@@ -17,7 +17,7 @@ from quell.core.decide import decide
 from quell.core.errors import AppendTimeout, QuellError, SessionNotFound, StorageRefused, Unavailable
 from quell.core.events import DraftPart
 from quell.core.ports import Draft
-from quell.core.session import Compact, Effect, Sample, Session, Unwind, due
+from quell.core.session import Compact, Effect, Sample, Session, Summary, Unwind, due, summary
 from quell.engine.bus import Bus
 from quell.engine.inbox import Inbox, Letter
 from quell.engine.ledger import Ledger
@@ -68,6 +68,11 @@ class Actor:
         """End. What runs is stopped, and settled as a crash would be (contract.md K6), unless the session is gone."""
         self.closed = why
         self._inbox.wake()
+
+    def summary(self) -> Summary:
+        """The session as a list shows it, and whether it stalls."""
+        row = summary(self.ledger.session)
+        return row if self.stalled is None else replace(row, stalled=str(self.stalled))
 
     def _gone(self) -> None:
         self.close(SessionNotFound("The session was deleted."))
@@ -197,9 +202,12 @@ class Actor:
         return ending
 
     def _stall(self, error: StorageRefused | AppendTimeout) -> None:
+        is_news = str(self.stalled) != str(error)
         self.stalled = error
         self._inbox.look_again()
         log.error("session %s: %s", self.ledger.id, error)
+        if is_news:
+            self.ledger.tell(self.summary())
 
     async def _look_again(self) -> None:
         """A refusal may have been of the answer only: see what the journal says."""
@@ -209,6 +217,7 @@ class Actor:
             self._stall(error)
         else:
             self.stalled = None
+            self.ledger.tell(self.summary())
         self._settle_streams()
 
     def _settle_streams(self) -> None:

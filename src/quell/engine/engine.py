@@ -18,11 +18,13 @@ from types import TracebackType
 from msgspec.structs import replace
 
 from quell.core import inputs as i
+from quell.core.decide import decide
 from quell.core.errors import InvalidRequest, SessionNotFound, ShuttingDown
 from quell.core.events import Deleted, Delta, Reset
+from quell.core.evolve import fold
 from quell.core.facts import Recorded
 from quell.core.permissions import parse_rule
-from quell.core.ports import Journal, position
+from quell.core.ports import Journal, Toolset, position
 from quell.core.session import Session, Summary
 from quell.core.transcript import Transcript
 from quell.core.view import View
@@ -84,6 +86,11 @@ class Engine:
     def followers(self) -> int:
         return self._bus.followers
 
+    @property
+    def stalled(self) -> Mapping[str, str]:
+        """The sessions in which nothing can be recorded at present, and why (contract.md K5)."""
+        return {id: str(actor.stalled) for id, actor in self._actors.items() if actor.stalled is not None}
+
     # Changing
 
     async def apply(self, session: str, request: i.Request, environment: Mapping[str, str] | None = None) -> i.Reaction:
@@ -91,6 +98,8 @@ class Engine:
 
         `environment` is the client's, kept in memory for this session's model calls and tools.
         """
+        if self.shutting_down and isinstance(request, i.Submit):
+            return await _remembered(self._ports, self._actors.get(session), session, request)
         request = await self._prepared(session, request)
         actor = self._actor(session)
         if environment is not None:
@@ -111,24 +120,13 @@ class Engine:
                 state = actor.ledger.session
                 if state.id:
                     self._ports.open_workspace(state.workspace, state.extra, session)
-                self._check_rules(request.allow)
+                _check_rules(request.allow, self._ports.toolset)
                 return replace(request, queue_limit=self._options.queue_limit, shutting_down=self.shutting_down)
             case i.Compact():
                 return replace(request, shutting_down=self.shutting_down)
             case _:
                 pass
         return request
-
-    def _check_rules(self, rules: Sequence[str]) -> None:
-        """A rule for a tool that does not exist would allow nothing, in silence."""
-        tools = [spec.name for spec in self._ports.toolset.specs()]
-        for text in rules:
-            parse_rule(text, "run")
-            tool = text.partition("(")[0].strip()
-            if tool not in tools and not tool.startswith("kind:"):
-                raise InvalidRequest(
-                    f"The rule {text!r} is for no tool that there is; the tools are {', '.join(tools)}."
-                )
 
     # Looking
 
@@ -153,7 +151,13 @@ class Engine:
         self, *, workspace: str | None = None, query: str = "", limit: int = 50, before: str | None = None
     ) -> Sequence[Summary]:
         """Sessions, last updated first."""
-        return await self._ports.journal.summaries(workspace=workspace, query=query, limit=limit, before=before)
+        rows = await self._ports.journal.summaries(workspace=workspace, query=query, limit=limit, before=before)
+        stalled = self.stalled
+        return tuple(replace(row, stalled=stalled[row.id]) if row.id in stalled else row for row in rows)
+
+    async def summary(self, session: str) -> Summary:
+        """One session, as `summaries` has it. Raises `SessionNotFound`."""
+        return (await self._open(session)).summary()
 
     def environment(self, session: str) -> Mapping[str, str]:
         """What the session's model calls and tools get."""
@@ -222,30 +226,9 @@ class Engine:
         """The sessions (of one workspace) as they are, then each that changes, or goes."""
         subscription = self._bus.subscribe(Bus.ALL)
         try:
-            yield self._summaries(workspace, subscription)
+            yield _changes(self, workspace, subscription)
         finally:
             self._bus.unsubscribe(Bus.ALL, subscription)
-
-    async def _summaries(
-        self, workspace: str | None, subscription: Subscription
-    ) -> AsyncIterator[list[Summary | Deleted]]:
-        while True:
-            before: str | None = None
-            while page := await self._ports.journal.summaries(workspace=workspace, limit=PAGE, before=before):
-                before = position(page[-1])
-                yield list(page)
-            news = subscription.take()
-            while news is not None:
-                latest: dict[str, Summary | Deleted] = {}
-                for event in news:
-                    if isinstance(event, Deleted):
-                        latest[event.session] = event
-                    elif isinstance(event, Summary) and workspace in (None, event.workspace):
-                        latest[event.id] = event
-                if latest:
-                    yield list(latest.values())
-                await subscription.arrival()
-                news = subscription.take()
 
     # Actors
 
@@ -303,6 +286,50 @@ class Engine:
 def _applied(actor: Actor | None, facts: Sequence[Recorded]) -> list[Recorded]:
     """Those that the session's actor knows of: the journal has a fact a moment before it, and who has seen one may get no answer older than that."""
     return [recorded for recorded in facts if actor is None or recorded.seq <= actor.ledger.session.seq]
+
+
+async def _remembered(ports: Ports, actor: Actor | None, session: str, request: i.Submit) -> i.Reaction:
+    """A3 while the server leaves: what was accepted before is known for as long as somebody asks. Nothing new is written.
+
+    Whatever is on its way to the disk gets there first, so that what its sender is told holds for who asks again.
+    """
+    if actor is not None:
+        await actor.ended.wait()
+    state = fold(await ports.journal.read(session))
+    return decide(state, replace(request, shutting_down=True), ports.clock.now()).reaction
+
+
+async def _changes(
+    engine: Engine, workspace: str | None, subscription: Subscription
+) -> AsyncIterator[list[Summary | Deleted]]:
+    """All sessions, then those that change; from the beginning whenever the buffer was lost."""
+    while True:
+        before: str | None = None
+        while page := await engine.summaries(workspace=workspace, limit=PAGE, before=before):
+            before = position(page[-1])
+            yield list(page)
+        news = subscription.take()
+        while news is not None:
+            latest: dict[str, Summary | Deleted] = {}
+            for event in news:
+                if isinstance(event, Deleted):
+                    latest[event.session] = event
+                elif isinstance(event, Summary) and workspace in (None, event.workspace):
+                    latest[event.id] = event
+            if latest:
+                yield list(latest.values())
+            await subscription.arrival()
+            news = subscription.take()
+
+
+def _check_rules(rules: Sequence[str], toolset: Toolset) -> None:
+    """A rule for a tool that does not exist would allow nothing, in silence."""
+    tools = [spec.name for spec in toolset.specs()]
+    for text in rules:
+        parse_rule(text, "run")
+        tool = text.partition("(")[0].strip()
+        if tool not in tools and not tool.startswith("kind:"):
+            raise InvalidRequest(f"The rule {text!r} is for no tool that there is; the tools are {', '.join(tools)}.")
 
 
 def _ends(news: list[Event | Summary]) -> bool:

@@ -288,13 +288,17 @@ class Jobs(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """`sessions` are those with a run, `busy` whether there is any or somebody follows one."""
+    """`sessions` are those with a run, `busy` whether there is any or somebody follows one.
+
+    `stalled`: the sessions in which nothing can be recorded at present, and why.
+    """
 
     version: str
     pid: int
     started: str
     sessions: int
     busy: bool
+    stalled: dict[str, str] = {}
 
 
 class Leave(Body, frozen=True, kw_only=True):
