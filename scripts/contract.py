@@ -113,7 +113,7 @@ NOT_YET = {
     "T4": "sub-agents are not built",
     "T5": "MCP is not built",
     "K7": "children are not built",
-    "K8": "fork and revert are not built",
+    "K8": "revert is not built",
     "E5": "there is no second process that may append before PostgreSQL and its doorbell are built",
     "F2": "a session is opened by folding all of its facts: snapshots are not built",
     "cancel during title generation": "titles are not generated; a session is called after its first prompt",

@@ -90,6 +90,21 @@ def test_rename_and_delete(home: Home) -> None:
     assert f"there is no session {session}" in gone.err
 
 
+def test_a_fork_goes_on_by_itself(home: Home) -> None:
+    session = new_session(home, "look around")
+    forked = home.quell("sessions", "fork", session[:9])
+    assert (forked.status, forked.err) == (0, "")
+    id, _, title = forked.out.strip().partition("  ")
+    assert (id != session, title) == (True, "look around")
+    assert home.quell("run", "--session", id, "say hello").status == 0
+    assert "say hello" not in home.quell("sessions", "show", session).out
+    assert home.quell("sessions", "show", id).out.count("Nothing here.") == 1
+    beginning = json.loads(home.quell("sessions", "fork", session, "--at", "1", "--json").out)
+    assert beginning["seq"] == 2
+    wrong = home.quell("sessions", "fork", session, "--at", "999")
+    assert (wrong.status, "has facts 1 to" in wrong.err) == (2, True)
+
+
 def test_a_session_deleted_under_a_run(home: Home) -> None:
     running = home.start("run", "--model", home.model, "for ever")
     running.reads("and on")

@@ -18,7 +18,7 @@ from quell.wire.facts import encode
 
 
 def facts() -> Sequence[f.AnyFact]:
-    return (*opening(), *first_reply(), *calls(), *queue(), *compactions(), *interruption(), *questions())
+    return (*opening(), *first_reply(), *calls(), *queue(), *compactions(), *interruption(), *questions(), *fork())
 
 
 def opening() -> Sequence[f.AnyFact]:
@@ -254,6 +254,22 @@ def questions() -> Sequence[f.AnyFact]:
         f.CallFinished(run="r99", call="r99-1-1-c0", result=ToolResult(text="Q1: …")),
         f.RunSettled(run="r99", outcome="completed", stop_reason="end_turn"),
         f.Noted(text="Background job r4-1-2-c4 (`npm run dev`) has ended: exit code 1."),
+    )
+
+
+def fork() -> Sequence[f.AnyFact]:
+    """As if all of it had been copied in the middle of a call."""
+    return (
+        f.PromptAccepted(prompt="p10", text="Look.", digest="a" * 64),
+        f.RunStarted(run="r61", entry="p10", entry_kind="prompt"),
+        f.Replied(
+            run="r61",
+            turn=1,
+            attempt=1,
+            message="r61-1-1",
+            reply=Reply(parts=(ToolCall("r61-1-1-c0", "ls", "{}"),), stop_reason="tool_use"),
+        ),
+        f.Forked(source="s0", run="r61", calls=("r61-1-1-c0",), entries=("p8",)),
     )
 
 

@@ -21,7 +21,7 @@ from quell.core.errors import EXIT, QuellError
 
 COMMANDS = {  # name: (where it is, what the help says of it)
     "run": ("quell.cli.commands:run_command", "Give the agent one task, and follow it to its end."),
-    "sessions": ("quell.cli.sessions:sessions_command", "List, show, export, rename and delete sessions."),
+    "sessions": ("quell.cli.sessions:sessions_command", "List, show, export, fork, rename and delete sessions."),
     "cancel": ("quell.cli.cancel:cancel", "Stop what runs in a session."),
     "queue": ("quell.cli.queue:queue", "What waits in a session: list, edit, drop, promote, move, resume."),
     "jobs": ("quell.cli.jobs:jobs", "Commands that run on in the background."),

@@ -1,4 +1,4 @@
-"""`quell sessions`: list, show, export, rename, delete."""
+"""`quell sessions`: list, show, export, fork, rename, delete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESULT_LINES = 12
 @click.group("sessions", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def sessions_command(context: click.Context) -> None:
-    """List, show, export, rename and delete sessions. The beginning of an id is enough wherever it is the only one."""
+    """List, show, export, fork, rename and delete sessions. The beginning of an id is enough wherever it is the only one."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -110,6 +110,28 @@ def rename_session(session: str, title: tuple[str, ...]) -> None:
         found = find_session(connection, session)
         named = connection.request("PATCH", f"/v1/sessions/{found.text('id')}", {"title": " ".join(title)})
     print(f"{named.text('id')}  {terminal.one_line(named.text('title'))}")
+
+
+@sessions_command.command("fork")
+@click.argument("session")
+@click.option(
+    "--at",
+    metavar="SEQ",
+    type=click.IntRange(min=1),
+    help="Only what happened up to this fact: the `seq` of a line of `quell run --stream-json`.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The new session, as one JSON object.")
+def fork_session(session: str, at: int | None, as_json: bool) -> None:
+    """Begin a new session with a copy of SESSION, to go on in another way. SESSION itself is not touched."""
+    with daemon.connect(daemon.here()) as connection:
+        found = find_session(connection, session)
+        made = connection.request("POST", f"/v1/sessions/{found.text('id')}/fork", {} if at is None else {"at": at})
+    if as_json:
+        print(json.dumps(made.raw, ensure_ascii=False))
+        return
+    print(f"{made.text('id')}  {terminal.one_line(made.text('title'))}".rstrip())
+    if terminal.is_terminal(sys.stderr):
+        sys.stderr.write(f'quell: to go on in it: quell run --session {made.text("id")} "…"\n')
 
 
 @sessions_command.command("delete")

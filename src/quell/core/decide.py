@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quell.core import decide_queue as queue
 from quell.core import decide_run as run
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import Conflict, SessionNotFound
-from quell.core.session import Session
+from quell.core.session import Calling, Session
 from quell.core.step import Step
 
 
@@ -33,6 +34,8 @@ def decide(session: Session, input: i.Input, at: str) -> Decision:
     reaction: i.Reaction | None = None
     if isinstance(input, i.Create):
         _create(step, input)
+    elif isinstance(input, i.Fork):
+        _fork(step, input)
     elif isinstance(input, i.Demand):
         reaction = _request(step, input)
     else:
@@ -120,6 +123,27 @@ def _create(step: Step, input: i.Create) -> None:
             mode=input.mode,
             parent=input.parent,
             extra=input.extra,
+        )
+    )
+
+
+def _fork(step: Step, input: i.Fork) -> None:
+    """K8: the copy is what its source was then, at rest: closed by one fact, so that no prefix of it goes on with what its source does."""
+    if step.session.id:
+        raise Conflict(f"Session {input.session} exists already.")
+    for recorded in input.records:
+        fact = recorded.fact
+        if isinstance(fact, f.SessionCreated):
+            fact = replace(fact, session=input.session, parent=None)
+        step.add(fact, recorded.at)
+    run = step.session.run
+    calls = run.phase.calls if run is not None and isinstance(run.phase, Calling) else ()
+    step.add(
+        f.Forked(
+            source=input.source,
+            run=None if run is None else run.id,
+            calls=tuple(call.id for call in calls if call.status != "done"),
+            entries=tuple(entry.id for entry in step.session.waiting),
         )
     )
 

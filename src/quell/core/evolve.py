@@ -6,12 +6,14 @@ A fact is true: nothing is judged here, only applied. Whether it may happen is `
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import assert_never
 
 from msgspec.structs import replace
+from rpds import HashTrieMap
 
 from quell.core import facts as f
-from quell.core.messages import Reply
+from quell.core.messages import Reply, Usage
 from quell.core.permissions import Rule
 from quell.core.session import (
     Call,
@@ -45,16 +47,14 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
             return _settings(session, fact)
         case f.DeletionStarted():
             return replace(session, deleting=True)
+        case f.Forked():
+            return _forked(session, fact)
         case f.PromptAccepted() | f.CompactionAccepted() | f.FollowUpAccepted():
             return _accepted(session, fact)
         case f.EntryEdited() | f.EntryMoved() | f.EntryPromoted() | f.EntryDropped():
             return _queue_edited(session, fact)
         case f.QueueParked():
-            waiting = tuple(
-                replace(entry, parked=True, run=None) if entry.id in fact.entries else entry
-                for entry in session.waiting
-            )
-            return replace(session, waiting=waiting, parked=True)
+            return _parked(session, fact)
         case f.QueueResumed():
             return replace(session, waiting=tuple(replace(e, parked=False) for e in session.waiting), parked=False)
         case f.RunStarted():
@@ -114,6 +114,25 @@ def _settings(session: Session, fact: f.SettingsChanged) -> Session:
         small_model=session.small_model if fact.small_model is None else fact.small_model,
         mode=session.mode if fact.mode is None else fact.mode,
         extra=session.extra if fact.extra is None else fact.extra,
+    )
+
+
+def _forked(session: Session, fact: f.Forked) -> Session:
+    """At rest, with what was said and allowed so far, and nothing that anybody waits for."""
+    runs = session.runs
+    return replace(
+        session,
+        parent=None,
+        created=session.updated,
+        deleting=False,
+        run=None,
+        waiting=(),
+        parked=False,
+        prompts=HashTrieMap(),
+        runs=runs if fact.run is None else runs.insert(fact.run, Settlement("interrupted", "interrupted")),
+        requests=HashTrieMap(),
+        usage=Usage(),
+        cost=Decimal(0),
     )
 
 
@@ -193,6 +212,13 @@ def _queue_edited(session: Session, fact: f.EntryEdited | f.EntryMoved | f.Entry
             return replace(session, waiting=rest, prompts=prompts)
         case _:
             assert_never(fact)
+
+
+def _parked(session: Session, fact: f.QueueParked) -> Session:
+    waiting = tuple(
+        replace(entry, parked=True, run=None) if entry.id in fact.entries else entry for entry in session.waiting
+    )
+    return replace(session, waiting=waiting, parked=True)
 
 
 # A run

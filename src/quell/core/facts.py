@@ -63,6 +63,19 @@ class DeletionStarted(Fact, frozen=True, kw_only=True, tag="deletion_started"):
     session: str
 
 
+class Forked(Fact, frozen=True, kw_only=True, tag="forked"):
+    """The facts before this one are copies of the first ones of `source`; from here on it is a session of its own.
+
+    It settles `run` as interrupted, gives the open `calls` their results, and empties the queue of `entries`; prompt ids, requests, cost
+    and parent are not inherited (contract.md K8).
+    """
+
+    source: str
+    run: str | None = None
+    calls: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+
+
 # The queue
 
 
@@ -301,6 +314,7 @@ AnyFact = (
     SessionCreated
     | SettingsChanged
     | DeletionStarted
+    | Forked
     | PromptAccepted
     | CompactionAccepted
     | FollowUpAccepted

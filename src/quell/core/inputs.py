@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from quell.core.errors import FailureCode
-from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption
+from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption, Recorded
 from quell.core.messages import Attachment, Reply, ToolResult, Usage
 from quell.core.permissions import Mode
 from quell.core.questions import Question, QuestionAnswer
@@ -30,6 +30,15 @@ class Create(Struct, frozen=True, kw_only=True):
     mode: Mode = "edits"
     parent: str | None = None
     extra: tuple[str, ...] = ()
+
+
+class Fork(Struct, frozen=True, kw_only=True):
+    """A new session that begins with the facts of `source` up to `upto` (None: all). `records` are those facts: the engine reads them."""
+
+    session: str
+    source: str
+    upto: int | None = None
+    records: tuple[Recorded, ...] = ()
 
 
 class Submit(Struct, frozen=True, kw_only=True):
@@ -225,7 +234,7 @@ class Restarted(Struct, frozen=True, kw_only=True):
 Demand = Submit | Compact | Cancel | Edit | Move | Drop | Promote | Resume | Answer | AnswerQuestions | Change | Delete
 """What is asked of a session that there is."""
 
-Request = Create | Demand
+Request = Create | Fork | Demand
 Report = (
     SampleReplied
     | SampleFailed

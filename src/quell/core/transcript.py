@@ -49,11 +49,17 @@ class Transcript:
             self.add(recorded)
 
     def add(self, recorded: f.Recorded) -> None:
-        message = self._message(recorded.seq, recorded.fact)
-        if message is not None:
+        for message in self._messages(recorded.seq, recorded.fact):
             self.messages.append(message)
             self._seqs.append(recorded.seq)
             self._sent.append(_as_sent(message))
+
+    def _messages(self, seq: int, fact: f.AnyFact) -> Iterable[Message]:
+        if isinstance(fact, f.Forked):
+            self._waiting.clear()
+            return [ToolMessage(call=call, name=self._calls[call], result=NO_RESULT) for call in fact.calls]
+        message = self._message(seq, fact)
+        return () if message is None else (message,)
 
     def _message(self, seq: int, fact: f.AnyFact) -> Message | None:
         match fact:

@@ -16,6 +16,7 @@ from quell.core.messages import Part, StopReason, ToolCall, ToolResult, Usage
 from quell.core.permissions import Mode
 from quell.core.questions import Question
 from quell.core.todos import Todo, todos_of
+from quell.core.transcript import NO_RESULT
 
 CallStatus = Literal["pending", "in_progress", "completed", "failed"]
 """ACP's words. Whether a failed call was denied or cancelled is in its result."""
@@ -127,7 +128,7 @@ def apply(view: View, recorded: f.Recorded) -> None:
     """Bring the view up to date with one more fact."""
     fact = recorded.fact
     match fact:
-        case f.SessionCreated() | f.SettingsChanged() | f.DeletionStarted():
+        case f.SessionCreated() | f.SettingsChanged() | f.DeletionStarted() | f.Forked():
             _apply_session(view, fact, recorded.at)
         case (
             f.PromptAccepted()
@@ -154,7 +155,9 @@ def apply(view: View, recorded: f.Recorded) -> None:
             _apply_run(view, fact, recorded.at)
 
 
-def _apply_session(view: View, fact: f.SessionCreated | f.SettingsChanged | f.DeletionStarted, at: str) -> None:
+def _apply_session(
+    view: View, fact: f.SessionCreated | f.SettingsChanged | f.DeletionStarted | f.Forked, at: str
+) -> None:
     match fact:
         case f.SessionCreated():
             view.session, view.workspace, view.parent = fact.session, fact.workspace, fact.parent
@@ -168,8 +171,20 @@ def _apply_session(view: View, fact: f.SessionCreated | f.SettingsChanged | f.De
             view.mode = view.mode if fact.mode is None else fact.mode
         case f.DeletionStarted():
             view.deleted = True
+        case f.Forked():
+            _forked(view, fact, at)
         case _:
             assert_never(fact)
+
+
+def _forked(view: View, fact: f.Forked, at: str) -> None:
+    for id in fact.calls:
+        call = _call(view, id)
+        call.result, call.status = NO_RESULT, "failed"
+    view.parent, view.run, view.queue, view.requests = None, None, [], []
+    view.parked = view.deleted = False
+    view.usage, view.cost = Usage(), Decimal(0)
+    view.items.append(NoticeItem("forked", f"forked from session {fact.source}", at, fact.run))
 
 
 QueueFact = (

@@ -112,6 +112,16 @@ class Engine:
             case i.Create():
                 self._ports.open_workspace(request.workspace, request.extra, request.session)
                 self._ports.models.check(request.model)
+            case i.Fork():
+                seq = (await self.state(request.source)).seq
+                if request.upto is not None and not 0 < request.upto <= seq:
+                    raise InvalidRequest(
+                        f"Session {request.source} has facts 1 to {seq}; {request.upto} is none of them."
+                    )
+                records = await self._ports.journal.read(request.source, 0, request.upto or seq)
+                if not records:  # deleted just now
+                    raise SessionNotFound(f"There is no session {request.source}.")
+                return replace(request, records=tuple(records))
             case i.Change(model=str(model)):
                 self._ports.models.check(model)
             case i.Submit():

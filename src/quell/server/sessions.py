@@ -60,6 +60,14 @@ async def delete(call: Call[api.Nothing, api.Nothing]) -> None:
     await call.apply(i.Delete())
 
 
+async def fork(call: Call[api.Nothing, api.Fork]) -> Summary:
+    """A new session that begins as this one did. It is idle, whatever this one does; its prompts, requests and costs are its own."""
+    session = os.urandom(8).hex()
+    request = i.Fork(session=session, source=call.session, upto=call.body.at)
+    await call.engine.apply(session, request, call.engine.environment(call.session))
+    return await call.engine.summary(session)
+
+
 async def view(call: Call[api.ViewQuery, api.Nothing]) -> api.Snapshot:
     """What a screen shows, and the `seq` from which to follow on."""
     seq, view = await call.engine.view(call.session)

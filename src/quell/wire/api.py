@@ -64,6 +64,12 @@ class SessionChange(Body, frozen=True, kw_only=True):
     extra: tuple[Path, ...] | UnsetType = UNSET
 
 
+class Fork(Body, frozen=True, kw_only=True):
+    """The copy has the facts up to this `seq`; otherwise all that there are."""
+
+    at: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+
+
 class SessionsQuery(Body, frozen=True, kw_only=True):
     """`q` is searched in titles; `cursor` is the `next` of the page before."""
 
