@@ -25,7 +25,7 @@ from quell.config.paths import Paths, paths, secure_folder
 from quell.config.scrub import scrub
 from quell.config.secrets import key_variables, redacted, secret_values
 from quell.config.settings import ProviderSettings, Settings
-from quell.context.budget import is_crowded
+from quell.context.budget import Thresholds, is_crowded
 from quell.context.build import SystemPrompts, prompt
 from quell.core import inputs as i
 from quell.core.errors import ModelFailed, NoModel, UnknownModel
@@ -143,7 +143,7 @@ def _ports(
         system_prompt=system_prompt,
         compaction_prompt=prompt("compact"),
         retry_delay=configured.retry_delay,
-        is_crowded=is_crowded,
+        is_crowded=configured.is_crowded,
         environment=environment,
     )
 
@@ -182,6 +182,9 @@ class Configured:
     def retry_delay(self, attempt: int, failure: ModelFailed) -> float | None:
         options = msgspec.convert(msgspec.to_builtins(self.settings().retry), RetryOptions)
         return delay(attempt, failure, random.random(), options)  # spreads clients, hides nothing
+
+    def is_crowded(self, used: int, window: int | None) -> bool:
+        return is_crowded(used, window, msgspec.convert(msgspec.to_builtins(self.settings().compaction), Thresholds))
 
     # The server's choices
 

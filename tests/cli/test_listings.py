@@ -105,6 +105,31 @@ def test_a_fork_goes_on_by_itself(home: Home) -> None:
     assert (wrong.status, "has facts 1 to" in wrong.err) == (2, True)
 
 
+def test_a_conversation_is_summarised_and_goes_on_from_the_summary(home: Home) -> None:
+    session = new_session(home, "look around")
+    done = home.quell("compact")
+    assert (done.status, done.out, done.err) == (
+        0,
+        f"summarised session {session}: quell sessions show {session}\n",
+        "",
+    )
+    assert json.loads(home.quell("compact", session[:9], "--json").out) == {
+        "session": session,
+        "outcome": "completed",
+        "summary": "You said something.",
+    }
+    assert home.quell("run", "--session", session, "say hello").out == "Hello, wörld.\n"
+    assert "> look around" in home.quell("sessions", "show", session).out
+
+
+def test_a_conversation_is_summarised_before_its_window_is_full(own_home: Home) -> None:
+    own_home.configure("[compaction]\nwindow = 1_500\n")
+    session = str(own_home.run("--json", "say hello").json()["session"])  # 1230 of them are taken
+    done = own_home.quell("run", "--session", session, "say something")
+    assert "summarising the conversation so far" in done.err
+    assert done.out == "You said something.\n"
+
+
 def test_a_session_deleted_under_a_run(home: Home) -> None:
     running = home.start("run", "--model", home.model, "for ever")
     running.reads("and on")

@@ -143,6 +143,7 @@ def test_a_large_prompt_is_taken(home: Home) -> None:
         (["refuse"], 1, "safety filter"),
         (["be cut"], 3, "cut at its longest"),
         (["--max-turns", "2", "again and again"], 3, "limit of turns"),
+        (["--max-cost", "0.50", "be costly"], 3, "limit of cost (--max-cost)"),
         (["--timeout", "0.3", "for ever"], 3, "limit of time"),
     ],
 )

@@ -110,7 +110,11 @@ class _Task:
             "on_ask": "deny",
             "environment": content.environment,
         }
-        limits = {"turns": self._options.max_turns, "seconds": self._options.timeout}
+        limits = {
+            "turns": self._options.max_turns,
+            "cost": self._options.max_cost,
+            "seconds": self._options.timeout,
+        }
         body |= {
             name: value
             for name, value in (
@@ -223,6 +227,10 @@ class _Task:
             _print_json(summary)
         elif options.stream_json:
             _print_json({"event": "result"} | summary)
+        if options.max_cost is not None and followed.spent.cost is None:
+            narrator.line(
+                "note: the price of this model is not known, so --max-cost could not stop it", "yellow", whole=True
+            )
         if denials := str(followed.denials):
             narrator.line(denials, "yellow", whole=True)
         if followed.complaint and not (interrupts.seen and options.quiet):
