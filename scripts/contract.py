@@ -116,7 +116,6 @@ NOT_YET = {
     "K8": "revert is not built",
     "E5": "there is no second process that may append before PostgreSQL and its doorbell are built",
     "F2": "a session is opened by folding all of its facts: snapshots are not built",
-    "cancel during title generation": "titles are not generated; a session is called after its first prompt",
     "two processes on one database, deciding at once": "decisions only: effects have one owner once there is a lease",
     "owner paused and resumed": "with SQLite; a takeover needs the lease",
 }

@@ -142,7 +142,9 @@ def _ports(
         open_workspace=lambda root, extra, session: open_workspace(root, extra, os.path.join(place.outputs, session)),
         system_prompt=system_prompt,
         compaction_prompt=prompt("compact"),
+        title_prompt=prompt("title"),
         retry_delay=configured.retry_delay,
+        retry_attempts=lambda: configured.settings().retry.attempts,
         is_crowded=configured.is_crowded,
         environment=environment,
     )
@@ -153,6 +155,7 @@ def _options(settings: Settings) -> Options:
         queue_limit=settings.queue_limit,
         recover_within=settings.recover_within,
         resume_interrupted=settings.resume_interrupted,
+        titles=settings.titles,
     )
 
 

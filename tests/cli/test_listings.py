@@ -43,6 +43,18 @@ def test_sessions_are_listed_last_used_first_and_only_of_this_folder(home: Home,
     assert home.quell("sessions", "list", "--cwd", str(tmp_path)).out.startswith(elsewhere)
 
 
+def test_the_list_says_how_the_last_run_ended(home: Home) -> None:
+    for prompt, state in (("wrong key", "failed"), ("again and again", "stopped (loop)"), ("say hello", "idle")):
+        session = new_session(home, prompt)
+        listed = home.quell("sessions", "list", "-n", "1").out.split("\t")
+        assert (listed[0], listed[2]) == (session, state)
+    session = new_session(home)
+    home.run("--session", session, "--timeout", "0.2", "for ever")
+    assert home.quell("sessions", "list", "-n", "1").out.split("\t")[2] == "stopped (time_limit)"
+    assert home.quell("sessions", "fork", session, "--at", "4").status == 0
+    assert home.quell("sessions", "list", "-n", "1").out.split("\t")[2] == "interrupted"
+
+
 def test_no_sessions(home: Home, tmp_path: Path) -> None:
     done = home.quell("sessions", "list", cwd=tmp_path)
     assert (done.status, done.out) == (0, "")

@@ -18,7 +18,17 @@ from quell.wire.facts import encode
 
 
 def facts() -> Sequence[f.AnyFact]:
-    return (*opening(), *first_reply(), *calls(), *queue(), *compactions(), *interruption(), *questions(), *fork())
+    return (
+        *opening(),
+        *first_reply(),
+        *calls(),
+        *queue(),
+        *compactions(),
+        *interruption(),
+        *questions(),
+        *fork(),
+        *title(),
+    )
 
 
 def opening() -> Sequence[f.AnyFact]:
@@ -65,6 +75,7 @@ def opening() -> Sequence[f.AnyFact]:
             detail="529: overloaded",
             reply=Reply(parts=(Text("I will"),), stop_reason="error", usage=Usage(input=100, output=2)),
             retry_at=moment(5000),
+            attempts=5,
         ),
     )
 
@@ -270,6 +281,14 @@ def fork() -> Sequence[f.AnyFact]:
             reply=Reply(parts=(ToolCall("r61-1-1-c0", "ls", "{}"),), stop_reason="tool_use"),
         ),
         f.Forked(source="s0", run="r61", calls=("r61-1-1-c0",), entries=("p8",)),
+    )
+
+
+def title() -> Sequence[f.AnyFact]:
+    """Asked for twice, because the process died."""
+    return (
+        f.TitleRequested(prompt="p7", attempt=2),
+        f.TitleGiven(title="Tests of the parser", usage=Usage(input=80, output=6), cost=Decimal("0.0001")),
     )
 
 

@@ -11,6 +11,7 @@ from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
 from quell.cli.lookup import find_session, real_folder, sessions
 from quell.cli.narrate import describe_call, result_state
+from quell.cli.outcome import STOPPED_BY
 from quell.cli.times import when
 from quell.client.oneshot import Connection, Json
 
@@ -169,7 +170,13 @@ def _state(session: Json) -> str:
         return "asks"
     if session.flag("busy"):
         return "busy"
-    return f"parked ({session.number('queued')})" if session.flag("parked") and session.number("queued") else "idle"
+    ended = session.inner("ended")
+    outcome = ended.text("outcome")
+    if outcome == "completed":
+        outcome = f"stopped ({ended.text('stop_reason')})" if ended.text("stop_reason") in STOPPED_BY else ""
+    if session.flag("parked") and session.number("queued"):
+        return f"{outcome}, parked ({session.number('queued')})" if outcome else f"parked ({session.number('queued')})"
+    return outcome or "idle"
 
 
 def _transcript(session: Json, view: Json, items: list[Json], *, full: bool) -> list[str]:

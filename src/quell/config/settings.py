@@ -139,6 +139,9 @@ class Settings(Section, frozen=True, kw_only=True):
         ),
     ] = "edits"
     queue_limit: Annotated[Count, Meta(description="How many prompts may wait in a session.")] = 100
+    titles: Annotated[
+        bool, Meta(description="Ask a model what to call a session, once, with its first prompt. Read when it starts.")
+    ] = True
     resume_interrupted: Annotated[
         bool, Meta(description="After a crash, go on with a run that it interrupted, instead of waiting for you.")
     ] = False

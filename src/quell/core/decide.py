@@ -16,7 +16,7 @@ from quell.core import decide_run as run
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import Conflict, SessionNotFound
-from quell.core.session import Calling, Session
+from quell.core.session import Calling, Session, Titling
 from quell.core.step import Step
 
 
@@ -98,6 +98,8 @@ def _report(step: Step, input: i.Report) -> None:
         case i.Note():
             if step.session.id and not step.session.deleting:
                 step.add(f.Noted(text=input.text))
+        case i.TitleFound():
+            _title_found(step, input)
         case i.TimeUp():
             run.stop(step, input.run, "time_limit")
         case i.Looping():
@@ -148,11 +150,17 @@ def _fork(step: Step, input: i.Fork) -> None:
     )
 
 
+def _title_found(step: Step, input: i.TitleFound) -> None:
+    if step.session.titling == Titling(input.prompt, input.attempt) and not step.session.deleting:
+        step.add(f.TitleGiven(title=input.title, usage=input.usage, cost=input.cost))
+
+
 def _change(step: Step, input: i.Change) -> None:
     """K8: applies from the next sample or check."""
     session = step.session
     fact = f.SettingsChanged(
-        title=None if input.title == session.title else input.title,
+        # A title that is what it is called for the time being is a title all the same: no model is to change it.
+        title=None if input.title == session.title and session.titling is None else input.title,
         model=None if input.model == session.model else input.model,
         small_model=None if input.small_model == session.small_model else input.small_model,
         mode=None if input.mode == session.mode else input.mode,

@@ -44,6 +44,8 @@ def submit(step: Step, input: i.Submit) -> i.Accepted:
     step.start_next()
     if not step.session.title:
         step.add(f.SettingsChanged(title=headline(input.text) or input.attachments[0].name))
+        if input.titled and input.origin == "user":
+            step.add(f.TitleRequested(prompt=input.prompt))
     return _accepted(step, input.prompt)
 
 

@@ -26,6 +26,7 @@ from quell.core.session import (
     Sampling,
     Session,
     Settlement,
+    Titling,
 )
 
 
@@ -45,6 +46,8 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
             return _created(session, fact)
         case f.SettingsChanged():
             return _settings(session, fact)
+        case f.TitleRequested() | f.TitleGiven():
+            return _titled(session, fact)
         case f.DeletionStarted():
             return replace(session, deleting=True)
         case f.Forked():
@@ -110,11 +113,28 @@ def _settings(session: Session, fact: f.SettingsChanged) -> Session:
     return replace(
         session,
         title=session.title if fact.title is None else fact.title,
+        titling=session.titling if fact.title is None else None,  # somebody has found one: no model has to
         model=session.model if fact.model is None else fact.model,
         small_model=session.small_model if fact.small_model is None else fact.small_model,
         mode=session.mode if fact.mode is None else fact.mode,
         extra=session.extra if fact.extra is None else fact.extra,
     )
+
+
+def _titled(session: Session, fact: f.TitleRequested | f.TitleGiven) -> Session:
+    match fact:
+        case f.TitleRequested():
+            return replace(session, titling=Titling(fact.prompt, fact.attempt))
+        case f.TitleGiven():
+            return replace(
+                session,
+                title=session.title if fact.title is None else fact.title,
+                titling=None,
+                usage=session.usage + fact.usage,
+                cost=session.cost + (fact.cost or 0),
+            )
+        case _:
+            assert_never(fact)
 
 
 def _forked(session: Session, fact: f.Forked) -> Session:
@@ -124,12 +144,14 @@ def _forked(session: Session, fact: f.Forked) -> Session:
         session,
         parent=None,
         created=session.updated,
+        titling=None,
         deleting=False,
         run=None,
         waiting=(),
         parked=False,
         prompts=HashTrieMap(),
         runs=runs if fact.run is None else runs.insert(fact.run, Settlement("interrupted", "interrupted")),
+        ended=fact.run or session.ended,
         requests=HashTrieMap(),
         usage=Usage(),
         cost=Decimal(0),
@@ -245,6 +267,7 @@ def _run_settled(session: Session, fact: f.RunSettled) -> Session:
         run=None,
         waiting=tuple(replace(entry, run=None) if entry.run else entry for entry in session.waiting),
         runs=session.runs.insert(fact.run, Settlement(fact.outcome, fact.stop_reason, fact.detail)),
+        ended=fact.run,
     )
 
 

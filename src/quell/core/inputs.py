@@ -42,7 +42,10 @@ class Fork(Struct, frozen=True, kw_only=True):
 
 
 class Submit(Struct, frozen=True, kw_only=True):
-    """Rejected while `shutting_down`, or with `queue_limit` entries waiting, unless it was accepted before."""
+    """Rejected while `shutting_down`, or with `queue_limit` entries waiting, unless it was accepted before.
+
+    `titled`: if the session has no title, a model is asked for one.
+    """
 
     prompt: str
     text: str
@@ -53,6 +56,7 @@ class Submit(Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     mode: Mode | None = None
     on_ask: OnAsk = "wait"
+    titled: bool = False
     queue_limit: int = 100
     shutting_down: bool = False
 
@@ -147,6 +151,7 @@ class SampleFailed(Struct, frozen=True, kw_only=True):
     detail: str
     reply: Reply | None = None
     retry_at: str | None = None
+    attempts: int | None = None
 
 
 class CallAllowed(Struct, frozen=True, kw_only=True):
@@ -199,6 +204,16 @@ class Note(Struct, frozen=True, kw_only=True):
     text: str
 
 
+class TitleFound(Struct, frozen=True, kw_only=True):
+    """None: no model that was asked gave one."""
+
+    prompt: str
+    attempt: int
+    title: str | None = None
+    usage: Usage = Usage()
+    cost: Decimal | None = None
+
+
 class TimeUp(Struct, frozen=True, kw_only=True):
     run: str
 
@@ -244,6 +259,7 @@ Report = (
     | CallReturned
     | CompactionDone
     | Note
+    | TitleFound
     | TimeUp
     | Looping
     | Unwound

@@ -181,7 +181,7 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     """Everything that one sample sends: built from the transcript, acceptable to every provider.
 
     `message` is the id of the assistant message that the reply will be; its calls are named after it. What `memo` holds must make no
-    difference to what is sent.
+    difference to what is sent. `purpose` is not sent: whoever plays a model may answer a request for a title otherwise than a turn.
     """
 
     message: str
@@ -189,6 +189,7 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
     max_tokens: int | None = None
+    purpose: Literal["turn", "summary", "title"] = "turn"
     memo: Memo = field(default_factory=Memo)
 
 

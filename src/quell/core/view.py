@@ -75,7 +75,7 @@ class QueueItem(Struct, omit_defaults=True):
 
 
 class RunView(Struct, omit_defaults=True):
-    """The active run. `retry_at` is set while it waits for another attempt, `failure` says why."""
+    """The active run. `retry_at` is set while it waits for another attempt, one of at most `attempts`; `failure` says why."""
 
     id: str
     entry: str
@@ -83,6 +83,7 @@ class RunView(Struct, omit_defaults=True):
     phase: Literal["sampling", "calling", "compacting"] = "sampling"
     turn: int = 1
     attempt: int = 1
+    attempts: int | None = None
     ending: StopReason | None = None
     retry_at: str | None = None
     failure: str | None = None
@@ -130,6 +131,11 @@ def apply(view: View, recorded: f.Recorded) -> None:
     match fact:
         case f.SessionCreated() | f.SettingsChanged() | f.DeletionStarted() | f.Forked():
             _apply_session(view, fact, recorded.at)
+        case f.TitleRequested():
+            pass
+        case f.TitleGiven():
+            view.title = view.title if fact.title is None else fact.title
+            _count(view, fact.usage, fact.cost)
         case (
             f.PromptAccepted()
             | f.CompactionAccepted()
@@ -367,6 +373,7 @@ def _sample_failed(view: View, fact: f.SampleFailed, at: str) -> None:
         _count(view, fact.reply.usage, fact.reply.cost)
     if fact.retry_at is not None and view.run is not None:
         view.run.attempt, view.run.retry_at, view.run.failure = fact.attempt + 1, fact.retry_at, fact.detail
+        view.run.attempts = fact.attempts
 
 
 def _settled(view: View, fact: f.RunSettled, at: str) -> None:

@@ -17,7 +17,7 @@ from quell.core.decide import decide
 from quell.core.errors import AppendTimeout, QuellError, SessionNotFound, StorageRefused, Unavailable
 from quell.core.events import DraftPart
 from quell.core.ports import Draft
-from quell.core.session import Compact, Effect, Sample, Session, Summary, Unwind, due, summary
+from quell.core.session import Compact, Effect, Sample, Session, Summary, Title, Unwind, due, summary
 from quell.engine.bus import Bus
 from quell.engine.inbox import Inbox, Letter
 from quell.engine.ledger import Ledger
@@ -98,7 +98,7 @@ class Actor:
         """Fold the journal, recover what is unfinished, then take inputs until it is closed."""
         try:
             await self.ledger.load()
-            if self.ledger.session.busy:
+            if self.ledger.session.busy or self.ledger.session.titling is not None:
                 self._inbox.put_first(Letter(await self._restarted()))
             self._loaded.set()
             await self._live()
@@ -249,7 +249,11 @@ class Actor:
 
     async def _unwind(self, effect: Unwind) -> None:
         """Wait for what the run started; what does not stop in time does not hold up settlement (C7, T1)."""
-        others = [task for other, task in self._running.items() if other != effect and not task.done()]
+        others = [
+            task
+            for other, task in self._running.items()
+            if other != effect and not isinstance(other, Title) and not task.done()
+        ]
         if others:
             await asyncio.wait(others, timeout=self._performer.options.unwind_grace)
         self._settle_streams()

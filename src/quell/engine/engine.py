@@ -131,7 +131,12 @@ class Engine:
                 if state.id:
                     self._ports.open_workspace(state.workspace, state.extra, session)
                 _check_rules(request.allow, self._ports.toolset)
-                return replace(request, queue_limit=self._options.queue_limit, shutting_down=self.shutting_down)
+                return replace(
+                    request,
+                    titled=self._options.titles,
+                    queue_limit=self._options.queue_limit,
+                    shutting_down=self.shutting_down,
+                )
             case i.Compact():
                 return replace(request, shutting_down=self.shutting_down)
             case _:

@@ -16,13 +16,14 @@ from quell.core.session import Session
 class Options(Struct, frozen=True, kw_only=True):
     """`recover_within`: after being down for longer (seconds), queues are parked instead of going on by themselves (contract.md K2).
 
-    `unwind_grace`: seconds from a cancel to its settlement, whatever hangs (C7). `stop_grace`: seconds that a shutdown waits for tools.
+    `titles`: a model is asked what to call a session. `unwind_grace`: seconds from a cancel to its settlement, whatever hangs (C7). `stop_grace`: seconds that a shutdown waits for tools.
     `idle_actors`, `idle_seconds`: more open sessions than that are closed when they were not used for so long.
     """
 
     queue_limit: int = 100
     recover_within: float = 3600.0
     resume_interrupted: bool = False
+    titles: bool = False
     unwind_grace: float = 4.5
     stop_grace: float = 2.5
     append_timeout: float = 10.0
@@ -35,7 +36,7 @@ class Ports:
     """The world, as the engine sees it.
 
     `rules(root)` are those that are configured for a workspace. `open_workspace(root, extra, session)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
-    seconds, None to give up. `is_crowded(tokens, window)` says whether to compact before the next sample. `environment` is the
+    seconds, None to give up; `retry_attempts` says how many there are at most. `is_crowded(tokens, window)` says whether to compact before the next sample. `environment` is the
     process's own, for sessions whose client has not sent one.
     """
 
@@ -50,3 +51,5 @@ class Ports:
     retry_delay: Callable[[int, ModelFailed], float | None]
     is_crowded: Callable[[int, int | None], bool]
     environment: Mapping[str, str]
+    title_prompt: str = ""
+    retry_attempts: Callable[[], int | None] = lambda: None

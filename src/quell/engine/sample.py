@@ -63,6 +63,7 @@ async def compact(effect: Compact, scene: Scene, ports: Ports, environment: Mapp
             UserMessage(id=message, text="Summarise the conversation so far, as your instructions say."),
         ),
         tools=tuple(ports.toolset.specs()),  # some providers refuse calls in a conversation without them
+        purpose="summary",
     )
     try:
         model = await ports.models.open(session.model, environment)
@@ -111,6 +112,7 @@ def _failed(effect: Sample | Compact, failure: ModelFailed, fragment: Reply | No
         detail=failure.detail,
         reply=fragment if fragment is not None and fragment.parts else None,
         retry_at=None if delay is None else later(ports.clock.now(), delay),
+        attempts=ports.retry_attempts(),
     )
 
 

@@ -8,6 +8,8 @@ Which reply: the first `[[when]]` that matches plays its k-th reply, k counting 
 prompt (its last reply stands for all further ones). Otherwise the n-th `[[reply]]` of the file, n counting the
 assistant messages and the prompts that got none (cancelled or failed before the first word, and followed by another).
 
+A request for a title is no part of the conversation: only branches on the system prompt, and the file's `title`, answer it.
+
 The form of the file is in `script`.
 """
 
@@ -128,8 +130,14 @@ class ScriptedModel:
 
     def _choose(self, request: ModelRequest) -> ScriptedReply:
         for branch in self._script.when:
+            if request.purpose == "title" and branch.system is None:
+                continue
             if _matches(branch, request):
                 return branch.reply[min(_since_prompt(request.messages), len(branch.reply) - 1)]
+        if request.purpose == "title":
+            if self._script.title is None:
+                raise ModelFailed("invalid_request", f"{self.name} has no title")
+            return ScriptedReply(step=(Say(text=self._script.title),))
         number = _answered(request.messages)
         if number < len(self._script.reply):
             return self._script.reply[number]
