@@ -55,6 +55,19 @@ def test_the_list_says_how_the_last_run_ended(home: Home) -> None:
     assert home.quell("sessions", "list", "-n", "1").out.split("\t")[2] == "interrupted"
 
 
+def test_a_session_is_called_what_a_model_says_unless_that_is_not_wanted(own_home: Home) -> None:
+    script = own_home.root / "titled.toml"
+    script.write_text('title = "A greeting"\n[[when]]\nprompt = "."\nreply = [{ step = [{ text = "hi" }] }]\n')
+    assert own_home.quell("run", "--model", f"scripted:{script}", "hello").out == "hi\n"
+    until(lambda: own_home.sessions()[0]["title"] == "A greeting")
+    own_home.kill_server()
+    own_home.configure("titles = false\n")
+    session = str(own_home.quell("run", "--model", f"scripted:{script}", "--json", "hello").json()["session"])
+    follow = own_home.start("run", "--stream-json", "--session", session, "again").end()
+    assert "title" not in {json.loads(line).get("kind", "")[:5] for line in follow.out.splitlines()}
+    assert own_home.sessions()[0]["title"] == "hello"
+
+
 def test_no_sessions(home: Home, tmp_path: Path) -> None:
     done = home.quell("sessions", "list", cwd=tmp_path)
     assert (done.status, done.out) == (0, "")
