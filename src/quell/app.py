@@ -26,7 +26,7 @@ from quell.config.paths import Paths, paths, secure_folder
 from quell.config.scrub import scrub
 from quell.config.secrets import Secrets, key_variables, redacted, secret_values
 from quell.config.settings import ProviderSettings, Settings
-from quell.context.budget import is_crowded
+from quell.context.budget import Thresholds, is_crowded
 from quell.context.build import SystemPrompts, prompt
 from quell.core import inputs as i
 from quell.core.errors import ModelFailed, NoModel, UnknownModel
@@ -149,8 +149,10 @@ def _ports(
         open_workspace=lambda root, extra, session: open_workspace(root, extra, os.path.join(place.outputs, session)),
         system_prompt=system_prompt,
         compaction_prompt=prompt("compact"),
+        title_prompt=prompt("title"),
         retry_delay=configured.retry_delay,
-        is_crowded=is_crowded,
+        retry_attempts=lambda: configured.settings().retry.attempts,
+        is_crowded=configured.is_crowded,
         environment=environment,
         secrets=configured.secrets,
     )
@@ -162,6 +164,7 @@ def _options(settings: Settings) -> Options:
         recover_within=settings.recover_within,
         resume_interrupted=settings.resume_interrupted,
         sub_agents=settings.sub_agents,
+        titles=settings.titles,
     )
 
 
@@ -197,6 +200,9 @@ class Configured:
     def retry_delay(self, attempt: int, failure: ModelFailed) -> float | None:
         options = msgspec.convert(msgspec.to_builtins(self.settings().retry), RetryOptions)
         return delay(attempt, failure, random.random(), options)  # spreads clients, hides nothing
+
+    def is_crowded(self, used: int, window: int | None) -> bool:
+        return is_crowded(used, window, msgspec.convert(msgspec.to_builtins(self.settings().compaction), Thresholds))
 
     # The server's choices
 

@@ -93,6 +93,12 @@ prompt = "again and again"
 step = [{ tool = "ls", input = { path = "." } }]
 
 [[when]]
+prompt = "be costly"
+[[when.reply]]
+step = [{ tool = "ls", input = { path = "." } }]
+cost = "0.25"
+
+[[when]]
 prompt = "be flaky"
 [[when.reply]]
 step = [{ text = "Half" }, { fail = "overloaded", retry_after = 0.05 }, { text = " a word." }]

@@ -55,7 +55,7 @@ def test_t4_c7_ctrl_c_stops_the_sub_agents_as_well(own_home: Home) -> None:
     end = running.end()
     assert end.status == 130
     assert "agent" not in end.err
-    assert children(own_home, session) == {done: "idle", busy: "idle"}
+    assert children(own_home, session) == {done: "idle", busy: "cancelled"}
     assert "· cancelled" in own_home.quell("sessions", "show", busy).out
 
 
@@ -65,7 +65,7 @@ def test_t4_k1_a_server_that_is_killed_leaves_no_sub_agent_at_work(own_home: Hom
     end = running.end()
     assert end.status == 1, end
     assert "the server was stopped in the middle of this run" in end.err
-    assert children(own_home, session) == {done: "idle", busy: "idle"}
+    assert children(own_home, session) == {done: "idle", busy: "interrupted"}
     assert "· interrupted" in own_home.quell("sessions", "show", busy).out
     assert [each["cost"] for each in own_home.sessions()] == ["0.750"]
 

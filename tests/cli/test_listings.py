@@ -43,6 +43,31 @@ def test_sessions_are_listed_last_used_first_and_only_of_this_folder(home: Home,
     assert home.quell("sessions", "list", "--cwd", str(tmp_path)).out.startswith(elsewhere)
 
 
+def test_the_list_says_how_the_last_run_ended(home: Home) -> None:
+    for prompt, state in (("wrong key", "failed"), ("again and again", "stopped (loop)"), ("say hello", "idle")):
+        session = new_session(home, prompt)
+        listed = home.quell("sessions", "list", "-n", "1").out.split("\t")
+        assert (listed[0], listed[2]) == (session, state)
+    session = new_session(home)
+    home.run("--session", session, "--timeout", "0.2", "for ever")
+    assert home.quell("sessions", "list", "-n", "1").out.split("\t")[2] == "stopped (time_limit)"
+    assert home.quell("sessions", "fork", session, "--at", "4").status == 0
+    assert home.quell("sessions", "list", "-n", "1").out.split("\t")[2] == "interrupted"
+
+
+def test_a_session_is_called_what_a_model_says_unless_that_is_not_wanted(own_home: Home) -> None:
+    script = own_home.root / "titled.toml"
+    script.write_text('title = "A greeting"\n[[when]]\nprompt = "."\nreply = [{ step = [{ text = "hi" }] }]\n')
+    assert own_home.quell("run", "--model", f"scripted:{script}", "hello").out == "hi\n"
+    until(lambda: own_home.sessions()[0]["title"] == "A greeting")
+    own_home.kill_server()
+    own_home.configure("titles = false\n")
+    session = str(own_home.quell("run", "--model", f"scripted:{script}", "--json", "hello").json()["session"])
+    follow = own_home.start("run", "--stream-json", "--session", session, "again").end()
+    assert "title" not in {json.loads(line).get("kind", "")[:5] for line in follow.out.splitlines()}
+    assert own_home.sessions()[0]["title"] == "hello"
+
+
 def test_no_sessions(home: Home, tmp_path: Path) -> None:
     done = home.quell("sessions", "list", cwd=tmp_path)
     assert (done.status, done.out) == (0, "")
@@ -88,6 +113,46 @@ def test_rename_and_delete(home: Home) -> None:
     gone = home.quell("sessions", "show", session)
     assert gone.status == 2
     assert f"there is no session {session}" in gone.err
+
+
+def test_a_fork_goes_on_by_itself(home: Home) -> None:
+    session = new_session(home, "look around")
+    forked = home.quell("sessions", "fork", session[:9])
+    assert (forked.status, forked.err) == (0, "")
+    id, _, title = forked.out.strip().partition("  ")
+    assert (id != session, title) == (True, "look around")
+    assert home.quell("run", "--session", id, "say hello").status == 0
+    assert "say hello" not in home.quell("sessions", "show", session).out
+    assert home.quell("sessions", "show", id).out.count("Nothing here.") == 1
+    beginning = json.loads(home.quell("sessions", "fork", session, "--at", "1", "--json").out)
+    assert beginning["seq"] == 2
+    wrong = home.quell("sessions", "fork", session, "--at", "999")
+    assert (wrong.status, "has facts 1 to" in wrong.err) == (2, True)
+
+
+def test_a_conversation_is_summarised_and_goes_on_from_the_summary(home: Home) -> None:
+    session = new_session(home, "look around")
+    done = home.quell("compact")
+    assert (done.status, done.out, done.err) == (
+        0,
+        f"summarised session {session}: quell sessions show {session}\n",
+        "",
+    )
+    assert json.loads(home.quell("compact", session[:9], "--json").out) == {
+        "session": session,
+        "outcome": "completed",
+        "summary": "You said something.",
+    }
+    assert home.quell("run", "--session", session, "say hello").out == "Hello, wörld.\n"
+    assert "> look around" in home.quell("sessions", "show", session).out
+
+
+def test_a_conversation_is_summarised_before_its_window_is_full(own_home: Home) -> None:
+    own_home.configure("[compaction]\nwindow = 1_500\n")
+    session = str(own_home.run("--json", "say hello").json()["session"])  # 1230 of them are taken
+    done = own_home.quell("run", "--session", session, "say something")
+    assert "summarising the conversation so far" in done.err
+    assert done.out == "You said something.\n"
 
 
 def test_a_session_deleted_under_a_run(home: Home) -> None:

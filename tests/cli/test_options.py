@@ -19,6 +19,8 @@ def values(option: Option) -> st.SearchStrategy[str]:
             return st.integers(1, 99).map(str)
         case "seconds":
             return st.sampled_from(["0.5", "7", "1e3"])
+        case "money":
+            return st.sampled_from(["0.5", "7", "12.25"])
         case "mode":
             return st.sampled_from(MODES)
         case _:

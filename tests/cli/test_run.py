@@ -42,7 +42,7 @@ def test_tools_are_named_once(home: Home) -> None:
 def test_a_retry_is_told_and_begins_a_new_text(home: Home) -> None:
     done = home.run("be flaky")
     assert (done.status, done.out) == (0, "Half\n\nHalf a word.\n")
-    assert "the provider is overloaded; asking again at" in done.err
+    assert "attempt 2 of 5, in less than a second, because the provider is overloaded (the script says so)" in done.err
 
 
 def test_json_is_one_object(home: Home) -> None:
@@ -143,6 +143,7 @@ def test_a_large_prompt_is_taken(home: Home) -> None:
         (["refuse"], 1, "safety filter"),
         (["be cut"], 3, "cut at its longest"),
         (["--max-turns", "2", "again and again"], 3, "limit of turns"),
+        (["--max-cost", "0.50", "be costly"], 3, "limit of cost (--max-cost)"),
         (["--timeout", "0.3", "for ever"], 3, "limit of time"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quell.context import estimate, is_crowded
+from quell.context import Thresholds, estimate, is_crowded
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,13 @@ from quell.context import estimate, is_crowded
 )
 def test_crowded(used: int, window: int | None, crowded: bool) -> None:
     assert is_crowded(used, window) is crowded
+
+
+def test_thresholds_are_configured() -> None:
+    assert not is_crowded(999, 1_000, Thresholds(auto=False))
+    assert [is_crowded(used, None, Thresholds(window=1_000)) for used in (799, 800)] == [False, True]
+    assert [is_crowded(used, 1_000, Thresholds(share=0.5)) for used in (499, 500)] == [False, True]
+    assert [is_crowded(used, 1_000, Thresholds(large_window=100, reserve=10)) for used in (989, 990)] == [False, True]
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("é" * 8, 2)])

@@ -25,6 +25,6 @@ def test_the_list_is_in_the_view_and_outlives_a_compaction() -> None:
         apply(view, f.Recorded(number, moment(number), fact))
         transcript.add(f.Recorded(number, moment(number), fact))
     assert view.todos == transcript.todos == (Todo("Read", "completed"), Todo("Write"))
-    (summary,) = transcript.to_send()
+    summary, _ = transcript.to_send()  # and what was asked
     assert isinstance(summary, SummaryMessage)
     assert summary.text == "We read.\n\nThe to-do list, as it stands:\n- [completed] Read\n- [pending] Write"

@@ -19,7 +19,17 @@ from quell.wire.facts import encode
 
 
 def facts() -> Sequence[f.AnyFact]:
-    return (*opening(), *first_reply(), *calls(), *queue(), *compactions(), *interruption(), *questions())
+    return (
+        *opening(),
+        *first_reply(),
+        *calls(),
+        *queue(),
+        *compactions(),
+        *interruption(),
+        *questions(),
+        *fork(),
+        *title(),
+    )
 
 
 def opening() -> Sequence[f.AnyFact]:
@@ -67,6 +77,7 @@ def opening() -> Sequence[f.AnyFact]:
             detail="529: overloaded",
             reply=Reply(parts=(Text("I will"),), stop_reason="error", usage=Usage(input=100, output=2)),
             retry_at=moment(5000),
+            attempts=5,
         ),
     )
 
@@ -259,6 +270,30 @@ def questions() -> Sequence[f.AnyFact]:
         f.CallFinished(run="r99", call="r99-1-1-c0", result=ToolResult(text="Q1: …")),
         f.RunSettled(run="r99", outcome="completed", stop_reason="end_turn"),
         f.Noted(text="Background job r4-1-2-c4 (`npm run dev`) has ended: exit code 1."),
+    )
+
+
+def fork() -> Sequence[f.AnyFact]:
+    """As if all of it had been copied in the middle of a call."""
+    return (
+        f.PromptAccepted(prompt="p10", text="Look.", digest="a" * 64),
+        f.RunStarted(run="r61", entry="p10", entry_kind="prompt"),
+        f.Replied(
+            run="r61",
+            turn=1,
+            attempt=1,
+            message="r61-1-1",
+            reply=Reply(parts=(ToolCall("r61-1-1-c0", "ls", "{}"),), stop_reason="tool_use"),
+        ),
+        f.Forked(source="s0", run="r61", calls=("r61-1-1-c0",), entries=("p8",)),
+    )
+
+
+def title() -> Sequence[f.AnyFact]:
+    """Asked for twice, because the process died."""
+    return (
+        f.TitleRequested(prompt="p7", attempt=2),
+        f.TitleGiven(title="Tests of the parser", usage=Usage(input=80, output=6), cost=Decimal("0.0001")),
     )
 
 

@@ -125,6 +125,34 @@ async def test_a3_later_edits_do_not_matter(tmp_path: Path) -> None:
         assert await chat.waiting() == ["edited"]
 
 
+async def test_a3_a_server_that_leaves_still_knows_what_it_has_accepted(tmp_path: Path) -> None:
+    """Also in sessions that nobody has open, and also what is not on disk yet when it begins to leave."""
+    place = Place(tmp_path)
+    async with place.life() as talk:
+        chat = await talk.chat()
+        first = await chat.says("first", id="a")
+        await talk.answers()
+        await chat.rests()
+    async with place.life() as talk:
+        chat, open_one = talk.again(chat), await talk.chat()
+        number = talk.journal.hold_next()
+        async with meanwhile(open_one.says("second", id="b")) as (saying,):
+            await talk.journal.until_held(number)
+            async with meanwhile(talk.play.engine.shutdown(), open_one.says("second", id="b")) as (_, again):
+                while not talk.play.engine.shutting_down:
+                    await talk.client.health()
+                assert await chat.says("first", id="a") == first
+                with pytest.raises(errors.Conflict):
+                    await chat.says("other", id="a")
+                with pytest.raises(errors.ShuttingDown):
+                    await chat.says("new", id="c")
+                await talk.journal.release(number)
+        assert again.result() == saying.result()
+    async with place.life() as talk:
+        assert await talk.again(chat).asked_prompts() == ["first"]
+        assert await talk.again(open_one).asked_prompts() == ["second"]
+
+
 async def test_a4_the_run_goes_on_without_whoever_asked_for_it(tmp_path: Path) -> None:
     async with Place(tmp_path).life() as talk:
         chat = await talk.chat()

@@ -10,11 +10,13 @@ from quell.client.client import NewLimits
 from quell.core import facts as f
 from quell.core.errors import StorageRefused
 from quell.core.evolve import evolve
+from quell.core.messages import SummaryMessage, ToolMessage, UserMessage
 from quell.core.session import Session
+from quell.core.transcript import STILL
 from quell.core.view import NoticeItem, View, apply
 from quell.store.sqlite import SqliteJournal
 from quell.testing.faults import Hold
-from tests.interaction.audit import audit
+from tests.interaction.audit import audit, check_sendable
 from tests.interaction.conversation import Chat, Place, Talk, meanwhile, question, results, settlements
 
 
@@ -222,6 +224,57 @@ async def test_i8_an_automatic_compaction_is_a_phase_and_steers_join_after_it(tm
         assert isinstance(started.fact, f.CompactionStarted)
         assert compacted.upto == started.fact.upto < started.seq
         audit(records)
+
+
+async def test_i8_what_is_asked_for_survives_its_compaction_word_for_word(tmp_path: Path) -> None:
+    """The window fills in the middle of a run; its prompt, and the steer that joined it, go with the summary, also into the next one."""
+    async with Place(tmp_path).life() as talk:
+        chat = await talk.chat()
+        await chat.says("before")
+        await talk.answers()
+        await chat.rests()
+        one = await chat.says("mend the parser")
+        touched = await talk.calls()
+        await chat.steers("and the lexer")
+        touched.finish("x" * 100_000)
+        (await talk.asked()).fail("context_overflow")
+        compacting = await talk.asked()
+        assert [spec.name for spec in compacting.request.tools] == ["touch", "agent"]
+        (result,) = [m.result.text for m in compacting.request.messages if isinstance(m, ToolMessage)]
+        assert 8_000 <= len(result) < 9_000
+        compacting.say("the summary")
+        compacting.reply()
+        for kept in range(2):
+            asked = await talk.asked()
+            summary, *said = asked.request.messages
+            assert isinstance(summary, SummaryMessage)
+            texts = [m.text for m in said if isinstance(m, UserMessage)]
+            assert [text.removeprefix(f"{STILL}\n\n") for text in texts[:2]] == ["mend the parser", "and the lexer"]
+            assert texts[2:] == ["next"] * kept
+            check_sendable(asked.request.messages)
+            asked.say("done")
+            asked.reply()
+            await chat.rests()
+            if not kept:
+                assert (await chat.ended(one)).outcome == "completed"
+                await chat.says("next")
+
+
+async def test_i8_i9_an_overflow_is_compacted_for_once_and_is_then_a_clear_failure(tmp_path: Path) -> None:
+    async with Place(tmp_path).life() as talk:
+        chat = await talk.chat()
+        one = await chat.says("one")
+        (await talk.asked()).fail("context_overflow", "too long")
+        await talk.answers("the summary")
+        (await talk.asked()).fail("context_overflow", "still too long")
+        ended = await chat.ended(one)
+        assert (ended.outcome, ended.error) == ("failed", "still too long")
+        two = await chat.says("two")
+        (await talk.asked()).fail("context_overflow", "too long")
+        (await talk.asked()).fail("context_overflow", "the summary is too long")
+        assert (await chat.ended(two)).error == "the summary is too long"
+        assert not (await chat.queue()).parked
+        audit(await chat.records())
 
 
 async def test_i9_a_limit_is_a_completed_run_with_its_stop_reason_and_the_user_sees_it(tmp_path: Path) -> None:

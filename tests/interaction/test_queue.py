@@ -81,6 +81,24 @@ async def test_q1_what_has_started_is_not_waiting_and_nothing_is_written(tmp_pat
         assert (await chat.show()).seq == before
 
 
+async def test_q1_what_does_not_wait_says_where_it_is(tmp_path: Path) -> None:
+    async with Place(tmp_path).life() as talk:
+        chat = await waiting(talk, "a", "b")
+        await chat.drop("a")
+        await chat.edit("b", QueueEdit(delivery="steer"))
+        for id, fate in (("running", "it has started"), ("a", "it was dropped"), ("never-was", "no such entry")):
+            with pytest.raises(NotWaiting, match=fate):
+                await chat.drop(id)
+        await talk.answers()
+        asked = await talk.asked()
+        with pytest.raises(NotWaiting, match="it has joined the active run"):
+            await chat.promote("b")
+        asked.reply()
+        await chat.rests()
+        with pytest.raises(NotWaiting, match=r"its run has ended \(completed\)"):
+            await chat.edit("b", QueueEdit(text="x"))
+
+
 async def test_q2_a_stop_parks_the_queue_also_while_it_is_empty(tmp_path: Path) -> None:
     async with Place(tmp_path).life() as talk:
         chat = await waiting(talk)

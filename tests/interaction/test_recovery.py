@@ -13,6 +13,7 @@ from quell.client.client import SessionChange
 from quell.core import facts as f
 from quell.core.errors import SessionNotFound, StorageRefused
 from quell.core.events import Deleted
+from quell.core.session import Summary
 from quell.engine import Options, live
 from quell.testing.faults import Refuse
 from quell.wire import sse
@@ -173,6 +174,31 @@ async def test_k5_an_outcome_that_cannot_be_recorded_is_kept_and_nothing_new_sta
         await talk.answers()
         assert (await chat.ended(one)).outcome == "completed"
         assert results(await chat.said()) == [("done once", "completed")]
+
+
+async def test_k5_a_session_that_stalls_says_so_and_why(tmp_path: Path) -> None:
+    async with Place(tmp_path).life() as talk:
+        chat, other = await talk.chat(), await talk.chat()
+        one = await chat.says("one")
+        asked = await talk.asked()
+        async with talk.client.watch() as changes:
+            talk.journal.always = Refuse("the disk is full")
+            asked.reply()
+            async for row in changes:
+                if isinstance(row, Summary) and row.stalled:
+                    break
+            assert isinstance(row, Summary)
+            assert row.id == chat.id
+            listed = {each.id: each.stalled for each in (await talk.client.sessions()).items}
+            assert listed[other.id] is None
+            assert (await talk.client.health()).stalled.keys() == {chat.id}
+            for told in (row.stalled, listed[chat.id], (await chat.show()).stalled):
+                assert told is not None
+                assert "the disk is full" in told
+            talk.journal.always = None
+            assert (await chat.ended(one)).outcome == "completed"
+        assert (await chat.show()).stalled is None
+        assert (await talk.client.health()).stalled == {}
 
 
 async def test_k6_a_shutdown_settles_what_runs_and_starts_nothing(tmp_path: Path) -> None:

@@ -225,3 +225,21 @@ assert not heavy, heavy
     command = [sys.executable, "-c", program, str(tmp_path)]
     shown = subprocess.run(command, capture_output=True, text=True, check=False)
     assert shown.stdout == '{"command": "python -m pytest -q"} They pass: nothing to do. end_turn\n', shown.stderr
+
+
+async def test_a_title_is_no_part_of_the_script_unless_it_says_so() -> None:
+    """`title` and branches on the system prompt answer; others, and the replies in order, are for the conversation."""
+    request = ModelRequest(
+        message="p1-title", system="Give a title.", messages=(UserMessage(id="p1", text="hello"),), purpose="title"
+    )
+    conversation = (
+        '[[reply]]\nstep = [{ text = "hi" }]\n[[when]]\nprompt = "."\nreply = [{ step = [{ silence = true }] }]\n'
+    )
+    for head, tail, said in (
+        ('title = "Greeting"\n', "", "Greeting"),
+        ("", '[[when]]\nsystem = "title"\nreply = [{ step = [{ text = "Branch" }] }]\n', "Branch"),
+    ):
+        model = ScriptedModel("scripted:x", parse_script(head + conversation + tail, "x"))
+        assert (await model.sample(request, lambda delta: None)).parts == (Text(said),)
+    with pytest.raises(ModelFailed, match="no title"):
+        await ScriptedModel("scripted:x", parse_script(conversation, "x")).sample(request, lambda delta: None)

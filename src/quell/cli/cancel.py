@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
-from quell.cli.lookup import find_session, real_folder, sessions
+from quell.cli.lookup import find_session, real_folder, sessions, the_one
 from quell.client.oneshot import Connection, Json, Refused
 
 SETTLE_SECONDS = 10
@@ -18,25 +20,69 @@ SETTLE_SECONDS = 10
     "--all", "scope", flag_value="all", help="The run and everything that waits behind it. This is the default."
 )
 @click.option("--active", "scope", flag_value="active", help="The run only; what waits is parked until it is resumed.")
-def cancel(session: str | None, scope: str | None) -> None:
+@click.option(
+    "--prompt",
+    metavar="ID",
+    help="This prompt only: if it waits it is dropped; if it runs, its run is stopped, and the queue goes on.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: what was covered.")
+def cancel(session: str | None, scope: str | None, prompt: str | None, as_json: bool) -> None:
     """Stop what runs in SESSION, or in the one session of this folder that is busy."""
+    if scope is not None and prompt is not None:
+        raise wrong_usage(f"--{scope} and --prompt exclude each other: give one of them")
     with daemon.connect(daemon.here()) as connection:
         found = find_session(connection, session) if session is not None else _busy(connection)
         if found is None:
-            print("nothing is running here")
+            print(json.dumps({"session": None, "run": None, "prompts": []}) if as_json else "nothing is running here")
             return
         path = f"/v1/sessions/{found.text('id')}"
-        covered = connection.request("POST", f"{path}/cancel", {"scope": scope or "all"})
+        body = {"scope": scope or "all"} if prompt is None else {"prompt": _full_id(connection, path, prompt)}
+        covered = connection.request("POST", f"{path}/cancel", body)
         prompts = covered.texts("prompts")
-        for prompt in prompts:
-            _wait(connection, f"{path}/prompts/{prompt}?wait={SETTLE_SECONDS}")
-    name = f"session {found.text('id')}"
+        for each in prompts:
+            _wait(connection, f"{path}/prompts/{each}?wait={SETTLE_SECONDS}")
+    if as_json:
+        print(json.dumps({"session": found.text("id")} | covered.raw))
+    else:
+        print(_said(found, covered, prompt, parked=scope == "active"))
+
+
+def _said(session: Json, covered: Json, prompt: str | None, *, parked: bool) -> str:
+    """What was cancelled, in one line. What waits was either cancelled, too, or `parked`."""
+    name = f"session {session.text('id')}"
+    prompts = covered.texts("prompts")
     if "run" not in covered and not prompts:
-        print(f"nothing was running in {name}")
-        return
+        what = "was running" if prompt is None else f"was cancelled: {prompt} neither waits nor has a run of its own"
+        return f"nothing {what} in {name}"
     waiting = len(prompts) - ("run" in covered)
-    more = f" and {waiting} waiting prompt{'s' if waiting > 1 else ''}" if waiting > 0 else ""
-    print(f"cancelled {'the run' if 'run' in covered else 'what waited'} in {name}{more if 'run' in covered else ''}")
+    if "run" not in covered:
+        return f"dropped {prompts[0]} in {name}" if prompt is not None else f"cancelled what waited in {name}"
+    many = f"{waiting} more prompt{'s' if waiting > 1 else ''}"
+    if waiting <= 0:
+        return f"cancelled the run in {name}"
+    if parked:
+        return f"cancelled the run in {name}; {many} wait{'' if waiting > 1 else 's'} for: quell queue resume"
+    return f"cancelled the run in {name} and {many}"
+
+
+def _full_id(connection: Connection, path: str, prompt: str) -> str:
+    """Of the prompts that can be cancelled, the one whose id begins so; otherwise as it was given. Raises `CommandFailed`."""
+    view = connection.request("GET", f"{path}/view?tail=0").inner("view")
+    candidates = [*view.items("queue"), Json({"id": view.inner("run").text("entry")})]
+    found = the_one(prompt, candidates, "prompts", lambda item: terminal.one_line(item.text("text")))
+    if found is not None:
+        return found.text("id")
+    try:
+        connection.request(
+            "GET", f"{path}/prompts/{prompt}"
+        )  # one that has ended is no mistake: there is nothing to do
+    except Refused as refused:
+        if refused.status == 404:
+            raise wrong_usage(
+                f"there is no prompt {prompt} in this session; `quell queue list` shows those that wait"
+            ) from None
+        raise
+    return prompt
 
 
 def _wait(connection: Connection, path: str) -> None:

@@ -15,14 +15,16 @@ import click
 
 from quell import __version__
 from quell.cli.failure import COMPLETED, FAILED, USAGE, CommandFailed, of_refusal
-from quell.cli.options import LONGEST_SECONDS, MODES, OPTIONS, Option, RunOptions
+from quell.cli.options import LONGEST_SECONDS, MODES, OPTIONS, Option, RunOptions, is_money
 from quell.client.oneshot import Refused, Unreachable
 from quell.core.errors import EXIT, QuellError
 
 COMMANDS = {  # name: (where it is, what the help says of it)
     "run": ("quell.cli.commands:run_command", "Give the agent one task, and follow it to its end."),
-    "sessions": ("quell.cli.sessions:sessions_command", "List, show, export, rename and delete sessions."),
+    "sessions": ("quell.cli.sessions:sessions_command", "List, show, export, fork, rename and delete sessions."),
     "cancel": ("quell.cli.cancel:cancel", "Stop what runs in a session."),
+    "queue": ("quell.cli.queue:queue", "What waits in a session: list, edit, drop, promote, move, resume."),
+    "compact": ("quell.cli.compact:compact", "Summarise a session's conversation, to go on from the summary."),
     "jobs": ("quell.cli.jobs:jobs", "Commands that run on in the background."),
     "models": ("quell.cli.models:models", "The models that are known, and which of them can be used."),
     "serve": ("quell.cli.serve:serve", "Run the server here, or stop the running one."),
@@ -102,10 +104,21 @@ class _Seconds(click.FloatRange):
         return seconds
 
 
+class _Money(click.ParamType[str]):
+    name = "money"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not is_money(text):
+            self.fail(f"{value!r} is no amount of US dollars, such as 0.50.", param, ctx)
+        return text
+
+
 def _parameter(option: Option) -> click.Option:
     kinds: dict[str, click.ParamType[object]] = {
         "count": click.IntRange(min=1),
         "seconds": _Seconds(min=0, min_open=True, max=LONGEST_SECONDS),
+        "money": _Money(),
         "mode": click.Choice(MODES),
     }
     return click.Option(

@@ -169,6 +169,7 @@ def _server(place: Paths) -> Iterator[Finding]:
         with daemon.connect(place) as connection:
             health = connection.request("GET", "/v1/health")
             yield _running(health)
+            yield from _stalled(health.inner("stalled"))
             yield from _configured(connection, place)
     except CommandFailed as failed:
         if failed.status == USAGE:  # what keeps it from starting is the configuration
@@ -182,6 +183,15 @@ def _server(place: Paths) -> Iterator[Finding]:
     except Unreachable as lost:
         yield Finding("bad", "server", str(lost), _log(place))
         return
+
+
+def _stalled(sessions: Json) -> Iterator[Finding]:
+    """One line a reason: a full disk stalls every session that works."""
+    for why in dict.fromkeys(sessions.text(id) for id in sessions.raw):
+        ids = [id for id in sessions.raw if sessions.text(id) == why]
+        yield Finding(
+            "bad", "stalled", f"nothing can be recorded in {', '.join(ids)}: {why}", "They go on by themselves"
+        )
 
 
 def _log(place: Paths) -> str:

@@ -51,7 +51,8 @@ def of_refusal(refused: Refused) -> CommandFailed:
 _ADVICE = {
     "session_not_found": "`quell sessions list` shows those that exist",
     "unknown_model": "`quell models` shows those that are known",
-    "queue_full": "Wait for some to finish, or drop them with `quell cancel`",
+    "queue_full": "Wait for some to finish, or drop some with `quell queue drop`",
+    "not_waiting": "`quell queue list` shows what waits",
     "shutting_down": "Give the command again in a moment: a new server will be started",
     "not_http": "The socket belongs to another program; `quell doctor` names it. Remove it, or set QUELL_DATA_DIR to another folder",
     "not_json": "The socket belongs to another program; `quell doctor` names it. Remove it, or set QUELL_DATA_DIR to another folder",

@@ -10,7 +10,7 @@ import click
 from quell.cli import daemon, terminal
 from quell.cli.failure import wrong_usage
 from quell.cli.lookup import find_session, real_folder, sessions
-from quell.cli.sessions import when
+from quell.cli.times import when
 from quell.client.oneshot import Connection, Json, quoted
 
 

@@ -195,7 +195,12 @@ class Narrator:
         self.end_line()
         if "retry_at" in body:
             why = _FAILURES.get(body.text("failure"), body.text("failure"))
-            self.line(f"{why}; asking again at {_clock(body.text('retry_at'))} ({body.text('detail')})", "yellow")
+            attempts = f" of {body.number('attempts')}" if "attempts" in body else ""
+            wait = _wait(body.text("at"), body.text("retry_at"))
+            self.line(
+                f"attempt {body.number('attempt') + 1}{attempts}, {wait}, because {why} ({body.text('detail')})",
+                "yellow",
+            )
 
     def _finished(self, call: str, result: Json) -> None:
         shown = self._calls.pop(call, call)
@@ -253,11 +258,12 @@ class _Beside(Narrator):
         self._ours.line(f"{self._name} · {text.strip()}", style, end=end, whole=whole)
 
 
-def _clock(at: str) -> str:
-    """The time of day of an RFC 3339 time, in the reader's zone."""
+def _wait(since: str, until: str) -> str:
+    """How long it is from one RFC 3339 time to another."""
     from datetime import datetime  # retries are rare, and slow anyway
 
     try:
-        return datetime.fromisoformat(at).astimezone().strftime("%H:%M:%S")
-    except ValueError:
-        return at
+        seconds = (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
+    except (ValueError, TypeError):
+        return f"at {until}"
+    return f"in {seconds:.0f} s" if seconds >= 1 else "in less than a second"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    Kind = Literal["flag", "text", "many", "count", "seconds", "mode"]
+    Kind = Literal["flag", "text", "many", "count", "seconds", "money", "mode"]
 
 LONGEST_SECONDS = 31_536_000
 """A year: what the server takes, too."""
@@ -52,6 +52,7 @@ OPTIONS = (
     Option("--yolo", "flag", "", "Allow everything that no rule denies: the same as --mode yolo."),
     Option("--timeout", "seconds", "SECONDS", "Stop the run after this time."),
     Option("--max-turns", "count", "N", "Stop the run after asking the model so many times."),
+    Option("--max-cost", "money", "USD", "Stop the run after it has cost so much, as far as prices are known."),
     Option("--json", "flag", "", "Print one JSON object at the end, instead of text."),
     Option("--stream-json", "flag", "", "Print every event as it happens, one JSON object a line."),
     Option("-q --quiet", "flag", "", "No progress on standard error, errors only."),
@@ -73,6 +74,7 @@ class RunOptions:
     yolo: bool = False
     timeout: float | None = None
     max_turns: int | None = None
+    max_cost: str | None = None
     json: bool = False
     stream_json: bool = False
     quiet: bool = False
@@ -121,9 +123,18 @@ def _convert(option: Option, text: str) -> str | float | int | None:
                 return count if (count := int(text)) >= 1 else None
             case "seconds":
                 return seconds if 0 < (seconds := float(text)) <= LONGEST_SECONDS else None
+            case "money":
+                return text if is_money(text) else None
             case "mode":
                 return text if text in MODES else None
             case _:
                 return text
     except ValueError:
         return None
+
+
+def is_money(text: str) -> bool:
+    """An amount of US dollars, as the server takes it."""
+    whole, point, cents = text.partition(".")
+    digits = text.isascii() and whole.isdecimal() and (cents.isdecimal() or not point)
+    return digits and len(whole) <= 9 and len(cents) <= 12 and float(text) > 0

@@ -14,7 +14,7 @@ STOPPED_BY = {
     "rejected": "a tool call was rejected",
     "permission": "it was not allowed to do what it needed; allow it with --allow RULE, or everything with --yolo",
     "max_turn_requests": "it reached the limit of turns (--max-turns)",
-    "budget": "it reached the limit of cost",
+    "budget": "it reached the limit of cost (--max-cost)",
     "time_limit": "it reached the limit of time (--timeout)",
     "loop": "it was doing the same thing again and again",
     "max_tokens": "the model's answer was cut at its longest",

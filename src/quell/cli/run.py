@@ -15,7 +15,7 @@ import time
 
 from quell.cli import daemon, failure
 from quell.cli.failure import CommandFailed, of_refusal, wrong_usage
-from quell.cli.lookup import find_session, sessions
+from quell.cli.lookup import find_session, last_session
 from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
 from quell.cli.outcome import Followed
@@ -111,7 +111,11 @@ class _Task:
             "on_ask": "deny",
             "environment": content.environment,
         }
-        limits = {"turns": self._options.max_turns, "seconds": self._options.timeout}
+        limits = {
+            "turns": self._options.max_turns,
+            "cost": self._options.max_cost,
+            "seconds": self._options.timeout,
+        }
         body |= {
             name: value
             for name, value in (
@@ -231,6 +235,10 @@ class _Task:
             _print_json(summary)
         elif options.stream_json:
             _print_json({"event": "result"} | summary)
+        if options.max_cost is not None and followed.spent.cost is None:
+            narrator.line(
+                "note: the price of this model is not known, so --max-cost could not stop it", "yellow", whole=True
+            )
         if denials := str(followed.denials):
             narrator.line(denials, "yellow", whole=True)
         if followed.complaint and not (interrupts.seen and options.quiet):
@@ -306,7 +314,13 @@ def _session(
     if options.session is not None:
         session = find_session(connection, argument_text(options.session))
     else:
-        session = _last_session(connection, workspace)
+        last = last_session(connection, workspace)
+        if last is None:
+            raise wrong_usage(
+                f"there is no session to continue in {workspace}. Begin one without --continue; `quell sessions list`"
+                " shows all"
+            )
+        session = last
     if not os.path.isdir(session.text("workspace")):
         raise wrong_usage(
             f"the folder of session {session.text('id')} is gone: {session.text('workspace')}. Put it back, or begin a new session where it"
@@ -332,14 +346,6 @@ def _model(spec: str) -> str:
     if not spec.startswith("scripted:"):
         return spec
     return "scripted:" + os.path.abspath(os.path.expanduser(spec.removeprefix("scripted:")))
-
-
-def _last_session(connection: Connection, workspace: str) -> Json:
-    for session in sessions(connection, workspace):
-        return session
-    raise wrong_usage(
-        f"there is no session to continue in {workspace}. Begin one without --continue; `quell sessions list` shows all"
-    )
 
 
 def _line_of(event: Event) -> dict[str, object]:

@@ -1,10 +1,9 @@
-"""`quell sessions`: list, show, export, rename, delete."""
+"""`quell sessions`: list, show, export, fork, rename, delete."""
 
 from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
 
 import click
 
@@ -12,6 +11,8 @@ from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
 from quell.cli.lookup import find_session, real_folder, sessions
 from quell.cli.narrate import describe_call, result_state
+from quell.cli.outcome import STOPPED_BY
+from quell.cli.times import when
 from quell.client.oneshot import Connection, Json
 
 RESULT_LINES = 12
@@ -21,7 +22,7 @@ RESULT_LINES = 12
 @click.group("sessions", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def sessions_command(context: click.Context) -> None:
-    """List, show, export, rename and delete sessions. The beginning of an id is enough wherever it is the only one."""
+    """List, show, export, fork, rename and delete sessions. The beginning of an id is enough wherever it is the only one."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -113,6 +114,28 @@ def rename_session(session: str, title: tuple[str, ...]) -> None:
     print(f"{named.text('id')}  {terminal.one_line(named.text('title'))}")
 
 
+@sessions_command.command("fork")
+@click.argument("session")
+@click.option(
+    "--at",
+    metavar="SEQ",
+    type=click.IntRange(min=1),
+    help="Only what happened up to this fact: the `seq` of a line of `quell run --stream-json`.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The new session, as one JSON object.")
+def fork_session(session: str, at: int | None, as_json: bool) -> None:
+    """Begin a new session with a copy of SESSION, to go on in another way. SESSION itself is not touched."""
+    with daemon.connect(daemon.here()) as connection:
+        found = find_session(connection, session)
+        made = connection.request("POST", f"/v1/sessions/{found.text('id')}/fork", {} if at is None else {"at": at})
+    if as_json:
+        print(json.dumps(made.raw, ensure_ascii=False))
+        return
+    print(f"{made.text('id')}  {terminal.one_line(made.text('title'))}".rstrip())
+    if terminal.is_terminal(sys.stderr):
+        sys.stderr.write(f'quell: to go on in it: quell run --session {made.text("id")} "…"\n')
+
+
 @sessions_command.command("delete")
 @click.argument("session", nargs=-1, required=True)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -141,22 +164,20 @@ def _write(content: bytes) -> None:
     sys.stdout.buffer.write(content if content.endswith(b"\n") else content + b"\n")
 
 
-def when(at: str) -> str:
-    """In the reader's zone, to the minute; for programs as it was recorded."""
-    if terminal.width(sys.stdout) is None:
-        return at
-    try:
-        return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:
-        return at
-
-
 def _state(session: Json) -> str:
+    if "stalled" in session:
+        return "stalled"
     if session.number("awaiting"):
         return "asks"
     if session.flag("busy"):
         return "busy"
-    return f"parked ({session.number('queued')})" if session.flag("parked") and session.number("queued") else "idle"
+    ended = session.inner("ended")
+    outcome = ended.text("outcome")
+    if outcome == "completed":
+        outcome = f"stopped ({ended.text('stop_reason')})" if ended.text("stop_reason") in STOPPED_BY else ""
+    if session.flag("parked") and session.number("queued"):
+        return f"{outcome}, parked ({session.number('queued')})" if outcome else f"parked ({session.number('queued')})"
+    return outcome or "idle"
 
 
 def _transcript(session: Json, view: Json, items: list[Json], *, full: bool) -> list[str]:
@@ -169,6 +190,9 @@ def _transcript(session: Json, view: Json, items: list[Json], *, full: bool) -> 
             colours,
         ),
     ]
+    if "stalled" in session:
+        why = f"stalled: nothing can be recorded in it. {session.text('stalled')}"
+        lines.append(terminal.styled(terminal.one_line(why), "red", colours))
     for item, following in zip(items, [*items[1:], Json(None)], strict=True):
         # The end of a run says why; what failed or was stopped just before it need not say it as well.
         ends = following.text("kind") == "run_settled"

@@ -40,6 +40,7 @@ from quell.wire.api import (
     Cancellation,
     Export,
     ExportQuery,
+    Fork,
     Health,
     Jobs,
     Leave,
@@ -146,6 +147,10 @@ class Client:
 
     async def create(self, new: NewSession) -> Summary:
         return await self.ask("POST", "/v1/sessions", Summary, new)
+
+    async def fork(self, session: str, at: int | None = None) -> Summary:
+        """A new, idle session with a copy of what has happened in another one, up to the fact `at`."""
+        return await self.ask("POST", f"/v1/sessions/{quote(session, safe='')}/fork", Summary, Fork(at=at))
 
     async def sessions(
         self,

@@ -104,6 +104,26 @@ class Retry(Section, frozen=True, kw_only=True):
     patience: Annotated[Seconds, Meta(description="The longest wait that a provider may ask for, in seconds.")] = 600.0
 
 
+class Compaction(Section, frozen=True, kw_only=True):
+    """Summarising a conversation that fills its model's window, and going on from the summary.
+
+    A request that the provider refuses for its length is summarised once, whatever is said here; so is what you ask for with `quell compact`.
+    """
+
+    auto: Annotated[bool, Meta(description="Do it before the window is full.")] = True
+    share: Annotated[
+        float, Meta(gt=0, lt=1, description="Do it when no more than this share of the window is left.")
+    ] = 0.2
+    large_window: Annotated[Count, Meta(description="A window of more tokens than this is large.")] = 200_000
+    reserve: Annotated[Count, Meta(description="In a large window, do it when no more tokens than this are left.")] = (
+        20_000
+    )
+    window: Annotated[
+        Count | None,
+        Meta(description="The window to reckon with where a model's is unknown. Not given: there it is never done."),
+    ] = None
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """What config.toml may say."""
 
@@ -120,6 +140,9 @@ class Settings(Section, frozen=True, kw_only=True):
     ] = "edits"
     queue_limit: Annotated[Count, Meta(description="How many prompts may wait in a session.")] = 100
     sub_agents: Annotated[Count, Meta(description="How many sub-agents of a session work at the same time.")] = 4
+    titles: Annotated[
+        bool, Meta(description="Ask a model what to call a session, once, with its first prompt. Read when it starts.")
+    ] = True
     resume_interrupted: Annotated[
         bool, Meta(description="After a crash, go on with a run that it interrupted, instead of waiting for you.")
     ] = False
@@ -132,6 +155,7 @@ class Settings(Section, frozen=True, kw_only=True):
     server: Server = Server()
     logging: Logging = Logging()
     retry: Retry = Retry()
+    compaction: Compaction = Compaction()
 
 
 PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions"})

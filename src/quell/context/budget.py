@@ -5,9 +5,20 @@ Rules: what a provider reports is believed; an estimate is only for text that no
 
 from __future__ import annotations
 
-LARGE_WINDOW = 200_000
-RESERVE = 20_000
-"""Tokens kept free in a large window. In a smaller one it is a fifth."""
+from msgspec import Struct
+
+
+class Thresholds(Struct, frozen=True, kw_only=True):
+    """When to summarise. `reserve`: tokens kept free in a window larger than `large_window`; `share`: of a smaller one.
+
+    `window` is taken for a model whose window is unknown; None: such a conversation is never summarised by itself.
+    """
+
+    auto: bool = True
+    large_window: int = 200_000
+    reserve: int = 20_000
+    share: float = 0.2
+    window: int | None = None
 
 
 def estimate(text: str) -> int:
@@ -15,9 +26,10 @@ def estimate(text: str) -> int:
     return (len(text) + 3) // 4
 
 
-def is_crowded(used: int, window: int | None) -> bool:
-    """Whether a conversation of `used` tokens should be summarised before it goes on. In an unknown window: never."""
-    if not window:
+def is_crowded(used: int, window: int | None, thresholds: Thresholds = Thresholds()) -> bool:
+    """Whether a conversation of `used` tokens should be summarised before it goes on."""
+    window = window or thresholds.window
+    if not thresholds.auto or not window:
         return False
     left = window - used
-    return left <= RESERVE if window > LARGE_WINDOW else left * 5 <= window
+    return left <= thresholds.reserve if window > thresholds.large_window else left <= window * thresholds.share

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quell.core import decide_queue as queue
 from quell.core import decide_run as run
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import Conflict, SessionNotFound
-from quell.core.session import Session
+from quell.core.session import Calling, Session, Titling
 from quell.core.step import Step
 
 
@@ -33,6 +34,8 @@ def decide(session: Session, input: i.Input, at: str) -> Decision:
     reaction: i.Reaction | None = None
     if isinstance(input, i.Create):
         reaction = _create(step, input)
+    elif isinstance(input, i.Fork):
+        _fork(step, input)
     elif isinstance(input, i.Demand):
         reaction = _request(step, input)
     else:
@@ -95,6 +98,8 @@ def _report(step: Step, input: i.Report) -> None:
         case i.Note():
             if step.session.id and not step.session.deleting:
                 step.add(f.Noted(text=input.text))
+        case i.TitleFound():
+            _title_found(step, input)
         case i.TimeUp():
             run.stop(step, input.run, "time_limit")
         case i.Looping():
@@ -126,11 +131,38 @@ def _create(step: Step, input: i.Create) -> i.Reaction | None:
     return None if input.prompt is None else queue.submit(step, input.prompt)
 
 
+def _fork(step: Step, input: i.Fork) -> None:
+    """K8: the copy is what its source was then, at rest: closed by one fact, so that no prefix of it goes on with what its source does."""
+    if step.session.id:
+        raise Conflict(f"Session {input.session} exists already.")
+    for recorded in input.records:
+        fact = recorded.fact
+        if isinstance(fact, f.SessionCreated):
+            fact = replace(fact, session=input.session, parent=None)
+        step.add(fact, recorded.at)
+    run = step.session.run
+    calls = run.phase.calls if run is not None and isinstance(run.phase, Calling) else ()
+    step.add(
+        f.Forked(
+            source=input.source,
+            run=None if run is None else run.id,
+            calls=tuple(call.id for call in calls if call.status != "done"),
+            entries=tuple(entry.id for entry in step.session.waiting),
+        )
+    )
+
+
+def _title_found(step: Step, input: i.TitleFound) -> None:
+    if step.session.titling == Titling(input.prompt, input.attempt) and not step.session.deleting:
+        step.add(f.TitleGiven(title=input.title, usage=input.usage, cost=input.cost))
+
+
 def _change(step: Step, input: i.Change) -> None:
     """K8: applies from the next sample or check."""
     session = step.session
     fact = f.SettingsChanged(
-        title=None if input.title == session.title else input.title,
+        # A title that is what it is called for the time being is a title all the same: no model is to change it.
+        title=None if input.title == session.title and session.titling is None else input.title,
         model=None if input.model == session.model else input.model,
         small_model=None if input.small_model == session.small_model else input.small_model,
         mode=None if input.mode == session.mode else input.mode,

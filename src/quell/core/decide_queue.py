@@ -8,7 +8,7 @@ from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import Conflict, EmptyPrompt, InvalidRequest, NotWaiting, QueueFull, ShuttingDown
 from quell.core.messages import headline, prompt_is_empty
-from quell.core.session import Entry
+from quell.core.session import Entry, Session
 from quell.core.step import Step
 
 
@@ -44,6 +44,8 @@ def submit(step: Step, input: i.Submit) -> i.Accepted:
     step.start_next()
     if not step.session.title:
         step.add(f.SettingsChanged(title=headline(input.text) or input.attachments[0].name))
+        if input.titled and input.origin == "user":
+            step.add(f.TitleRequested(prompt=input.prompt))
     return _accepted(step, input.prompt)
 
 
@@ -130,8 +132,21 @@ def _drop(step: Step, entries: list[Entry], reason: Literal["cancelled", "remove
 def _waiting(step: Step, id: str) -> Entry:
     entry = step.session.entry(id)
     if entry is None:
-        raise NotWaiting(f"{id} is not waiting: it has started, has ended, or never was.")
+        raise NotWaiting(f"{id} is not waiting: {_fate(step.session, id)}.")
     return entry
+
+
+def _fate(session: Session, id: str) -> str:
+    """What has become of an entry that does not wait, as far as the session remembers: all prompts, and what runs now."""
+    record = session.prompts.get(id)
+    if session.run is not None and session.run.entry.id == id:
+        return "it has started"
+    if record is None:
+        return "there is no such entry, or it has ended"
+    if record.dropped or record.run is None:
+        return "it was dropped"
+    settlement = session.runs.get(record.run)
+    return "it has joined the active run" if settlement is None else f"its run has ended ({settlement.outcome})"
 
 
 def edit(step: Step, input: i.Edit) -> None:

@@ -16,6 +16,8 @@ from quell.core.step import Step
 RESUMES_PER_PROMPT = 2
 """How often an interrupted prompt is gone on with by itself (contract.md K3)."""
 
+ATTEMPTS_AT_A_TITLE = 2
+
 
 def _sampling(step: Step, run: str, turn: int, attempt: int) -> Run | None:
     """The run, if this attempt is the one that is awaited; it may be ending (what really finishes is recorded as it was, C7)."""
@@ -69,6 +71,7 @@ def sample_failed(step: Step, input: i.SampleFailed) -> None:
             detail=input.detail,
             reply=input.reply,
             retry_at=retry_at,
+            attempts=None if retry_at is None else input.attempts,
         )
     )
     if overflow:
@@ -329,6 +332,7 @@ def restarted(step: Step, input: i.Restarted) -> None:
             step.add(f.EntryDropped(entry=entry.id, reason="cancelled", text=entry.text))
     if input.stopping:
         return
+    _ask_again_for_a_title(step)
     waiting = tuple(entry.id for entry in step.session.waiting if not entry.parked)
     if input.park and waiting:
         step.add(f.QueueParked(entries=waiting, reason="downtime"))
@@ -338,6 +342,17 @@ def restarted(step: Step, input: i.Restarted) -> None:
 def _has_begun(run: Run, draft: Reply | None) -> bool:
     """There is something to show, or it has begun again once already."""
     return run.replied or run.recovered or (draft is not None and bool(draft.parts))
+
+
+def _ask_again_for_a_title(step: Step) -> None:
+    """Once: a model that is asked for a title each time that the process dies in the middle of it would cost for ever."""
+    titling = step.session.titling
+    if titling is None or step.session.deleting:
+        return
+    if titling.attempt < ATTEMPTS_AT_A_TITLE:
+        step.add(f.TitleRequested(prompt=titling.prompt, attempt=titling.attempt + 1))
+    else:
+        step.add(f.TitleGiven())
 
 
 def _settle_quietly(step: Step, run: Run, outcome: f.Outcome, stop_reason: StopReason) -> None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import assert_never
 
 from msgspec.structs import replace
+from rpds import HashTrieMap
 
 from quell.core import facts as f
 from quell.core.messages import Reply, Spent, Usage
@@ -25,6 +26,7 @@ from quell.core.session import (
     Sampling,
     Session,
     Settlement,
+    Titling,
 )
 
 
@@ -44,18 +46,18 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
             return _created(session, fact)
         case f.SettingsChanged():
             return _settings(session, fact)
+        case f.TitleRequested() | f.TitleGiven():
+            return _titled(session, fact)
         case f.DeletionStarted():
             return replace(session, deleting=True)
+        case f.Forked():
+            return _forked(session, fact)
         case f.PromptAccepted() | f.CompactionAccepted() | f.FollowUpAccepted():
             return _accepted(session, fact)
         case f.EntryEdited() | f.EntryMoved() | f.EntryPromoted() | f.EntryDropped():
             return _queue_edited(session, fact)
         case f.QueueParked():
-            waiting = tuple(
-                replace(entry, parked=True, run=None) if entry.id in fact.entries else entry
-                for entry in session.waiting
-            )
-            return replace(session, waiting=waiting, parked=True)
+            return _parked(session, fact)
         case f.QueueResumed():
             return replace(session, waiting=tuple(replace(e, parked=False) for e in session.waiting), parked=False)
         case f.RunStarted():
@@ -113,10 +115,48 @@ def _settings(session: Session, fact: f.SettingsChanged) -> Session:
     return replace(
         session,
         title=session.title if fact.title is None else fact.title,
+        titling=session.titling if fact.title is None else None,  # somebody has found one: no model has to
         model=session.model if fact.model is None else fact.model,
         small_model=session.small_model if fact.small_model is None else fact.small_model,
         mode=session.mode if fact.mode is None else fact.mode,
         extra=session.extra if fact.extra is None else fact.extra,
+    )
+
+
+def _titled(session: Session, fact: f.TitleRequested | f.TitleGiven) -> Session:
+    match fact:
+        case f.TitleRequested():
+            return replace(session, titling=Titling(fact.prompt, fact.attempt))
+        case f.TitleGiven():
+            return replace(
+                session,
+                title=session.title if fact.title is None else fact.title,
+                titling=None,
+                usage=session.usage + fact.usage,
+                cost=session.cost + (fact.cost or 0),
+            )
+        case _:
+            assert_never(fact)
+
+
+def _forked(session: Session, fact: f.Forked) -> Session:
+    """At rest, with what was said and allowed so far, and nothing that anybody waits for."""
+    runs = session.runs
+    return replace(
+        session,
+        parent=None,
+        created=session.updated,
+        titling=None,
+        deleting=False,
+        run=None,
+        waiting=(),
+        parked=False,
+        prompts=HashTrieMap(),
+        runs=runs if fact.run is None else runs.insert(fact.run, Settlement("interrupted", "interrupted")),
+        ended=fact.run or session.ended,
+        requests=HashTrieMap(),
+        usage=Usage(),
+        cost=Decimal(0),
     )
 
 
@@ -198,6 +238,13 @@ def _queue_edited(session: Session, fact: f.EntryEdited | f.EntryMoved | f.Entry
             assert_never(fact)
 
 
+def _parked(session: Session, fact: f.QueueParked) -> Session:
+    waiting = tuple(
+        replace(entry, parked=True, run=None) if entry.id in fact.entries else entry for entry in session.waiting
+    )
+    return replace(session, waiting=waiting, parked=True)
+
+
 # A run
 
 
@@ -223,6 +270,7 @@ def _run_settled(session: Session, fact: f.RunSettled) -> Session:
         run=None,
         waiting=tuple(replace(entry, run=None) if entry.run else entry for entry in session.waiting),
         runs=session.runs.insert(fact.run, settlement),
+        ended=fact.run,
     )
 
 

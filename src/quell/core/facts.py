@@ -62,8 +62,36 @@ class SettingsChanged(Fact, frozen=True, kw_only=True, tag="settings_changed"):
     extra: tuple[str, ...] | None = None
 
 
+class TitleRequested(Fact, frozen=True, kw_only=True, tag="title_requested"):
+    """A model is to find a title for what this prompt is about; until then the session is called after its first line."""
+
+    prompt: str
+    attempt: int = 1
+
+
+class TitleGiven(Fact, frozen=True, kw_only=True, tag="title_given"):
+    """By the model that was asked; None: it found none, and nobody is asked again."""
+
+    title: str | None = None
+    usage: Usage = Usage()
+    cost: Decimal | None = None
+
+
 class DeletionStarted(Fact, frozen=True, kw_only=True, tag="deletion_started"):
     session: str
+
+
+class Forked(Fact, frozen=True, kw_only=True, tag="forked"):
+    """The facts before this one are copies of the first ones of `source`; from here on it is a session of its own.
+
+    It settles `run` as interrupted, gives the open `calls` their results, and empties the queue of `entries`; prompt ids, requests, cost
+    and parent are not inherited (contract.md K8).
+    """
+
+    source: str
+    run: str | None = None
+    calls: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
 
 
 # The queue
@@ -204,7 +232,10 @@ class Replied(Fact, frozen=True, kw_only=True, tag="replied"):
 
 
 class SampleFailed(Fact, frozen=True, kw_only=True, tag="sample_failed"):
-    """An attempt that did not work. `reply` is what had arrived; the next attempt is due at `retry_at`, None: there is none."""
+    """An attempt that did not work. `reply` is what had arrived; the next attempt is due at `retry_at`, None: there is none.
+
+    `attempts`: how many there will be at most, the first one included, as was configured then.
+    """
 
     run: str
     turn: int
@@ -214,6 +245,7 @@ class SampleFailed(Fact, frozen=True, kw_only=True, tag="sample_failed"):
     detail: str
     reply: Reply | None = None
     retry_at: str | None = None
+    attempts: int | None = None
 
 
 # A tool call
@@ -306,7 +338,10 @@ class Compacted(Fact, frozen=True, kw_only=True, tag="compacted"):
 AnyFact = (
     SessionCreated
     | SettingsChanged
+    | TitleRequested
+    | TitleGiven
     | DeletionStarted
+    | Forked
     | PromptAccepted
     | CompactionAccepted
     | FollowUpAccepted

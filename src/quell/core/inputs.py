@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from quell.core.errors import FailureCode
-from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption
+from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption, Recorded
 from quell.core.messages import Attachment, Reply, Spent, ToolResult, Usage
 from quell.core.permissions import Mode, Rule
 from quell.core.questions import Question, QuestionAnswer
@@ -36,8 +36,20 @@ class Create(Struct, frozen=True, kw_only=True):
     prompt: Submit | None = None
 
 
+class Fork(Struct, frozen=True, kw_only=True):
+    """A new session that begins with the facts of `source` up to `upto` (None: all). `records` are those facts: the engine reads them."""
+
+    session: str
+    source: str
+    upto: int | None = None
+    records: tuple[Recorded, ...] = ()
+
+
 class Submit(Struct, frozen=True, kw_only=True):
-    """Rejected while `shutting_down`, or with `queue_limit` entries waiting, unless it was accepted before."""
+    """Rejected while `shutting_down`, or with `queue_limit` entries waiting, unless it was accepted before.
+
+    `titled`: if the session has no title, a model is asked for one.
+    """
 
     prompt: str
     text: str
@@ -48,6 +60,7 @@ class Submit(Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     mode: Mode | None = None
     on_ask: OnAsk = "wait"
+    titled: bool = False
     queue_limit: int = 100
     shutting_down: bool = False
 
@@ -142,6 +155,7 @@ class SampleFailed(Struct, frozen=True, kw_only=True):
     detail: str
     reply: Reply | None = None
     retry_at: str | None = None
+    attempts: int | None = None
 
 
 class CallAllowed(Struct, frozen=True, kw_only=True):
@@ -195,6 +209,16 @@ class Note(Struct, frozen=True, kw_only=True):
     text: str
 
 
+class TitleFound(Struct, frozen=True, kw_only=True):
+    """None: no model that was asked gave one."""
+
+    prompt: str
+    attempt: int
+    title: str | None = None
+    usage: Usage = Usage()
+    cost: Decimal | None = None
+
+
 class TimeUp(Struct, frozen=True, kw_only=True):
     run: str
 
@@ -235,7 +259,7 @@ class Restarted(Struct, frozen=True, kw_only=True):
 Demand = Submit | Compact | Cancel | Edit | Move | Drop | Promote | Resume | Answer | AnswerQuestions | Change | Delete
 """What is asked of a session that there is."""
 
-Request = Create | Demand
+Request = Create | Fork | Demand
 Report = (
     SampleReplied
     | SampleFailed
@@ -245,6 +269,7 @@ Report = (
     | CallReturned
     | CompactionDone
     | Note
+    | TitleFound
     | TimeUp
     | Looping
     | Unwound

@@ -190,9 +190,9 @@ class Memo(Struct, eq=False):
 class ModelRequest(Struct, frozen=True, kw_only=True):
     """Everything that one sample sends: built from the transcript, acceptable to every provider.
 
-    `message` is the id of the assistant message that the reply will be; its calls are named after it. `sub_agent`: it is asked on
-    behalf of another agent; a scripted model looks at it, and it is sent to nobody. What `memo` holds must make no difference to what is
-    sent.
+    `message` is the id of the assistant message that the reply will be; its calls are named after it. What `memo` holds must make no
+    difference to what is sent. `purpose` and `sub_agent` (it is asked on behalf of another agent) are not sent: whoever plays a model
+    answers by them.
     """
 
     message: str
@@ -201,6 +201,7 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     tools: tuple[ToolSpec, ...] = ()
     sub_agent: bool = False
     max_tokens: int | None = None
+    purpose: Literal["turn", "summary", "title"] = "turn"
     memo: Memo = field(default_factory=Memo)
 
 

@@ -128,6 +128,13 @@ class Run(Struct, frozen=True, kw_only=True):
         return message_id(self.id, self.turn, self.attempt)
 
 
+class Titling(Struct, frozen=True):
+    """A model is asked for a title, for the `attempt`-th time: the process may have died in the middle of an earlier one."""
+
+    prompt: str
+    attempt: int
+
+
 class PromptRecord(Struct, frozen=True):
     """What is remembered of every prompt as long as the session exists."""
 
@@ -160,6 +167,7 @@ class Session(Struct, frozen=True, kw_only=True):
     mode: Mode = "edits"
     created: str = ""
     updated: str = ""
+    titling: Titling | None = None
     deleting: bool = False
     run: Run | None = None
     waiting: tuple[Entry, ...] = ()
@@ -168,6 +176,7 @@ class Session(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     prompts: HashTrieMap[str, PromptRecord] = HashTrieMap()
     runs: HashTrieMap[str, Settlement] = HashTrieMap()
+    ended: str | None = None
     requests: HashTrieMap[str, f.PermissionAnswered | f.QuestionsAnswered | None] = HashTrieMap()
     usage: Usage = Usage()
     cost: Decimal = Decimal(0)
@@ -194,7 +203,10 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """A session as a list shows it; a row beside the journal, written with every append. Field meanings: the HTTP API's Session."""
+    """A session as a list shows it; a row beside the journal, written with every append. Field meanings: the HTTP API's Session.
+
+    `ended`: how the last run did, that has. `stalled`: why nothing can be recorded in it at present (contract.md K5). Its owner knows and says so; no row holds it.
+    """
 
     id: str
     workspace: str
@@ -212,6 +224,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     cost: Decimal
     seq: int
     extra: tuple[str, ...] = ()
+    ended: Settlement | None = None
+    stalled: str | None = None
 
 
 def summary(session: Session) -> Summary:
@@ -232,6 +246,7 @@ def summary(session: Session) -> Summary:
         cost=session.cost,
         seq=session.seq,
         extra=session.extra,
+        ended=None if session.ended is None else session.runs[session.ended],
     )
 
 
@@ -293,6 +308,13 @@ class Execute(Struct, frozen=True):
     call: str
 
 
+class Title(Struct, frozen=True):
+    """Ask a model for a title. It is no part of any run: nothing waits for it, and it waits for nothing."""
+
+    prompt: str
+    attempt: int
+
+
 class Expire(Struct, frozen=True):
     """Report when the run's time is up."""
 
@@ -313,11 +335,17 @@ class Erase(Struct, frozen=True):
     session: str
 
 
-Effect = Sample | Compact | Check | Execute | Expire | Unwind | Erase
+Effect = Sample | Compact | Check | Execute | Title | Expire | Unwind | Erase
 
 
 def due(session: Session) -> tuple[Effect, ...]:
     """What has to be running in this state; everything else has to be stopped."""
+    if session.titling is None or session.deleting:
+        return _due_run(session)
+    return (*_due_run(session), Title(session.titling.prompt, session.titling.attempt))
+
+
+def _due_run(session: Session) -> tuple[Effect, ...]:
     run = session.run
     if run is None:
         return (Erase(session.id),) if session.deleting else ()

@@ -21,8 +21,9 @@ class Step:
         self.at = at
         self.records: list[f.Recorded] = []
 
-    def add(self, fact: f.AnyFact) -> None:
-        recorded = f.Recorded(self.session.seq + 1, self.at, fact)
+    def add(self, fact: f.AnyFact, at: str | None = None) -> None:
+        """`at`: of a fact that is a copy, when it happened."""
+        recorded = f.Recorded(self.session.seq + 1, at or self.at, fact)
         self.session = evolve(self.session, recorded)
         self.records.append(recorded)
 

@@ -30,6 +30,9 @@ from quell.core.messages import (
 from quell.core.todos import Todo, reminder, todos_of
 
 NO_RESULT = ToolResult(text="No result: the call was not finished.", status="interrupted")
+STILL = (
+    "From before the summary, in full: what the work in progress is about. Go on where the summary says that it stands."
+)
 GO_ON = "The work on the last request was interrupted and has been resumed. Look at what is done already, then go on with it."
 
 
@@ -44,16 +47,23 @@ class Transcript:
         self._sent: list[UserMessage | AssistantMessage | None] = []
         self._waiting: dict[str, tuple[str, tuple[Attachment, ...]]] = {}
         self._calls: dict[str, str] = {}
-        self._summary: tuple[int, SummaryMessage] | None = None
+        self._prompts: list[tuple[int, UserMessage]] = []  # of the last run that had any
+        self._summary: tuple[int, tuple[Message, ...]] | None = None
         for recorded in records:
             self.add(recorded)
 
     def add(self, recorded: f.Recorded) -> None:
-        message = self._message(recorded.seq, recorded.fact)
-        if message is not None:
+        for message in self._messages(recorded.seq, recorded.fact):
             self.messages.append(message)
             self._seqs.append(recorded.seq)
             self._sent.append(_as_sent(message))
+
+    def _messages(self, seq: int, fact: f.AnyFact) -> Iterable[Message]:
+        if isinstance(fact, f.Forked):
+            self._waiting.clear()
+            return [ToolMessage(call=call, name=self._calls[call], result=NO_RESULT) for call in fact.calls]
+        message = self._message(seq, fact)
+        return () if message is None else (message,)
 
     def _message(self, seq: int, fact: f.AnyFact) -> Message | None:
         match fact:
@@ -64,11 +74,14 @@ class Transcript:
             case f.EntryDropped():
                 self._waiting.pop(fact.entry, None)
             case f.RunStarted(entry_kind="prompt"):
-                return self._user(fact.entry)
+                self._prompts.clear()
+                return self._user(seq, fact.entry)
+            case f.RunStarted(entry_kind="compaction"):
+                self._prompts.clear()
             case f.RunStarted(entry_kind="follow_up"):
                 return UserMessage(id=fact.entry, text=GO_ON)
             case f.SteerJoined():
-                return self._user(fact.prompt)
+                return self._user(seq, fact.prompt)
             case f.Noted():
                 return UserMessage(id=f"n{seq}", text=f"[{fact.text}]")
             case f.Replied():
@@ -86,29 +99,35 @@ class Transcript:
                 return ToolMessage(call=fact.call, name=self._calls[fact.call], result=fact.result)
             case f.Compacted():
                 summary = SummaryMessage(id=fact.message, text=fact.summary + reminder(self.todos))
-                self._summary = (fact.upto, summary)
+                kept = (m for said, m in self._prompts if said <= fact.upto)
+                self._summary = (fact.upto, (summary, *(replace(m, text=f"{STILL}\n\n{m.text}") for m in kept)))
                 self.seen.clear()
                 return summary
             case _:
                 pass
         return None
 
-    def _user(self, prompt: str) -> UserMessage:
+    def _user(self, seq: int, prompt: str) -> UserMessage:
         text, attachments = self._waiting.pop(prompt)
-        return UserMessage(id=prompt, text=text, attachments=attachments)
+        message = UserMessage(id=prompt, text=text, attachments=attachments)
+        self._prompts.append((seq, message))
+        return message
 
-    def to_send(self) -> tuple[Message, ...]:
+    def to_send(self, upto: int | None = None) -> tuple[Message, ...]:
         """What the next sample sends: from the last summary on, and only what every provider accepts.
 
-        A message that was sent before is the same object again: models know by that what they have translated already.
+        With the summary goes what was asked of the run that it was made in: work in progress must not depend on how well a model sums
+        up its own orders. `upto`: nothing that was recorded later. A message that was sent before is the same object again: models
+        know by that what they have translated already.
         """
         start, sent = 0, list[Message]()
         if self._summary is not None:
-            upto, summary = self._summary
-            start = bisect_right(self._seqs, upto)
-            sent.append(summary)
-        results = {m.call: m for m in self.messages[start:] if isinstance(m, ToolMessage)}
-        for message in self._sent[start:]:
+            covered, summary = self._summary
+            start = bisect_right(self._seqs, covered)
+            sent.extend(summary)
+        end = len(self._seqs) if upto is None else bisect_right(self._seqs, upto)
+        results = {m.call: m for m in self.messages[start:end] if isinstance(m, ToolMessage)}
+        for message in self._sent[start:end]:
             if message is not None:
                 sent.append(message)
                 if isinstance(message, AssistantMessage):

@@ -16,6 +16,7 @@ from quell.core.messages import Part, StopReason, ToolCall, ToolResult, Usage
 from quell.core.permissions import Mode
 from quell.core.questions import Question
 from quell.core.todos import Todo, todos_of
+from quell.core.transcript import NO_RESULT
 
 CallStatus = Literal["pending", "in_progress", "completed", "failed"]
 """ACP's words. Whether a failed call was denied or cancelled is in its result."""
@@ -74,7 +75,7 @@ class QueueItem(Struct, omit_defaults=True):
 
 
 class RunView(Struct, omit_defaults=True):
-    """The active run. `retry_at` is set while it waits for another attempt, `failure` says why."""
+    """The active run. `retry_at` is set while it waits for another attempt, one of at most `attempts`; `failure` says why."""
 
     id: str
     entry: str
@@ -82,6 +83,7 @@ class RunView(Struct, omit_defaults=True):
     phase: Literal["sampling", "calling", "compacting"] = "sampling"
     turn: int = 1
     attempt: int = 1
+    attempts: int | None = None
     ending: StopReason | None = None
     retry_at: str | None = None
     failure: str | None = None
@@ -127,8 +129,13 @@ def apply(view: View, recorded: f.Recorded) -> None:
     """Bring the view up to date with one more fact."""
     fact = recorded.fact
     match fact:
-        case f.SessionCreated() | f.SettingsChanged() | f.DeletionStarted():
+        case f.SessionCreated() | f.SettingsChanged() | f.DeletionStarted() | f.Forked():
             _apply_session(view, fact, recorded.at)
+        case f.TitleRequested():
+            pass
+        case f.TitleGiven():
+            view.title = view.title if fact.title is None else fact.title
+            _count(view, fact.usage, fact.cost)
         case (
             f.PromptAccepted()
             | f.CompactionAccepted()
@@ -154,7 +161,9 @@ def apply(view: View, recorded: f.Recorded) -> None:
             _apply_run(view, fact, recorded.at)
 
 
-def _apply_session(view: View, fact: f.SessionCreated | f.SettingsChanged | f.DeletionStarted, at: str) -> None:
+def _apply_session(
+    view: View, fact: f.SessionCreated | f.SettingsChanged | f.DeletionStarted | f.Forked, at: str
+) -> None:
     match fact:
         case f.SessionCreated():
             view.session, view.workspace, view.parent = fact.session, fact.workspace, fact.parent
@@ -168,8 +177,20 @@ def _apply_session(view: View, fact: f.SessionCreated | f.SettingsChanged | f.De
             view.mode = view.mode if fact.mode is None else fact.mode
         case f.DeletionStarted():
             view.deleted = True
+        case f.Forked():
+            _forked(view, fact, at)
         case _:
             assert_never(fact)
+
+
+def _forked(view: View, fact: f.Forked, at: str) -> None:
+    for id in fact.calls:
+        call = _call(view, id)
+        call.result, call.status = NO_RESULT, "failed"
+    view.parent, view.run, view.queue, view.requests = None, None, [], []
+    view.parked = view.deleted = False
+    view.usage, view.cost = Usage(), Decimal(0)
+    view.items.append(NoticeItem("forked", f"forked from session {fact.source}", at, fact.run))
 
 
 QueueFact = (
@@ -353,6 +374,7 @@ def _sample_failed(view: View, fact: f.SampleFailed, at: str) -> None:
         _count(view, fact.reply.usage, fact.reply.cost)
     if fact.retry_at is not None and view.run is not None:
         view.run.attempt, view.run.retry_at, view.run.failure = fact.attempt + 1, fact.retry_at, fact.detail
+        view.run.attempts = fact.attempts
 
 
 def _settled(view: View, fact: f.RunSettled, at: str) -> None:

@@ -17,7 +17,7 @@ from quell.core.decide import decide
 from quell.core.errors import AppendTimeout, QuellError, SessionNotFound, StorageRefused, Unavailable
 from quell.core.events import DraftPart
 from quell.core.ports import Draft
-from quell.core.session import Compact, Effect, Sample, Session, Unwind, due
+from quell.core.session import Compact, Effect, Sample, Session, Summary, Title, Unwind, due, summary
 from quell.engine.bus import Bus
 from quell.engine.delegate import SHARE
 from quell.engine.inbox import Inbox, Letter
@@ -70,6 +70,11 @@ class Actor:
         self.closed = why
         self._inbox.wake()
 
+    def summary(self) -> Summary:
+        """The session as a list shows it, and whether it stalls."""
+        row = summary(self.ledger.session)
+        return row if self.stalled is None else replace(row, stalled=str(self.stalled))
+
     def _gone(self) -> None:
         self.close(SessionNotFound("The session was deleted."))
         self.ledger.bury()
@@ -94,7 +99,7 @@ class Actor:
         """Fold the journal, recover what is unfinished, then take inputs until it is closed."""
         try:
             await self.ledger.load()
-            if self.ledger.session.busy:
+            if self.ledger.session.busy or self.ledger.session.titling is not None:
                 self._inbox.put_first(Letter(await self._restarted()))
             self._loaded.set()
             await self._live()
@@ -199,9 +204,12 @@ class Actor:
         return ending
 
     def _stall(self, error: StorageRefused | AppendTimeout) -> None:
+        is_news = str(self.stalled) != str(error)
         self.stalled = error
         self._inbox.look_again()
         log.error("session %s: %s", self.ledger.id, error)
+        if is_news:
+            self.ledger.tell(self.summary())
 
     async def _look_again(self) -> None:
         """A refusal may have been of the answer only: see what the journal says."""
@@ -211,6 +219,7 @@ class Actor:
             self._stall(error)
         else:
             self.stalled = None
+            self.ledger.tell(self.summary())
         self._settle_streams()
 
     def _settle_streams(self) -> None:
@@ -242,7 +251,11 @@ class Actor:
 
     async def _unwind(self, effect: Unwind) -> None:
         """Wait for what the run started; what does not stop in time does not hold up settlement (C7, T1)."""
-        others = [task for other, task in self._running.items() if other != effect and not task.done()]
+        others = [
+            task
+            for other, task in self._running.items()
+            if other != effect and not isinstance(other, Title) and not task.done()
+        ]
         if others:
             await asyncio.wait(others, timeout=self._grace(self._performer.options.unwind_grace))
         self._settle_streams()

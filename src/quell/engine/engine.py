@@ -18,8 +18,10 @@ from types import TracebackType
 from msgspec.structs import replace
 
 from quell.core import inputs as i
+from quell.core.decide import decide
 from quell.core.errors import InvalidRequest, SessionNotFound, ShuttingDown
 from quell.core.events import Deleted, Delta, Reset
+from quell.core.evolve import fold
 from quell.core.facts import Recorded
 from quell.core.permissions import parse_rule
 from quell.core.ports import Journal, Toolset, position
@@ -84,6 +86,11 @@ class Engine:
     def followers(self) -> int:
         return self._bus.followers
 
+    @property
+    def stalled(self) -> Mapping[str, str]:
+        """The sessions in which nothing can be recorded at present, and why (contract.md K5)."""
+        return {id: str(actor.stalled) for id, actor in self._actors.items() if actor.stalled is not None}
+
     # Changing
 
     async def apply(self, session: str, request: i.Request, environment: Mapping[str, str] | None = None) -> i.Reaction:
@@ -91,6 +98,8 @@ class Engine:
 
         `environment` is the client's, kept in memory for this session's model calls and tools.
         """
+        if self.shutting_down and isinstance(request, i.Submit):
+            return await _remembered(self._ports, self._actors.get(session), session, request)
         request = await self._prepared(session, request)
         actor = self._actor(session)
         if environment is not None:
@@ -106,6 +115,16 @@ class Engine:
                 if request.prompt is not None:
                     prompt = replace(request.prompt, shutting_down=self.shutting_down)
                     return replace(request, prompt=prompt)
+            case i.Fork():
+                seq = (await self.state(request.source)).seq
+                if request.upto is not None and not 0 < request.upto <= seq:
+                    raise InvalidRequest(
+                        f"Session {request.source} has facts 1 to {seq}; {request.upto} is none of them."
+                    )
+                records = await self._ports.journal.read(request.source, 0, request.upto or seq)
+                if not records:  # deleted just now
+                    raise SessionNotFound(f"There is no session {request.source}.")
+                return replace(request, records=tuple(records))
             case i.Change(model=str(model)):
                 self._ports.models.check(model)
             case i.Submit():
@@ -115,7 +134,12 @@ class Engine:
                 if state.id:
                     self._ports.open_workspace(state.workspace, state.extra, session)
                 _check_rules(request.allow, self._ports.toolset)
-                return replace(request, queue_limit=self._options.queue_limit, shutting_down=self.shutting_down)
+                return replace(
+                    request,
+                    titled=self._options.titles,
+                    queue_limit=self._options.queue_limit,
+                    shutting_down=self.shutting_down,
+                )
             case i.Compact():
                 return replace(request, shutting_down=self.shutting_down)
             case _:
@@ -151,9 +175,15 @@ class Engine:
         before: str | None = None,
     ) -> Sequence[Summary]:
         """Sessions, last updated first; `parent` as in `Journal.summaries`."""
-        return await self._ports.journal.summaries(
+        rows = await self._ports.journal.summaries(
             workspace=workspace, parent=parent, query=query, limit=limit, before=before
         )
+        stalled = self.stalled
+        return tuple(replace(row, stalled=stalled[row.id]) if row.id in stalled else row for row in rows)
+
+    async def summary(self, session: str) -> Summary:
+        """One session, as `summaries` has it. Raises `SessionNotFound`."""
+        return (await self._open(session)).summary()
 
     def environment(self, session: str) -> Mapping[str, str]:
         """What the session's model calls and tools get."""
@@ -230,34 +260,9 @@ class Engine:
         """The sessions (of one workspace, of one parent) as they are, then each that changes, or goes."""
         subscription = self._bus.subscribe(Bus.ALL)
         try:
-            yield self._summaries(workspace, parent, subscription)
+            yield _changes(self, workspace, parent, subscription)
         finally:
             self._bus.unsubscribe(Bus.ALL, subscription)
-
-    async def _summaries(
-        self, workspace: str | None, parent: str | None, subscription: Subscription
-    ) -> AsyncIterator[list[Summary | Deleted]]:
-        while True:
-            before: str | None = None
-            while page := await self.summaries(workspace=workspace, parent=parent, limit=PAGE, before=before):
-                before = position(page[-1])
-                yield list(page)
-            news = subscription.take()
-            while news is not None:
-                latest: dict[str, Summary | Deleted] = {}
-                for event in news:
-                    if isinstance(event, Deleted):
-                        latest[event.session] = event
-                    elif (
-                        isinstance(event, Summary)
-                        and workspace in (None, event.workspace)
-                        and parent in (None, event.parent or "")
-                    ):
-                        latest[event.id] = event
-                if latest:
-                    yield list(latest.values())
-                await subscription.arrival()
-                news = subscription.take()
 
     # Actors
 
@@ -315,6 +320,44 @@ class Engine:
 def _applied(actor: Actor | None, facts: Sequence[Recorded]) -> list[Recorded]:
     """Those that the session's actor knows of: the journal has a fact a moment before it, and who has seen one may get no answer older than that."""
     return [recorded for recorded in facts if actor is None or recorded.seq <= actor.ledger.session.seq]
+
+
+async def _remembered(ports: Ports, actor: Actor | None, session: str, request: i.Submit) -> i.Reaction:
+    """A3 while the server leaves: what was accepted before is known for as long as somebody asks. Nothing new is written.
+
+    Whatever is on its way to the disk gets there first, so that what its sender is told holds for who asks again.
+    """
+    if actor is not None:
+        await actor.ended.wait()
+    state = fold(await ports.journal.read(session))
+    return decide(state, replace(request, shutting_down=True), ports.clock.now()).reaction
+
+
+async def _changes(
+    engine: Engine, workspace: str | None, parent: str | None, subscription: Subscription
+) -> AsyncIterator[list[Summary | Deleted]]:
+    """All sessions, then those that change; from the beginning whenever the buffer was lost."""
+    while True:
+        before: str | None = None
+        while page := await engine.summaries(workspace=workspace, parent=parent, limit=PAGE, before=before):
+            before = position(page[-1])
+            yield list(page)
+        news = subscription.take()
+        while news is not None:
+            latest: dict[str, Summary | Deleted] = {}
+            for event in news:
+                if isinstance(event, Deleted):
+                    latest[event.session] = event
+                elif (
+                    isinstance(event, Summary)
+                    and workspace in (None, event.workspace)
+                    and parent in (None, event.parent or "")
+                ):
+                    latest[event.id] = event
+            if latest:
+                yield list(latest.values())
+            await subscription.arrival()
+            news = subscription.take()
 
 
 def _check_rules(rules: Sequence[str], toolset: Toolset) -> None:

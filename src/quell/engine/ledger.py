@@ -13,7 +13,7 @@ from quell.core.events import Deleted
 from quell.core.evolve import evolve
 from quell.core.facts import AnyFact, Recorded
 from quell.core.ports import Clock, Journal
-from quell.core.session import Session, summary
+from quell.core.session import Session, Summary, summary
 from quell.core.transcript import Transcript
 from quell.engine.bus import Bus
 
@@ -62,8 +62,7 @@ class Ledger:
                 self.doubt = None
                 for recorded in decision.records:
                     self._apply(recorded, decision.session)
-                if self._bus.followed(Bus.ALL):
-                    self._bus.publish(Bus.ALL, summary(self.session))
+                self.tell(summary(self.session))
                 return decision.reaction
 
     async def holds(self, recorded: Recorded) -> bool:
@@ -75,6 +74,11 @@ class Ledger:
         """The facts that were applied since this was last asked."""
         news, self._news = self._news, []
         return news
+
+    def tell(self, row: Summary) -> None:
+        """The session has changed: tell those who follow all of them."""
+        if self._bus.followed(Bus.ALL):
+            self._bus.publish(Bus.ALL, row)
 
     def bury(self) -> None:
         """The session is gone: tell its followers."""

@@ -17,8 +17,8 @@ from quell.core import inputs as i
 from quell.core.errors import FailureCode, InvalidRequest, QuellError, UnknownModel
 from quell.core.messages import ToolResult
 from quell.core.redaction import Redactor
-from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Unwind
-from quell.engine import sample, toolcall
+from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Title, Unwind
+from quell.engine import sample, title, toolcall
 from quell.engine.delegate import Delegates, Sessions
 from quell.engine.environments import Environments
 from quell.engine.inbox import RETRY_REFUSED
@@ -66,6 +66,8 @@ class Performer:
             case Execute():
                 child = self.delegates.of(scene.ledger.session, effect.call)
                 return await toolcall.execute(effect, scene, self.ports, environment, redactor, child)
+            case Title():
+                return await title.title(effect, scene, self.ports, environment)
             case Expire():
                 await self._sleep_until(sample.later(effect.started, effect.seconds))
                 return i.TimeUp(run=effect.run)
@@ -111,6 +113,8 @@ def _failure(effect: Effect, reason: FailureCode, detail: str) -> i.Input | None
             )
         case Check() | Execute():
             return i.CallReturned(run=effect.run, call=effect.call, result=ToolResult(text=detail, status="failed"))
+        case Title():
+            return i.TitleFound(prompt=effect.prompt, attempt=effect.attempt)
         case Expire():
             return i.TimeUp(run=effect.run)
         case Erase() | Unwind():

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from quell.core import inputs as i
 from quell.core.errors import ModelFailed
 from quell.core.loops import is_looping
-from quell.core.messages import ModelRequest, PartDelta, Reply, Text, UserMessage
+from quell.core.messages import Message, ModelRequest, PartDelta, Reply, Text, ToolMessage, UserMessage
 from quell.core.session import Compact, Sample, Session, message_id
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
+
+RESULT_SUMMED_UP = 8_000
+"""Code points of a tool's result that a compaction sends."""
 
 
 async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
@@ -55,9 +60,11 @@ async def compact(effect: Compact, scene: Scene, ports: Ports, environment: Mapp
         message=message,
         system=ports.compaction_prompt,
         messages=(
-            *scene.ledger.transcript.to_send(),
+            *map(_shortened, scene.ledger.transcript.to_send(effect.upto)),
             UserMessage(id=message, text="Summarise the conversation so far, as your instructions say."),
         ),
+        tools=tuple(ports.tools(session).specs()),  # some providers refuse calls in a conversation without them
+        purpose="summary",
     )
     try:
         model = await ports.models.open(session.model, environment)
@@ -83,6 +90,15 @@ def _answered(session: Session) -> bool:
     return session.run is not None and session.run.entry.on_ask == "wait"
 
 
+def _shortened(message: Message) -> Message:
+    """Without the middle of a long result: what no longer fits into the window has to fit once more, to be summed up."""
+    if not isinstance(message, ToolMessage) or len(message.result.text) <= RESULT_SUMMED_UP:
+        return message
+    text, half = message.result.text, RESULT_SUMMED_UP // 2
+    left_out = f"\n[… {len(text) - 2 * half} characters left out …]\n"
+    return replace(message, result=replace(message.result, text=text[:half] + left_out + text[-half:]))
+
+
 def _ignore(delta: PartDelta) -> None:
     pass
 
@@ -97,6 +113,7 @@ def _failed(effect: Sample | Compact, failure: ModelFailed, fragment: Reply | No
         detail=failure.detail,
         reply=fragment if fragment is not None and fragment.parts else None,
         retry_at=None if delay is None else later(ports.clock.now(), delay),
+        attempts=ports.retry_attempts(),
     )
 
 

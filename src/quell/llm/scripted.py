@@ -9,6 +9,8 @@ prompt (its last reply stands for all further ones). Otherwise the n-th `[[reply
 assistant messages and the prompts that got none (cancelled or failed before the first word, and followed by another).
 A sub-agent plays the first `[[agent]]` that matches, in the way of a `[[when]]`, and nothing else.
 
+A request for a title is no part of the conversation: only branches on the system prompt, and the file's `title`, answer it.
+
 The form of the file is in `script`.
 """
 
@@ -17,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -129,11 +131,18 @@ class ScriptedModel:
         )
 
     def _choose(self, request: ModelRequest) -> ScriptedReply:
-        for branch in self._script.agent if request.sub_agent else self._script.when:
+        branches: Sequence[Role | Branch] = self._script.agent if request.sub_agent else self._script.when
+        if request.purpose == "title":
+            branches = [branch for branch in self._script.when if branch.system is not None]
+        for branch in branches:
             if _matches(branch, request):
                 return branch.reply[min(_since_prompt(request.messages), len(branch.reply) - 1)]
         if request.sub_agent:
             raise ModelFailed("invalid_request", f"{self.name} has no [[agent]] for this task of a sub-agent: add one")
+        if request.purpose == "title":
+            if self._script.title is None:
+                raise ModelFailed("invalid_request", f"{self.name} has no title")
+            return ScriptedReply(step=(Say(text=self._script.title),))
         number = _answered(request.messages)
         if number < len(self._script.reply):
             return self._script.reply[number]

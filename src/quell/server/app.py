@@ -78,6 +78,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", S, sessions.show, No, No, Summary),
     Route("PATCH", S, sessions.change, No, api.SessionChange, Summary, 200, (UnknownModel,)),
     Route("DELETE", S, sessions.delete, No, No, type(None), 204),
+    Route("POST", S + "/fork", sessions.fork, No, api.Fork, Summary, 201),
     Route(
         "POST",
         S + "/prompts",

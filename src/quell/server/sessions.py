@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from quell.core import inputs as i
 from quell.core.errors import InvalidRequest
 from quell.core.ports import JobState, position
-from quell.core.session import Summary, summary
+from quell.core.session import Summary
 from quell.server.asgi import JSON_TYPE
 from quell.server.markdown import to_markdown
 from quell.server.route import Call, Document
@@ -22,7 +22,7 @@ async def create(call: Call[api.Nothing, api.NewSession]) -> Summary:
     """Begin a session in a folder. What is left out is as configured."""
     request = await call.site.choices.new_session(os.urandom(8).hex(), call.body)
     await call.engine.apply(request.session, request, call.body.environment or None)
-    return summary(await call.engine.state(request.session))
+    return await call.engine.summary(request.session)
 
 
 async def list_all(call: Call[api.SessionsQuery, api.Nothing]) -> api.SessionPage:
@@ -41,7 +41,7 @@ async def list_all(call: Call[api.SessionsQuery, api.Nothing]) -> api.SessionPag
 
 async def show(call: Call[api.Nothing, api.Nothing]) -> Summary:
     """One session."""
-    return summary(await call.engine.state(call.session))
+    return await call.engine.summary(call.session)
 
 
 async def change(call: Call[api.Nothing, api.SessionChange]) -> Summary:
@@ -56,12 +56,20 @@ async def change(call: Call[api.Nothing, api.SessionChange]) -> Summary:
             extra=None if body.extra is UNSET else body.extra,
         )
     )
-    return summary(await call.engine.state(call.session))
+    return await call.engine.summary(call.session)
 
 
 async def delete(call: Call[api.Nothing, api.Nothing]) -> None:
     """Cancel everything in a session and forget it. Its id is never used again."""
     await call.apply(i.Delete())
+
+
+async def fork(call: Call[api.Nothing, api.Fork]) -> Summary:
+    """A new session that begins as this one did. It is idle, whatever this one does; its prompts, requests and costs are its own."""
+    session = os.urandom(8).hex()
+    request = i.Fork(session=session, source=call.session, upto=call.body.at)
+    await call.engine.apply(session, request, call.engine.environment(call.session))
+    return await call.engine.summary(session)
 
 
 async def view(call: Call[api.ViewQuery, api.Nothing]) -> api.Snapshot:
@@ -81,7 +89,7 @@ async def messages(call: Call[api.MessagesQuery, api.Nothing]) -> api.MessagePag
 
 async def export(call: Call[api.ExportQuery, api.Nothing]) -> Document:
     """The whole session, to keep or pass on."""
-    row = summary(await call.engine.state(call.session))
+    row = await call.engine.summary(call.session)
     said = tuple((await call.engine.transcript(call.session)).messages)
     match call.query.format:
         case "json":

@@ -28,6 +28,7 @@ from quell.core.session import (
     Sample,
     Sampling,
     Session,
+    Title,
     Unwind,
     due,
     message_id,
@@ -191,6 +192,9 @@ def _outcomes(effect: Effect, session: Session, budget: Budget) -> Iterator[Move
             yield Move(i.CallReturned(run=run, call=call, result=ToolResult(text="no", status="denied")), budget)
         case Execute(run, call):
             yield Move(i.CallReturned(run=run, call=call, result=ToolResult(text="done")), budget)
+        case Title(prompt, attempt):
+            yield Move(i.TitleFound(prompt=prompt, attempt=attempt, title="title"), budget)
+            yield Move(i.TitleFound(prompt=prompt, attempt=attempt), budget)
         case Expire(run):
             yield Move(i.TimeUp(run=run), budget)
         case Unwind(run):

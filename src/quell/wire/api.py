@@ -64,6 +64,12 @@ class SessionChange(Body, frozen=True, kw_only=True):
     extra: tuple[Path, ...] | UnsetType = UNSET
 
 
+class Fork(Body, frozen=True, kw_only=True):
+    """The copy has the facts up to this `seq`; otherwise all that there are."""
+
+    at: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+
+
 class SessionsQuery(Body, frozen=True, kw_only=True):
     """`q` is searched in titles; `cursor` is the `next` of the page before. `parent`: the sub-agents of that session, and nothing else."""
 
@@ -290,13 +296,17 @@ class Jobs(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """`sessions` are those with a run, `busy` whether there is any or somebody follows one."""
+    """`sessions` are those with a run, `busy` whether there is any or somebody follows one.
+
+    `stalled`: the sessions in which nothing can be recorded at present, and why.
+    """
 
     version: str
     pid: int
     started: str
     sessions: int
     busy: bool
+    stalled: dict[str, str] = {}
 
 
 class Leave(Body, frozen=True, kw_only=True):

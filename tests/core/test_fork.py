@@ -1,0 +1,102 @@
+"""Forks: contract.md K8. Every prefix of many journals, copied: what the copy is, and what it goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from quell.core import facts as f
+from quell.core import inputs as i
+from quell.core.decide import Decision, decide
+from quell.core.errors import Conflict
+from quell.core.evolve import fold
+from quell.core.messages import ToolCall, ToolMessage
+from quell.core.session import Session, due
+from quell.core.transcript import Transcript
+from quell.core.view import CallItem, View, apply
+from quell.testing.explore import CREATE, NOW, Budget, Taken, World, explore
+from tests.interaction.audit import check_sendable
+
+LATER = "2026-01-02T00:00:00.000Z"
+
+WORLDS = {
+    "a cancel": Budget(submits=("queue",), cancels=1, calls=1, failures=0, restarts=0),
+    "a steer": Budget(submits=("queue", "steer"), cancels=0, calls=1, failures=0, restarts=0),
+    "two calls": Budget(submits=("queue",), cancels=0, calls=2, failures=0, restarts=0),
+    "a crash": Budget(submits=("queue",), cancels=0, calls=1, failures=1, restarts=1),
+    "edits": Budget(submits=("queue", "queue"), cancels=0, edits=1, calls=0, failures=0, restarts=0),
+    "compactions": Budget(submits=("queue",), cancels=0, compactions=1, calls=1, failures=0, restarts=0),
+}
+
+
+def journals(budget: Budget) -> Iterator[tuple[f.Recorded, ...]]:
+    """A journal that leads to each world."""
+    paths = {World(decide(Session(), CREATE, NOW).session, budget): decide(Session(), CREATE, NOW).records}
+
+    def walk(taken: Taken) -> None:
+        paths.setdefault(taken.after, (*paths[taken.before], *taken.records))
+
+    explore(budget, walk)
+    yield from paths.values()
+
+
+def fork(records: Sequence[f.Recorded], at: int) -> Decision:
+    return decide(Session(), i.Fork(session="new", source="s", records=tuple(records[:at])), LATER)
+
+
+def check_fork(records: Sequence[f.Recorded], at: int) -> None:
+    """At rest, acceptable after every fact, and ready for a prompt under an id that its source has used."""
+    source, decision = fold(records[:at]), fork(records, at)
+    session, transcript, view = decision.session, Transcript(), View()
+    assert [recorded.seq for recorded in decision.records] == [*range(1, at + 2)]
+    assert fold(decision.records) == session
+    for recorded in decision.records:
+        transcript.add(recorded)
+        apply(view, recorded)
+    check_sendable(transcript.to_send())
+    assert (session.id, session.parent, session.created) == ("new", None, LATER)
+    assert (session.busy, session.run, session.waiting, session.parked, due(session)) == (False, None, (), False, ())
+    assert len(session.prompts) + len(session.requests) + session.cost == 0
+    assert (session.model, session.mode, session.rules) == (source.model, source.mode, source.rules)
+    if source.run is not None:
+        assert session.runs[source.run.id].outcome == "interrupted"
+    assert (view.session, view.busy, view.run, view.queue, view.requests) == ("new", False, None, [], [])
+    assert all(item.result is not None for item in view.items if isinstance(item, CallItem))
+    called = [part.id for m in transcript.messages for part in getattr(m, "parts", ()) if isinstance(part, ToolCall)]
+    assert sorted(called) == sorted(m.call for m in transcript.messages if isinstance(m, ToolMessage))
+    goes_on = decide(session, i.Submit(prompt="p1", text="go on"), LATER)
+    assert goes_on.session.run is not None
+    assert goes_on.session.run.id not in session.runs
+    for recorded in goes_on.records:
+        transcript.add(recorded)
+        apply(view, recorded)
+    check_sendable(transcript.to_send())
+    assert view.busy
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_k8_a_fork_at_any_fact_of_any_journal_is_at_rest_and_goes_on(name: str) -> None:
+    seen: set[bytes] = set()
+    for records in journals(WORLDS[name]):
+        for at in range(1, len(records) + 1):
+            prefix = msgspec.json.encode(records[:at])
+            if prefix not in seen:
+                seen.add(prefix)
+                check_fork(records, at)
+    assert len(seen) > 50
+
+
+def test_k8_a_fork_of_a_fork_is_a_fork() -> None:
+    records = fork(decide(Session(), CREATE, NOW).records, 1).records
+    again = decide(Session(), i.Fork(session="newer", source="new", records=records), LATER)
+    assert again.session.id == "newer"
+    assert again.session == replace(fold(records), id="newer", seq=3)
+
+
+def test_k8_what_is_there_is_not_forked_over() -> None:
+    created = decide(Session(), CREATE, NOW)
+    with pytest.raises(Conflict):
+        decide(created.session, i.Fork(session="s", source="t", records=created.records), NOW)
