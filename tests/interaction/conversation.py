@@ -59,10 +59,17 @@ class GatedJournal(FaultyJournal):
         self.dead = asyncio.Event()
         self._last: int | None = None
 
-    async def append(self, session: str, expected: int, records: Sequence[f.Recorded], summary: Summary) -> None:
+    async def append(
+        self,
+        session: str,
+        expected: int,
+        records: Sequence[f.Recorded],
+        summary: Summary,
+        generation: int | None = None,
+    ) -> None:
         last = self.appends + 1 == self._last
         try:
-            await super().append(session, expected, records, summary)
+            await super().append(session, expected, records, summary, generation)
         finally:
             if last:
                 self.die()

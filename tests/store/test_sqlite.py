@@ -133,10 +133,13 @@ async def test_lists_are_read_off_an_index(tmp_path: Path) -> None:
 
 # Migrations
 
+NEWEST = len(migrations())
 STEPS = (
     *migrations(),
-    Migration(2, "ALTER TABLE sessions ADD COLUMN words TEXT;\nUPDATE sessions SET words = 'two;\n--';\n-- the end\n"),
-    Migration(3, "CREATE TABLE notes (text TEXT);\nINSERT INTO notes SELECT words FROM sessions;\n"),
+    Migration(
+        NEWEST + 1, "ALTER TABLE sessions ADD COLUMN words TEXT;\nUPDATE sessions SET words = 'two;\n--';\n-- the end\n"
+    ),
+    Migration(NEWEST + 2, "CREATE TABLE notes (text TEXT);\nINSERT INTO notes SELECT words FROM sessions;\n"),
 )
 
 
@@ -155,7 +158,7 @@ async def test_a_journal_of_every_older_version_is_brought_up_to_date(tmp_path: 
 async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     authors = await lived_in(path)
-    broken = (*STEPS, Migration(4, "DROP TABLE notes; \nINSERT INTO notes VALUES ('where?');\n"))
+    broken = (*STEPS, Migration(NEWEST + 3, "DROP TABLE notes; \nINSERT INTO notes VALUES ('where?');\n"))
     before = rows(path, "SELECT sql FROM sqlite_master")
     with pytest.raises(StorageRefused, match="no such table: notes"):
         SqliteJournal.open(path, steps=broken)

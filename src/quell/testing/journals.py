@@ -6,6 +6,8 @@
 
 Each check gets an empty journal and leaves it open. Survival of crashes and of power loss is not checked here: that
 takes a real disk, and is the business of the journal's own tests.
+
+Who owns is a matter of two processes: the checks of `OWNERSHIP` get `Nodes`, two journals on the same facts.
 """
 
 from __future__ import annotations
@@ -13,25 +15,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.decide import decide
-from quell.core.errors import StaleWriter, StorageRefused
+from quell.core.errors import StaleOwner, StaleWriter, StorageRefused
 from quell.core.evolve import fold
 from quell.core.facts import Recorded
 from quell.core.messages import Reply, Text
-from quell.core.ports import Draft, Journal, position
+from quell.core.ports import Claim, Draft, Journal, Snapshot, position
 from quell.core.session import Session, Summary, summary
 
 Check = Callable[[Journal], Awaitable[None]]
 
+
+@dataclass(frozen=True)
+class Nodes:
+    """The journals of two processes on the same facts. `first_seems_dead` is what lets the second claim while the first one lives."""
+
+    first: Journal
+    second: Journal
+    first_seems_dead: Callable[[], None]
+
+
+NodesCheck = Callable[[Nodes], Awaitable[None]]
+
 LONG = 64 * 1024
 
 
-def name(check: Check) -> str:
+def name(check: Check | NodesCheck) -> str:
     return getattr(check, "__name__", repr(check))
 
 
@@ -54,11 +69,11 @@ class Author:
         decision = decide(self.session, input, moment(self.time))
         return decision.records, decision.session
 
-    async def write(self, input: i.Input, at: int | None = None) -> Sequence[Recorded]:
+    async def write(self, input: i.Input, at: int | None = None, generation: int | None = None) -> Sequence[Recorded]:
         """One decision; a millisecond after the last one unless told otherwise."""
         self.time = self.time + 1 if at is None else at
         records, session = self.decide(input)
-        await self.journal.append(self.id, self.session.seq, records, summary(session))
+        await self.journal.append(self.id, self.session.seq, records, summary(session), generation)
         self.session = session
         return records
 
@@ -72,12 +87,12 @@ class Author:
         await self.write(i.Submit(prompt=id, text=text), at)
         return id
 
-    async def reply(self, text: str = "Done.") -> None:
+    async def reply(self, text: str = "Done.", generation: int | None = None) -> None:
         """The model answers what is asked of it now, and the run settles."""
         run = self.session.run
         assert run is not None, "nothing was asked"
         reply = Reply(parts=(Text(text),))
-        await self.write(i.SampleReplied(run=run.id, turn=run.turn, attempt=1, reply=reply))
+        await self.write(i.SampleReplied(run=run.id, turn=run.turn, attempt=1, reply=reply), generation=generation)
 
     @property
     def run(self) -> str:
@@ -340,6 +355,137 @@ async def a_draft_needs_a_session(journal: Journal) -> None:
     assert await journal.draft("s1") is None
 
 
+# Snapshots
+
+
+async def the_last_snapshot_is_kept_as_long_as_the_session(journal: Journal) -> None:
+    older, newer = Snapshot(1, "a", b"\x00state", b"view"), Snapshot(2, "b", b"", b"\xff" * LONG)
+    await journal.save_snapshot("s1", older)
+    assert await journal.snapshot("s1") is None
+    author = await Author(journal).create()
+    assert await journal.snapshot("s1") is None
+    for snapshot in (older, newer):
+        await journal.save_snapshot("s1", snapshot)
+        assert await journal.snapshot("s1") == snapshot
+    await author.prompt()
+    assert await journal.snapshot("s1") == newer
+    await journal.delete("s1")
+    assert await journal.snapshot("s1") is None
+    await journal.save_snapshot("s1", older)
+    assert await journal.snapshot("s1") is None
+
+
+# Owning
+
+
+async def _stale_owner(call: Awaitable[object]) -> None:
+    try:
+        await call
+    except StaleOwner:
+        return
+    raise AssertionError("what a former owner wrote was accepted")
+
+
+async def _claimed(journal: Journal) -> Claim:
+    claim = await journal.claim()
+    assert claim is not None, "it could not be claimed"
+    return claim
+
+
+async def a_claim_raises_the_generation_and_names_what_is_unfinished(journal: Journal) -> None:
+    author = await Author(journal).create()
+    first = await _claimed(journal)
+    assert first.unfinished == ()
+    await author.prompt()
+    second = await _claimed(journal)
+    assert (second.unfinished, second.generation > first.generation) == (("s1",), True)
+    await journal.renew(second.generation)
+    await _stale_owner(journal.renew(first.generation))
+
+
+async def only_the_owner_writes_what_carries_its_generation(journal: Journal) -> None:
+    author = await Author(journal).create()
+    generation = (await _claimed(journal)).generation
+    await author.write(i.Submit(prompt="p1", text="Go."), generation=generation)
+    await author.prompt()
+    await journal.save_draft("s1", _draft(author.message, "I"), generation)
+    await author.reply(generation=generation)
+    await journal.delete("s1", generation)
+    assert await journal.summary("s1") is None
+
+
+async def there_is_one_owner_while_it_lives(nodes: Nodes) -> None:
+    claim = await _claimed(nodes.first)
+    assert await nodes.second.claim() is None
+    await nodes.first.renew(claim.generation)
+    assert (await _claimed(nodes.first)).generation > claim.generation
+    assert await nodes.second.claim() is None
+    await nodes.first.close()
+    await _claimed(nodes.second)
+
+
+async def a_former_owner_records_nothing_whatever_became_of_its_sign(nodes: Nodes) -> None:
+    """I10: an owner that was paused, and wakes when another has claimed."""
+    author = await Author(nodes.first).create()
+    generation = (await _claimed(nodes.first)).generation
+    await author.prompt()
+    nodes.first_seems_dead()
+    claim = await _claimed(nodes.second)
+    assert claim.unfinished == ("s1",)
+    before = (list(await nodes.second.read("s1")), await nodes.second.summary("s1"))
+    await _stale_owner(author.reply(generation=generation))
+    await _stale_owner(nodes.first.save_draft("s1", _draft(author.message, "I"), generation))
+    await _stale_owner(nodes.first.delete("s1", generation))
+    await _stale_owner(nodes.first.renew(generation))
+    fresh = Author(nodes.first, "s2")
+    await _stale_owner(fresh.write(i.Create(session="s2", workspace="/work"), generation=generation))
+    assert (list(await nodes.second.read("s1")), await nodes.second.summary("s1")) == before
+    assert await nodes.second.draft("s1") is None
+    await author.write(i.Cancel())  # what is asked for anybody may append
+    heir = Author(nodes.second)
+    heir.session = author.session
+    await heir.write(i.Unwound(run=heir.run), generation=claim.generation)
+    assert await nodes.first.claim() is None
+
+
+async def a_stale_append_of_a_former_owner_is_refused_as_that(nodes: Nodes) -> None:
+    """Both are true of it: it must not decide again and again what it may not write."""
+    author = await Author(nodes.first).create()
+    generation = (await _claimed(nodes.first)).generation
+    await author.prompt()
+    other = Author(nodes.second)
+    other.session = author.session
+    nodes.first_seems_dead()
+    await _claimed(nodes.second)
+    await other.prompt()
+    await _stale_owner(author.reply(generation=generation))
+
+
+async def of_two_processes_one_is_first_and_both_see_the_same(nodes: Nodes) -> None:
+    first = await Author(nodes.first).create()
+    second = Author(nodes.second)
+    second.session, second.time = first.session, first.time
+    await first.prompt("First.")
+    await _stale(second.prompt("Second."))
+    second.session = fold(await nodes.second.read("s1"))
+    await second.prompt("Second.")
+    assert list(await nodes.first.read("s1")) == list(await nodes.second.read("s1"))
+    assert await nodes.first.summary("s1") == summary(second.session)
+
+
+async def the_version_tells_of_what_others_write(nodes: Nodes) -> None:
+    author = await Author(nodes.first).create()
+    first, second = await nodes.first.version(), await nodes.second.version()
+    await author.prompt()
+    await nodes.first.save_draft("s1", _draft(author.message, "I"))
+    assert await nodes.first.version() == first
+    assert await nodes.second.version() != second
+    second = await nodes.second.version()
+    assert await nodes.second.version() == second
+    await _claimed(nodes.first)
+    assert await nodes.second.version() != second
+
+
 # The end
 
 
@@ -382,6 +528,10 @@ async def a_closed_journal_refuses(journal: Journal) -> None:
         journal.busy(),
         journal.draft("s1"),
         journal.save_draft("s1", _draft("r3-1-1", "I")),
+        journal.save_snapshot("s1", Snapshot(1, "a", b"", b"")),
+        journal.snapshot("s1"),
+        journal.renew(1),
+        journal.version(),
         journal.delete("s1"),
     ]
     for call in calls:
@@ -408,7 +558,18 @@ CONTRACT: tuple[Check, ...] = (
     the_last_draft_is_kept,
     a_recorded_message_has_no_draft,
     a_draft_needs_a_session,
+    the_last_snapshot_is_kept_as_long_as_the_session,
+    a_claim_raises_the_generation_and_names_what_is_unfinished,
+    only_the_owner_writes_what_carries_its_generation,
     a_deleted_session_is_forgotten,
     the_id_of_a_deleted_session_is_not_used_again,
     a_closed_journal_refuses,
+)
+
+OWNERSHIP: tuple[NodesCheck, ...] = (
+    there_is_one_owner_while_it_lives,
+    a_former_owner_records_nothing_whatever_became_of_its_sign,
+    a_stale_append_of_a_former_owner_is_refused_as_that,
+    of_two_processes_one_is_first_and_both_see_the_same,
+    the_version_tells_of_what_others_write,
 )
