@@ -208,7 +208,9 @@ class Talk:
 
     async def waits_behind(self, chat: Chat, letters: int = 1) -> None:
         """So many inputs wait behind what the session is recording. The one thing here that a client cannot see."""
-        inbox = self.play.engine._actors[chat.id]._inbox
+        actor = self.play.engine._actors.find(chat.id)
+        assert actor is not None, "the session is not open"
+        inbox = actor._inbox
         while len(inbox._letters) < letters:
             await self.client.health()
 

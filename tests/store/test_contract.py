@@ -9,7 +9,8 @@ from quell.core.ports import Journal
 from quell.store.memory import MemoryJournal
 from quell.store.sqlite import SqliteJournal
 from quell.testing.faults import FaultyJournal
-from quell.testing.journals import CONTRACT, OWNERSHIP, Check, Nodes, NodesCheck, name
+from quell.testing.journals import CONTRACT, Check, name
+from quell.testing.ownership import OWNERSHIP, Nodes, NodesCheck
 
 JOURNALS: dict[str, Callable[[Path], Journal]] = {
     "memory": lambda folder: MemoryJournal(),

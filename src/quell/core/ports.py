@@ -33,9 +33,13 @@ class Claim(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """What the facts up to `seq` lead to, so that a session need not be read from its first one. `version` is of the code that can read it."""
+    """What the facts up to `seq` lead to, so that a session need not be read from its first one.
+
+    `at` is that fact's; `version` is of the code that can read it.
+    """
 
     seq: int
+    at: str
     version: str
     state: bytes
     view: bytes

@@ -61,13 +61,13 @@ class Call(Struct, frozen=True):
     questions: tuple[Question, ...] = ()
 
 
-class Sampling(Struct, frozen=True):
+class Sampling(Struct, frozen=True, tag=True):
     """The model is asked, or will be at `not_before`."""
 
     not_before: str | None = None
 
 
-class Calling(Struct, frozen=True):
+class Calling(Struct, frozen=True, tag=True):
     """The calls of the turn's reply are checked and executed."""
 
     calls: tuple[Call, ...]
@@ -80,7 +80,7 @@ class Calling(Struct, frozen=True):
         )
 
 
-class Compacting(Struct, frozen=True):
+class Compacting(Struct, frozen=True, tag=True):
     """The conversation up to `upto` is being summarised."""
 
     upto: int

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from quell.core.errors import ModelFailed
 from quell.core.permissions import Rule
-from quell.core.ports import Clock, Journal, Models, Toolset, Workspace
+from quell.core.ports import Clock, Doorbell, Journal, Models, Toolset, Workspace
 from quell.core.session import Session
 
 
@@ -32,7 +32,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Ports:
-    """The world, as the engine sees it.
+    """The world, as the engine sees it. Without a `doorbell` no other process is expected to append.
 
     `rules(root)` are those that are configured for a workspace. `open_workspace(root, extra, session)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
     seconds, None to give up. `is_crowded(tokens, window)` says whether to compact before the next sample. `environment` is the
@@ -50,3 +50,4 @@ class Ports:
     retry_delay: Callable[[int, ModelFailed], float | None]
     is_crowded: Callable[[int, int | None], bool]
     environment: Mapping[str, str]
+    doorbell: Doorbell | None = None

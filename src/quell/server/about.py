@@ -20,7 +20,12 @@ async def health(call: Call[api.Nothing, api.Nothing]) -> api.Health:
 def _health(call: Call[api.Nothing, api.Nothing] | Call[api.Nothing, api.Leave]) -> api.Health:
     busy = call.engine.busy
     return api.Health(
-        version=call.site.version, pid=os.getpid(), started=call.site.started, sessions=busy, busy=busy > 0
+        version=call.site.version,
+        pid=os.getpid(),
+        started=call.site.started,
+        sessions=busy,
+        busy=busy > 0,
+        role="owner" if call.engine.ownership.owns else "guest",
     )
 
 

@@ -77,7 +77,7 @@ def draft(connection: sqlite3.Connection, session: str) -> Draft | None:
 
 def snapshot(connection: sqlite3.Connection, session: str) -> Snapshot | None:
     found = connection.execute(
-        "SELECT seq, version, state, view FROM snapshots WHERE session = (SELECT key FROM sessions WHERE id = ?)",
+        "SELECT seq, at, version, state, view FROM snapshots WHERE session = (SELECT key FROM sessions WHERE id = ?)",
         (session,),
     ).fetchone()
     return None if found is None else Snapshot(*found)

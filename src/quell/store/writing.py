@@ -272,21 +272,19 @@ def _write_row(connection: sqlite3.Connection, write: Append) -> None:
     if write.expected > 0:
         replaced = connection.execute(
             "UPDATE sessions SET seq = ?1, workspace = ?2, folded = ?3, updated = ?4, busy = ?5, summary = ?6"
-            f" WHERE id = ?7 AND seq = ?9 AND {_OWNED}",  # noqa: S608 - a constant
+            " WHERE id = ?7 AND seq = ?9 AND (?8 IS NULL OR ?8 = (SELECT generation FROM owner))",
             (*values, write.expected),
         )
     else:
         replaced = connection.execute(
             "INSERT OR IGNORE INTO sessions (seq, workspace, folded, updated, busy, summary, id)"
-            f" SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE id = ?7) AND {_OWNED}",  # noqa: S608 - a constant
+            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE id = ?7)"
+            " AND (?8 IS NULL OR ?8 = (SELECT generation FROM owner))",
             values,
         )
     if replaced.rowcount != 1:
         _check_owner(connection, write.generation)
         raise StaleWriter(f"Session {write.session} is not at fact {write.expected} any more.")
-
-
-_OWNED = "(?8 IS NULL OR ?8 = (SELECT generation FROM owner))"
 
 
 def columns(summary: Summary) -> tuple[int, str, str, str, bool, bytes]:
@@ -319,9 +317,9 @@ def _save_draft(connection: sqlite3.Connection, write: SaveDraft) -> None:
 def _save_snapshot(connection: sqlite3.Connection, write: SaveSnapshot) -> None:
     snapshot = write.snapshot
     connection.execute(
-        "INSERT OR REPLACE INTO snapshots (session, seq, version, state, view)"
-        " SELECT key, ?2, ?3, ?4, ?5 FROM sessions WHERE id = ?1",
-        (write.session, snapshot.seq, snapshot.version, snapshot.state, snapshot.view),
+        "INSERT OR REPLACE INTO snapshots (session, seq, at, version, state, view)"
+        " SELECT key, ?2, ?3, ?4, ?5, ?6 FROM sessions WHERE id = ?1",
+        (write.session, snapshot.seq, snapshot.at, snapshot.version, snapshot.state, snapshot.view),
     )
 
 

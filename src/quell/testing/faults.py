@@ -13,7 +13,7 @@ from typing import Literal, assert_never
 
 from msgspec import Struct
 
-from quell.core.errors import QuellError, StorageRefused
+from quell.core.errors import QuellError, StaleWriter, StorageRefused
 from quell.core.facts import Recorded
 from quell.core.ports import Claim, Draft, Journal, Snapshot
 from quell.core.session import Summary
@@ -35,7 +35,11 @@ class Hold(Struct, frozen=True):
     written: Literal["before", "after"] = "after"
 
 
-Fault = Refuse | LoseAnswer | Hold
+class Overtake(Struct, frozen=True):
+    """Another writer was first: nothing is written, and it is to be decided again."""
+
+
+Fault = Refuse | LoseAnswer | Hold | Overtake
 
 
 class FaultyJournal:
@@ -65,6 +69,8 @@ class FaultyJournal:
                 await self._journal.append(session, expected, records, summary, generation)
             case Refuse(reason):
                 raise StorageRefused(f"Append {number} was refused as planned: {reason}.")
+            case Overtake():
+                raise StaleWriter(f"Append {number} was overtaken as planned.")
             case LoseAnswer():
                 await self._journal.append(session, expected, records, summary, generation)
                 raise StorageRefused(f"Append {number} was written, and its answer was lost as planned.")

@@ -7,7 +7,7 @@
 Each check gets an empty journal and leaves it open. Survival of crashes and of power loss is not checked here: that
 takes a real disk, and is the business of the journal's own tests.
 
-Who owns is a matter of two processes: the checks of `OWNERSHIP` get `Nodes`, two journals on the same facts.
+Who owns is a matter of two processes as well: `ownership` has the checks for that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
@@ -32,21 +31,10 @@ from quell.core.session import Session, Summary, summary
 Check = Callable[[Journal], Awaitable[None]]
 
 
-@dataclass(frozen=True)
-class Nodes:
-    """The journals of two processes on the same facts. `first_seems_dead` is what lets the second claim while the first one lives."""
-
-    first: Journal
-    second: Journal
-    first_seems_dead: Callable[[], None]
-
-
-NodesCheck = Callable[[Nodes], Awaitable[None]]
-
 LONG = 64 * 1024
 
 
-def name(check: Check | NodesCheck) -> str:
+def name(check: Callable[..., object]) -> str:
     return getattr(check, "__name__", repr(check))
 
 
@@ -106,7 +94,7 @@ class Author:
         return self.session.run.message
 
 
-async def _stale(append: Awaitable[object]) -> None:
+async def stale(append: Awaitable[object]) -> None:
     try:
         await append
     except StaleWriter:
@@ -166,15 +154,15 @@ async def a_stale_append_writes_nothing(journal: Journal) -> None:
     late.session, late.time = author.session, author.time
     await author.prompt("First.")
     before = (list(await journal.read("s1")), await journal.summary("s1"))
-    await _stale(late.write(i.Change(title="late")))
+    await stale(late.write(i.Change(title="late")))
     ahead = Author(journal)
     ahead.session = fold([*before[0], *author.decide(i.Change(title="unwritten"))[0]])
-    await _stale(ahead.write(i.Change(title="ahead")))
-    await _stale(Author(journal).create())
+    await stale(ahead.write(i.Change(title="ahead")))
+    await stale(Author(journal).create())
     assert (list(await journal.read("s1")), await journal.summary("s1")) == before
     records, session = author.decide(i.Change(title="of a session that is not there"))
     row = replace(summary(session), id="s2")
-    await _stale(journal.append("s2", author.session.seq, records, row))
+    await stale(journal.append("s2", author.session.seq, records, row))
     assert await journal.summary("s2") is None
 
 
@@ -303,7 +291,7 @@ async def pages_are_stable(journal: Journal) -> None:
 # Drafts
 
 
-def _draft(message: str, text: str) -> Draft:
+def draft(message: str, text: str) -> Draft:
     return Draft(message, Reply(parts=(Text(text),)))
 
 
@@ -311,13 +299,13 @@ async def the_last_draft_is_kept(journal: Journal) -> None:
     author = await Author(journal).create()
     await author.prompt()
     for text in ("I", "I will", "I will look"):
-        await journal.save_draft("s1", _draft(author.message, text))
+        await journal.save_draft("s1", draft(author.message, text))
     await author.write(i.Change(title="something else"))
-    assert await journal.draft("s1") == _draft(author.message, "I will look")
+    assert await journal.draft("s1") == draft(author.message, "I will look")
     async with asyncio.TaskGroup() as tasks:
         for number in range(20):
-            tasks.create_task(journal.save_draft("s1", _draft(author.message, f"number {number}")))
-    assert await journal.draft("s1") == _draft(author.message, "number 19")
+            tasks.create_task(journal.save_draft("s1", draft(author.message, f"number {number}")))
+    assert await journal.draft("s1") == draft(author.message, "number 19")
 
 
 async def a_recorded_message_has_no_draft(journal: Journal) -> None:
@@ -325,33 +313,33 @@ async def a_recorded_message_has_no_draft(journal: Journal) -> None:
     await author.prompt()
     await author.prompt()
     failed = author.message
-    await journal.save_draft("s1", _draft(failed, "I"))
+    await journal.save_draft("s1", draft(failed, "I"))
     await author.write(
         i.SampleFailed(run=author.run, turn=1, attempt=1, failure="overloaded", detail="503", retry_at=moment(9))
     )
     assert await journal.draft("s1") is None
     replied = author.message
-    await journal.save_draft("s1", _draft(failed, "too late"))
+    await journal.save_draft("s1", draft(failed, "too late"))
     assert await journal.draft("s1") is None
-    await journal.save_draft("s1", _draft(replied, "I will"))
-    await journal.save_draft("s1", _draft(failed, "too late, and the other stays"))
-    assert await journal.draft("s1") == _draft(replied, "I will")
+    await journal.save_draft("s1", draft(replied, "I will"))
+    await journal.save_draft("s1", draft(failed, "too late, and the other stays"))
+    assert await journal.draft("s1") == draft(replied, "I will")
     await author.write(i.SampleReplied(run=author.run, turn=1, attempt=2, reply=Reply(parts=(Text("I did."),))))
     assert await journal.draft("s1") is None
-    await journal.save_draft("s1", _draft(replied, "too late"))
+    await journal.save_draft("s1", draft(replied, "too late"))
     assert await journal.draft("s1") is None
-    await journal.save_draft("s1", _draft(author.message, "of the next run"))
-    assert await journal.draft("s1") == _draft(author.message, "of the next run")
+    await journal.save_draft("s1", draft(author.message, "of the next run"))
+    assert await journal.draft("s1") == draft(author.message, "of the next run")
 
 
 async def a_draft_needs_a_session(journal: Journal) -> None:
-    await journal.save_draft("s1", _draft("r3-1-1", "nobody asked"))
+    await journal.save_draft("s1", draft("r3-1-1", "nobody asked"))
     author = await Author(journal).create()
     assert await journal.draft("s1") is None
     await author.prompt()
-    await journal.save_draft("s1", _draft(author.message, "I"))
+    await journal.save_draft("s1", draft(author.message, "I"))
     await journal.delete("s1")
-    await journal.save_draft("s1", _draft(author.message, "I will"))
+    await journal.save_draft("s1", draft(author.message, "I will"))
     assert await journal.draft("s1") is None
 
 
@@ -359,7 +347,7 @@ async def a_draft_needs_a_session(journal: Journal) -> None:
 
 
 async def the_last_snapshot_is_kept_as_long_as_the_session(journal: Journal) -> None:
-    older, newer = Snapshot(1, "a", b"\x00state", b"view"), Snapshot(2, "b", b"", b"\xff" * LONG)
+    older, newer = Snapshot(1, moment(1), "a", b"\x00state", b"view"), Snapshot(2, moment(2), "b", b"", b"\xff" * LONG)
     await journal.save_snapshot("s1", older)
     assert await journal.snapshot("s1") is None
     author = await Author(journal).create()
@@ -378,7 +366,7 @@ async def the_last_snapshot_is_kept_as_long_as_the_session(journal: Journal) -> 
 # Owning
 
 
-async def _stale_owner(call: Awaitable[object]) -> None:
+async def stale_owner(call: Awaitable[object]) -> None:
     try:
         await call
     except StaleOwner:
@@ -386,7 +374,7 @@ async def _stale_owner(call: Awaitable[object]) -> None:
     raise AssertionError("what a former owner wrote was accepted")
 
 
-async def _claimed(journal: Journal) -> Claim:
+async def claimed(journal: Journal) -> Claim:
     claim = await journal.claim()
     assert claim is not None, "it could not be claimed"
     return claim
@@ -394,96 +382,24 @@ async def _claimed(journal: Journal) -> Claim:
 
 async def a_claim_raises_the_generation_and_names_what_is_unfinished(journal: Journal) -> None:
     author = await Author(journal).create()
-    first = await _claimed(journal)
+    first = await claimed(journal)
     assert first.unfinished == ()
     await author.prompt()
-    second = await _claimed(journal)
+    second = await claimed(journal)
     assert (second.unfinished, second.generation > first.generation) == (("s1",), True)
     await journal.renew(second.generation)
-    await _stale_owner(journal.renew(first.generation))
+    await stale_owner(journal.renew(first.generation))
 
 
 async def only_the_owner_writes_what_carries_its_generation(journal: Journal) -> None:
     author = await Author(journal).create()
-    generation = (await _claimed(journal)).generation
+    generation = (await claimed(journal)).generation
     await author.write(i.Submit(prompt="p1", text="Go."), generation=generation)
     await author.prompt()
-    await journal.save_draft("s1", _draft(author.message, "I"), generation)
+    await journal.save_draft("s1", draft(author.message, "I"), generation)
     await author.reply(generation=generation)
     await journal.delete("s1", generation)
     assert await journal.summary("s1") is None
-
-
-async def there_is_one_owner_while_it_lives(nodes: Nodes) -> None:
-    claim = await _claimed(nodes.first)
-    assert await nodes.second.claim() is None
-    await nodes.first.renew(claim.generation)
-    assert (await _claimed(nodes.first)).generation > claim.generation
-    assert await nodes.second.claim() is None
-    await nodes.first.close()
-    await _claimed(nodes.second)
-
-
-async def a_former_owner_records_nothing_whatever_became_of_its_sign(nodes: Nodes) -> None:
-    """I10: an owner that was paused, and wakes when another has claimed."""
-    author = await Author(nodes.first).create()
-    generation = (await _claimed(nodes.first)).generation
-    await author.prompt()
-    nodes.first_seems_dead()
-    claim = await _claimed(nodes.second)
-    assert claim.unfinished == ("s1",)
-    before = (list(await nodes.second.read("s1")), await nodes.second.summary("s1"))
-    await _stale_owner(author.reply(generation=generation))
-    await _stale_owner(nodes.first.save_draft("s1", _draft(author.message, "I"), generation))
-    await _stale_owner(nodes.first.delete("s1", generation))
-    await _stale_owner(nodes.first.renew(generation))
-    fresh = Author(nodes.first, "s2")
-    await _stale_owner(fresh.write(i.Create(session="s2", workspace="/work"), generation=generation))
-    assert (list(await nodes.second.read("s1")), await nodes.second.summary("s1")) == before
-    assert await nodes.second.draft("s1") is None
-    await author.write(i.Cancel())  # what is asked for anybody may append
-    heir = Author(nodes.second)
-    heir.session = author.session
-    await heir.write(i.Unwound(run=heir.run), generation=claim.generation)
-    assert await nodes.first.claim() is None
-
-
-async def a_stale_append_of_a_former_owner_is_refused_as_that(nodes: Nodes) -> None:
-    """Both are true of it: it must not decide again and again what it may not write."""
-    author = await Author(nodes.first).create()
-    generation = (await _claimed(nodes.first)).generation
-    await author.prompt()
-    other = Author(nodes.second)
-    other.session = author.session
-    nodes.first_seems_dead()
-    await _claimed(nodes.second)
-    await other.prompt()
-    await _stale_owner(author.reply(generation=generation))
-
-
-async def of_two_processes_one_is_first_and_both_see_the_same(nodes: Nodes) -> None:
-    first = await Author(nodes.first).create()
-    second = Author(nodes.second)
-    second.session, second.time = first.session, first.time
-    await first.prompt("First.")
-    await _stale(second.prompt("Second."))
-    second.session = fold(await nodes.second.read("s1"))
-    await second.prompt("Second.")
-    assert list(await nodes.first.read("s1")) == list(await nodes.second.read("s1"))
-    assert await nodes.first.summary("s1") == summary(second.session)
-
-
-async def the_version_tells_of_what_others_write(nodes: Nodes) -> None:
-    author = await Author(nodes.first).create()
-    first, second = await nodes.first.version(), await nodes.second.version()
-    await author.prompt()
-    await nodes.first.save_draft("s1", _draft(author.message, "I"))
-    assert await nodes.first.version() == first
-    assert await nodes.second.version() != second
-    second = await nodes.second.version()
-    assert await nodes.second.version() == second
-    await _claimed(nodes.first)
-    assert await nodes.second.version() != second
 
 
 # The end
@@ -495,7 +411,7 @@ async def a_deleted_session_is_forgotten(journal: Journal) -> None:
     shared = i.Submit(prompt="p1", text="x" * LONG)
     for each in (author, other):
         await each.write(shared)  # the same long fact at the same place: a journal may keep it once
-    await journal.save_draft("s1", _draft(author.message, "I"))
+    await journal.save_draft("s1", draft(author.message, "I"))
     kept = list(await journal.read("s2"))
     await journal.delete("s1")
     assert list(await journal.read("s1")) == []
@@ -511,8 +427,8 @@ async def the_id_of_a_deleted_session_is_not_used_again(journal: Journal) -> Non
     author = await Author(journal).create()
     await author.prompt()
     await journal.delete("s1")
-    await _stale(author.reply())
-    await _stale(Author(journal).create())
+    await stale(author.reply())
+    await stale(Author(journal).create())
     assert await journal.summary("s1") is None
 
 
@@ -527,8 +443,8 @@ async def a_closed_journal_refuses(journal: Journal) -> None:
         journal.summaries(),
         journal.busy(),
         journal.draft("s1"),
-        journal.save_draft("s1", _draft("r3-1-1", "I")),
-        journal.save_snapshot("s1", Snapshot(1, "a", b"", b"")),
+        journal.save_draft("s1", draft("r3-1-1", "I")),
+        journal.save_snapshot("s1", Snapshot(1, moment(1), "a", b"", b"")),
         journal.snapshot("s1"),
         journal.renew(1),
         journal.version(),
@@ -564,12 +480,4 @@ CONTRACT: tuple[Check, ...] = (
     a_deleted_session_is_forgotten,
     the_id_of_a_deleted_session_is_not_used_again,
     a_closed_journal_refuses,
-)
-
-OWNERSHIP: tuple[NodesCheck, ...] = (
-    there_is_one_owner_while_it_lives,
-    a_former_owner_records_nothing_whatever_became_of_its_sign,
-    a_stale_append_of_a_former_owner_is_refused_as_that,
-    of_two_processes_one_is_first_and_both_see_the_same,
-    the_version_tells_of_what_others_write,
 )

@@ -288,13 +288,17 @@ class Jobs(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """`sessions` are those with a run, `busy` whether there is any or somebody follows one."""
+    """`sessions` are those with a run, `busy` whether there is any or somebody follows one.
+
+    Of the servers on one data directory one is the owner, which does the work; a guest answers, and takes over when that is gone.
+    """
 
     version: str
     pid: int
     started: str
     sessions: int
     busy: bool
+    role: Literal["owner", "guest"] = "owner"
 
 
 class Leave(Body, frozen=True, kw_only=True):

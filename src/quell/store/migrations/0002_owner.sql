@@ -11,6 +11,7 @@ INSERT INTO owner (one, generation) VALUES (1, 0);
 CREATE TABLE snapshots (
     session INTEGER PRIMARY KEY,
     seq INTEGER NOT NULL,
+    at TEXT NOT NULL,
     version TEXT NOT NULL,
     state BLOB NOT NULL,
     view BLOB NOT NULL
