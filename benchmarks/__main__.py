@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import uvloop
 
-from benchmarks import cancel, crowd, lasting, report, start, submit, turn
+from benchmarks import cancel, crowd, lasting, recovery, report, start, submit, turn
 from benchmarks.figures import Figure
 
 GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
@@ -20,6 +20,7 @@ GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
     "cancel": cancel.measure,
     "crowd": crowd.measure,
     "lasting": lasting.measure,
+    "recovery": recovery.measure,
 }
 GROUP_SECONDS = 300.0
 BUSY = 1.0

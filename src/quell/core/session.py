@@ -25,7 +25,10 @@ from quell.core.questions import Question
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """Something that waits for a run of its own, or, with `run`, to join that one. A follow-up's `prompt` is the one it goes on with."""
+    """Something that waits for a run of its own, or, with `run`, to join that one.
+
+    A follow-up's `prompt` is the one it goes on with, and its `seq` that prompt's: who cancels what was accepted until then means it.
+    """
 
     id: str
     kind: Literal["prompt", "compaction", "follow_up"]
