@@ -115,11 +115,7 @@ NOT_YET = {
     "K5": "`stalled` is known to the engine and said in its log; no answer of the API shows it",
     "K7": "children are not built",
     "K8": "fork and revert are not built",
-    "E5": "there is no second process that may append before PostgreSQL and its doorbell are built",
-    "F2": "a session is opened by folding all of its facts: snapshots are not built",
     "cancel during title generation": "titles are not generated; a session is called after its first prompt",
-    "two processes on one database, deciding at once": "decisions only: effects have one owner once there is a lease",
-    "owner paused and resumed": "with SQLite; a takeover needs the lease",
 }
 
 ALSO = {

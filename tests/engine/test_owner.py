@@ -15,7 +15,7 @@ import pytest
 
 from quell.core import facts as f
 from quell.core import inputs as i
-from quell.core.errors import AppendTimeout, SessionNotFound
+from quell.core.errors import AppendTimeout, Conflict, SessionNotFound
 from quell.core.events import Deleted
 from quell.core.facts import Recorded
 from quell.core.messages import ToolMessage, UserMessage
@@ -98,6 +98,25 @@ async def test_e5_a_cancel_at_a_guest_stops_the_owner_s_run() -> None:
         assert covered.run is not None
         await asked.closed.wait()
         assert await outcomes(guest.play, session) == ["cancelled"]
+
+
+async def test_c2_what_a_guest_has_not_heard_of_yet_is_cancelled_dropped_and_refused_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A decision that writes nothing cannot be stale in the journal's eyes. Fails when it is not looked at again."""
+    monkeypatch.setattr(owner, "LOOK_SECONDS", 3600.0)
+    wire = Wire()
+    async with two(wire=wire) as (first, guest):
+        session = await first.play.session()
+        await guest.play.engine.state(session)  # it has it open
+        wire.cut = True
+        one = await first.play.submit(session, "one")
+        await first.play.asked()
+        two_ = await first.play.submit(session, "two")
+        await guest.play.engine.apply(session, i.Drop(entry=two_.prompt))
+        with pytest.raises(Conflict):
+            await guest.play.submit(session, "other", prompt=one.prompt)
+        assert (await guest.play.cancel(session)).prompts == (one.prompt,)
 
 
 async def test_e5_a_lost_ring_is_made_up_for_by_looking(monkeypatch: pytest.MonkeyPatch) -> None:

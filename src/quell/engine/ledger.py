@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 
 from quell.core import inputs as i
 from quell.core.decide import decide
-from quell.core.errors import AppendTimeout, StaleOwner, StaleWriter, StorageRefused
+from quell.core.errors import AppendTimeout, QuellError, StaleOwner, StaleWriter, StorageRefused
 from quell.core.events import Deleted
 from quell.core.evolve import evolve
 from quell.core.facts import AnyFact, Recorded
@@ -82,8 +82,15 @@ class Ledger:
             if generation is None:
                 raise StaleOwner("What runs is recorded by the owner, and that is another process.")
         while True:
-            decision = decide(self.session, input, self._clock.now())
+            try:
+                decision = decide(self.session, input, self._clock.now())
+            except QuellError:
+                if await self._was_behind(input):
+                    continue
+                raise
             if not decision.records:
+                if await self._was_behind(input):
+                    continue
                 return decision.reaction
             self.doubt = decision.records[0]
             foresee(decision.session)
@@ -108,6 +115,10 @@ class Ledger:
                 if self._doorbell is not None:
                     self._doorbell.ring(self.id)
                 return decision.reaction
+
+    async def _was_behind(self, input: i.Input) -> bool:
+        """Whether what is asked for was decided from an old state: nothing is appended, so nothing else would tell."""
+        return self._doorbell is not None and isinstance(input, i.Request) and await self.load()
 
     async def holds(self, recorded: Recorded) -> bool:
         """Whether that fact, whose append was refused, was written all the same."""

@@ -18,7 +18,7 @@ from quell.core.ports import Claim, Doorbell, Journal
 
 log = logging.getLogger(__name__)
 
-CLAIM_SECONDS = 0.05
+CLAIM_SECONDS = 0.1
 """Between two attempts of a guest to become the owner."""
 
 LOOK_SECONDS = 1.0
