@@ -37,6 +37,13 @@ step = [{ tool = "bash", input = { command = "setsid sleep 1000 & sleep 1001 & e
 step = [{ text = "It ended." }]
 
 [[when]]
+prompt = "leave one"
+[[when.reply]]
+step = [{ tool = "bash", input = { command = "sleep 1002", run_in_background = true } }]
+[[when.reply]]
+step = [{ text = "It runs on." }]
+
+[[when]]
 prompt = "(?s).*"
 [[when.reply]]
 step = [{ text = "Yes." }]
@@ -215,7 +222,7 @@ def settled(view: object) -> int:
 
 
 async def test_race_owner_paused_and_resumed_after_another_has_claimed(pair: Pair) -> None:
-    """I10. It is stopped, its lock's file is taken away, and it wakes with a model that streams and a command that runs.
+    """I10. It is stopped, its lock's file is taken away, and it wakes with a model that streams, a command that runs, and a job.
 
     Fails when what it records does not name its claim, or when it does not stop.
     """
@@ -225,6 +232,10 @@ async def test_race_owner_paused_and_resumed_after_another_has_claimed(pair: Pai
         await streams(chat)
         await other.says("run a tree", id="tree")
         await streams(other)
+        third = await pair.new_chat(owner)
+        await third.says("leave one", id="left")
+        assert (await third.ended("left")).outcome == "completed"
+        await asyncio.to_thread(until, lambda: pair.home.processes_with(b"1002", pair.home.workspace))
         owner.process.send_signal(signal.SIGSTOP)
         (pair.home.data / "quell.db.lock").unlink()
         await guest.becomes("owner")

@@ -199,7 +199,7 @@ class Actor:
         else:
             if not self._inbox.kept:
                 self.stalled = None
-        self._settle_streams()
+        self.streams.settle_all(self.ledger.news())
 
     async def _record(self, input: i.Input) -> i.Reaction:
         """A cancel lets go of the model while its append is in flight (docs/decisions/0015); tools are stopped when it is recorded."""
@@ -244,14 +244,11 @@ class Actor:
         else:
             if not self._inbox.kept:
                 self.stalled = None
-        self._settle_streams()
-
-    def _settle_streams(self) -> None:
         self.streams.settle_all(self.ledger.news())
 
     def drafts(self) -> list[DraftPart]:
         """The text of everything that streams, and is in no fact yet."""
-        self._settle_streams()
+        self.streams.settle_all(self.ledger.news())
         return self.streams.drafts()
 
     # Effects

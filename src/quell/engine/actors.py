@@ -80,9 +80,18 @@ class Actors:
                 self.get(session)
 
     def _step_down(self) -> None:
+        """Stop all that runs here, what runs on behind its call included: nobody could be told of it."""
         self._unrecovered.clear()
         for actor in self:
             actor.step_down()
+            if actor.works_behind and not self._shut:
+                self._group.create_task(self._end_jobs(actor.ledger.id))
+
+    async def _end_jobs(self, session: str) -> None:
+        toolset = self._performer.ports.toolset
+        for job in toolset.jobs(session):
+            if job.running:
+                await toolset.end_job(session, job.id)
 
     def heard(self, session: str | None) -> None:
         """Another process may have appended there (None: anywhere)."""
