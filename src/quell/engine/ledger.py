@@ -48,7 +48,8 @@ class Ledger:
 
     async def load(self) -> bool:
         """Fold what is new in the journal; whether there was anything."""
-        if self.session.seq:
+        before = self.session.seq
+        if before:
             facts = await self._journal.read(self.id, self.session.seq)
         else:
             self.session, self.transcript, facts = await open_session(self._journal, self.id)
@@ -59,7 +60,7 @@ class Ledger:
             self._apply(recorded, evolve(self.session, recorded))
         if facts:
             self._publish_summary()
-        return bool(facts)
+        return self.session.seq > before
 
     async def is_gone(self) -> bool:
         """Whether the session was deleted."""
