@@ -18,7 +18,7 @@ BEAT = 0.001
 def main(file: str, told: int) -> None:
     longest = 0.0
 
-    def ready() -> None:
+    def ready(socket: str) -> None:
         os.set_inheritable(told, False)
         os.write(told, b"\n")
         os.close(told)

@@ -105,6 +105,10 @@ class Process:
             (~self.pid << 3) | 2
         )  # CPUCLOCK_SCHED of a process, as clock_getcpuclockid(3) makes it
 
+    def kill(self) -> None:
+        """-9. Whoever started it waits for its end."""
+        os.kill(self.pid, signal.SIGKILL)
+
     @property
     def memory(self) -> float:
         """Resident, in MiB."""
@@ -142,8 +146,8 @@ SERVE = ("-P", "-m", "quell", "serve")
 
 
 @contextmanager
-def daemon(home: Home, command: Sequence[str] = SERVE) -> Iterator[Started]:
-    """A daemon in a home, until the block ends. Blocks until it has answered."""
+def daemon(home: Home, command: Sequence[str] = SERVE, suffix: str = "") -> Iterator[Started]:
+    """A daemon in a home, until the block ends. Blocks until it has answered. `suffix` is what its socket has after the usual name."""
     ready, told = os.pipe()
     begun = time.perf_counter()
     with home.log.open("ab") as log:
@@ -161,8 +165,8 @@ def daemon(home: Home, command: Sequence[str] = SERVE) -> Iterator[Started]:
     try:
         if not (select.select([ready], [], [], START_SECONDS)[0] and os.read(ready, 1)):
             raise RuntimeError(f"the daemon does not start:\n{home.log.read_text()}")
-        ask_health(home.socket)
-        yield Started(Process(server.pid), home.socket, time.perf_counter() - begun)
+        ask_health(home.socket + suffix)
+        yield Started(Process(server.pid), home.socket + suffix, time.perf_counter() - begun)
     finally:
         os.close(ready)
         _end(server)

@@ -111,10 +111,6 @@ NOT_YET = {
     "I10": "the lease of PostgreSQL is not built",
     "T5": "MCP is not built",
     "K8": "revert is not built",
-    "E5": "there is no second process that may append before PostgreSQL and its doorbell are built",
-    "F2": "a session is opened by folding all of its facts: snapshots are not built",
-    "two processes on one database, deciding at once": "decisions only: effects have one owner once there is a lease",
-    "owner paused and resumed": "with SQLite; a takeover needs the lease",
 }
 
 ALSO = {

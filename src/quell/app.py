@@ -9,9 +9,10 @@ import asyncio
 import logging
 import os
 import random
+import socket
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -35,13 +36,15 @@ from quell.core.ports import LanguageModel, Workspace
 from quell.core.session import Session
 from quell.engine import Engine, Options, Ports
 from quell.engine.clock import WallClock
+from quell.engine.owner import Ownership
 from quell.llm.models import ProviderModels
 from quell.llm.options import ProviderOptions
 from quell.llm.providers import KEY_VARIABLES, PROVIDERS
 from quell.llm.retry import RetryOptions, delay
 from quell.server import daemon
 from quell.server.auth import load_token
-from quell.server.listen import tcp_socket, unix_socket
+from quell.server.listen import AddressInUse, tcp_socket, unix_socket
+from quell.store.doorbell import PipeDoorbell
 from quell.store.sqlite import SqliteJournal
 from quell.tools import SUB_AGENT, Tools
 from quell.tools import Options as ToolOptions
@@ -58,14 +61,27 @@ WARM_UP_AFTER = 0.3
 """Seconds from the first answer to loading the default model's libraries, so that the commands that wait are served first."""
 
 
-def serve(listen: tuple[str, int] | None = None, ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until told to leave; `ready` is called when the server answers. Raises `QuellError`, `ConfigError`, `PathRefused`."""
+STANDBY_SOCKETS = range(2, 10)
+"""What the names of the sockets of standby servers end with, after that of the usual one's."""
+
+
+def serve(
+    listen: tuple[str, int] | None = None, *, standby: bool = False, ready: Callable[[str], None] = lambda socket: None
+) -> None:
+    """Serve until told to leave; `ready` is called with its socket when the server answers.
+
+    As a `standby` beside another server on the same data, at a socket of its own. Raises `QuellError`, `ConfigError`, `PathRefused`.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL)
-    uvloop.run(_serve(paths(os.environ), dict(os.environ), listen, ready))
+    uvloop.run(_serve(paths(os.environ), dict(os.environ), listen, standby, ready))
 
 
 async def _serve(
-    place: Paths, environment: Mapping[str, str], listen: tuple[str, int] | None, ready: Callable[[], None]
+    place: Paths,
+    environment: Mapping[str, str],
+    listen: tuple[str, int] | None,
+    standby: bool,
+    ready: Callable[[str], None],
 ) -> None:
     configured = Configured(Configuration(place.config_file, environment, builtin=PROVIDERS), environment)
     settings = configured.settings()
@@ -76,37 +92,65 @@ async def _serve(
     secure_folder(place.data_dir)
     secure_folder(os.path.dirname(place.socket))
     with ExitStack() as stack:
-        listeners = [daemon.Listener(stack.enter_context(unix_socket(place.socket)))]
+        address, listening = stack.enter_context(_socket(place.socket, standby=standby))
+        listeners = [daemon.Listener(listening)]
         if listen is not None:
             token = load_token(place.token)
             configured.shown.add([token])
             listeners.append(daemon.Listener(tcp_socket(*listen), token, (listen[0],)))
-        journal = SqliteJournal.open(Path(place.database))
-        _say_where(place)
+        journal = SqliteJournal.open(Path(place.database), guest=standby)
+        doorbell = PipeDoorbell(Path(place.database))
         own = tuple(map(os.path.realpath, (place.config_dir, place.data_dir)))
         tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs, own=own))
+        ports = _ports(place, journal, doorbell, configured, tools, environment)
         try:
-            async with Engine(_ports(place, journal, configured, tools, environment), _options(settings)) as engine:
+            async with Engine(ports, _options(settings)) as engine:
                 answering = asyncio.Event()
 
                 def answer() -> None:
-                    ready()
+                    ready(address)
                     answering.set()
 
                 async with asyncio.TaskGroup() as group:
-                    warming = group.create_task(_warm_up(configured, answering))
+                    beside = [
+                        group.create_task(_say_where(place, address, engine.ownership)),
+                        group.create_task(_warm_up(configured, engine.ownership, answering)),
+                    ]
                     await daemon.serve(engine, configured, listeners, _server_options(settings), answer)
-                    warming.cancel()
+                    for task in beside:
+                        task.cancel()
         finally:
             await tools.close()
+            doorbell.close()
             await journal.close()
             await configured.close()
 
 
-def _say_where(place: Paths) -> None:
+@contextmanager
+def _socket(usual: str, *, standby: bool) -> Iterator[tuple[str, socket.socket]]:
+    """The usual socket, or the first that is free of those for standby servers; and where it is."""
+    with ExitStack() as stack:
+        if not standby:
+            yield usual, stack.enter_context(unix_socket(usual))
+            return
+        for number in STANDBY_SOCKETS:
+            address = f"{usual}.{number}"
+            try:
+                listening = stack.enter_context(unix_socket(address, wait=0))
+            except AddressInUse:
+                continue
+            yield address, listening
+            return
+    raise AddressInUse(f"There are {len(STANDBY_SOCKETS)} standby servers at {usual}.… already.")
+
+
+async def _say_where(place: Paths, address: str, ownership: Ownership) -> None:
     """For commands whose environment would look for the socket elsewhere. Whoever owns the journal says it."""
-    with suppress(OSError):  # a convenience, not worth a refusal
-        Path(place.address).write_text(place.socket, encoding="utf-8")
+    while True:
+        await ownership.owned.wait()
+        with suppress(OSError), open(place.address, "w", encoding="utf-8") as file:  # noqa: ASYNC230 - a line, on a local disk
+            file.write(address)  # a convenience, not worth a refusal
+        await ownership.lost.wait()
 
 
 def _log_to_stderr(level: str, secrets: Collection[str]) -> None:
@@ -123,14 +167,21 @@ def _log_to_stderr(level: str, secrets: Collection[str]) -> None:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
-async def _warm_up(configured: Configured, answering: asyncio.Event) -> None:
+async def _warm_up(configured: Configured, ownership: Ownership, answering: asyncio.Event) -> None:
+    """A guest asks no model, and needs no library of one."""
     await answering.wait()
+    await ownership.owned.wait()
     await asyncio.sleep(WARM_UP_AFTER)
     await configured.warm()
 
 
 def _ports(
-    place: Paths, journal: SqliteJournal, configured: Configured, tools: Tools, environment: Mapping[str, str]
+    place: Paths,
+    journal: SqliteJournal,
+    doorbell: PipeDoorbell,
+    configured: Configured,
+    tools: Tools,
+    environment: Mapping[str, str],
 ) -> Ports:
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
 
@@ -155,6 +206,7 @@ def _ports(
         is_crowded=configured.is_crowded,
         environment=environment,
         secrets=configured.secrets,
+        doorbell=doorbell,
     )
 
 

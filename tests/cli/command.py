@@ -278,6 +278,17 @@ class Home:
                 continue
         return found
 
+    def processes_with(self, word: bytes, folder: Path) -> list[int]:
+        """The pids of what runs in a folder, with a word in its command line."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.readlink(process / "cwd") == str(folder) and word in (process / "cmdline").read_bytes():
+                    found.append(int(process.name))
+            except OSError:
+                continue
+        return found
+
     def kill_server(self) -> None:
         for pid in self.servers():
             os.kill(pid, signal.SIGKILL)

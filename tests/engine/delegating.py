@@ -28,13 +28,20 @@ class Diary(FaultyJournal):
         self.slow_for = ""
         self.quick = asyncio.Event()
 
-    async def append(self, session: str, expected: int, records: Sequence[f.Recorded], summary: Summary) -> None:
+    async def append(
+        self,
+        session: str,
+        expected: int,
+        records: Sequence[f.Recorded],
+        summary: Summary,
+        generation: int | None = None,
+    ) -> None:
         if self.appends + 1 == self._dies_at:
             self.always = Refuse("the process died")
             self.dead.set()
         if session == self.slow_for:
             await self.quick.wait()
-        await super().append(session, expected, records, summary)
+        await super().append(session, expected, records, summary, generation)
         self.written.extend((session, recorded.fact) for recorded in records)
 
     def ends(self) -> list[tuple[str, str]]:

@@ -106,7 +106,14 @@ class Contested(MemoryJournal):
     once: i.Input | None = None
     always = False
 
-    async def append(self, session: str, expected: int, records: Sequence[f.Recorded], summary: Summary) -> None:
+    async def append(
+        self,
+        session: str,
+        expected: int,
+        records: Sequence[f.Recorded],
+        summary: Summary,
+        generation: int | None = None,
+    ) -> None:
         if self.always:
             raise StaleWriter("another writer was first")
         faster, self.once = self.once, None
@@ -114,7 +121,7 @@ class Contested(MemoryJournal):
             state = reduce(evolve, await self.read(session), Session())
             decision = decide(state, faster, state.updated)
             await super().append(session, state.seq, decision.records, summary_of(decision.session))
-        await super().append(session, expected, records, summary)
+        await super().append(session, expected, records, summary, generation)
 
 
 @in_virtual_time

@@ -80,7 +80,7 @@ async def test_a_title_of_ones_own_is_never_overwritten(chosen: str) -> None:
         turn.reply()
         await play.idle(session)
         late = i.TitleFound(prompt=next(iter((await play.engine.state(session)).prompts)), attempt=1, title="Theirs")
-        play.engine._actors[session].post(late)
+        play.engine._actors.get(session).post(late)
         await play.engine.apply(session, i.Change(mode="ask"))  # decided after what was posted before
         assert (await play.engine.state(session)).title == chosen
         named = await play.session(title="Named")

@@ -59,10 +59,17 @@ class GatedJournal(FaultyJournal):
         self.dead = asyncio.Event()
         self._last: int | None = None
 
-    async def append(self, session: str, expected: int, records: Sequence[f.Recorded], summary: Summary) -> None:
+    async def append(
+        self,
+        session: str,
+        expected: int,
+        records: Sequence[f.Recorded],
+        summary: Summary,
+        generation: int | None = None,
+    ) -> None:
         last = self.appends + 1 == self._last
         try:
-            await super().append(session, expected, records, summary)
+            await super().append(session, expected, records, summary, generation)
         finally:
             if last:
                 self.die()
@@ -201,7 +208,9 @@ class Talk:
 
     async def waits_behind(self, chat: Chat, letters: int = 1) -> None:
         """So many inputs wait behind what the session is recording. The one thing here that a client cannot see."""
-        inbox = self.play.engine._actors[chat.id]._inbox
+        actor = self.play.engine._actors.find(chat.id)
+        assert actor is not None, "the session is not open"
+        inbox = actor._inbox
         while len(inbox._letters) < letters:
             await self.client.health()
 

@@ -22,7 +22,6 @@ from tests.interaction.conversation import (
     facts_upto,
     meanwhile,
     question,
-    served,
     settlements,
 )
 
@@ -332,29 +331,3 @@ async def test_race_subscriber_joining_in_a_burst(tmp_path: Path) -> None:
             assert [draft.text for draft in following.drafts.open.values()] == ["some text"]
         await chat.stops()
         assert (await chat.ended(accepted)).outcome == "cancelled"
-
-
-async def test_race_two_processes_on_one_database_deciding_at_once(tmp_path: Path) -> None:
-    """The machine, I2, I3. Each decides from what it knows; the second is decided again from what the first wrote.
-
-    Two engines on one journal here; that only one of them performs effects is for a lease that is not built yet.
-    Fails when a stale decision is not taken again.
-    """
-    async with Place(tmp_path).life() as talk, served(talk.journal, str(tmp_path / "t")) as second:
-        chat = await talk.chat()
-        there = second.again(chat)
-        assert (await there.show()).seq == 1
-        async with meanwhile(*[side.says(f"{n}", id=f"p{n}") for n, side in enumerate([chat, there] * 5)]) as all:
-            pass
-        seqs = [saying.result().seq for saying in all]
-        assert len(set(seqs)) == 10
-        # Neither has heard of all that the other wrote: there is no doorbell yet. The journal knows.
-        facts = [recorded.fact for recorded in await talk.journal.read(chat.id)]
-        assert len([fact for fact in facts if isinstance(fact, f.RunStarted)]) == 1
-        assert [fact.prompt for fact in facts if isinstance(fact, f.PromptAccepted)] == [
-            f"p{seqs.index(seq)}" for seq in sorted(seqs)
-        ]
-        covered = await chat.stops()  # decided again as well: it covers what the other has accepted
-        assert set(covered.prompts) == {f"p{n}" for n in range(10)}
-        await chat.rests()
-        assert settlements([recorded.fact for recorded in await talk.journal.read(chat.id)]) == ["cancelled"]

@@ -125,6 +125,25 @@ async def test_k3_a_stopped_run_is_not_followed_up(tmp_path: Path) -> None:
         assert talk.nothing_asked
 
 
+async def test_c2_k3_a_cancel_of_what_was_accepted_before_a_crash_covers_its_follow_up(tmp_path: Path) -> None:
+    """A client repeats the cancel whose answer the crash took along. Fails when a follow-up counts as accepted at the restart."""
+    place, options = Place(tmp_path), Options(resume_interrupted=True)
+    async with place.life(options, dies=True) as talk:
+        chat = await talk.chat()
+        one = await chat.says("one")
+        await talk.calls()
+        upto = (await chat.show()).seq
+    async with place.life(options) as talk:
+        chat = talk.again(chat)
+        asked = await talk.asked()
+        covered = await chat.stops(upto=upto)
+        assert covered.run is not None
+        await asked.closed.wait()
+        await chat.rests()
+        assert settlements(await chat.facts()) == ["interrupted", "cancelled"]
+        assert (await chat.ended(one)).outcome == "interrupted"
+
+
 async def test_k4_only_unfinished_work_is_woken(tmp_path: Path) -> None:
     place = Place(tmp_path)
     async with place.life(dies=True) as talk:

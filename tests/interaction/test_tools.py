@@ -93,17 +93,7 @@ class Server:
 
     def sleepers(self) -> list[int]:
         """The processes of the command that are alive."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if (
-                    os.readlink(folder / "cwd") == str(self.home.workspace)
-                    and b"sleep" in (folder / "cmdline").read_bytes()
-                ):
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-        return found
+        return self.home.processes_with(b"sleep", self.home.workspace)
 
 
 @pytest.fixture

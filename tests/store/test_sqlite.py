@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import StaleWriter, StorageRefused
 from quell.core.evolve import fold
-from quell.core.messages import Reply, Text
+from quell.core.messages import Attachment, Reply, Text, ToolCall, ToolResult
 from quell.core.ports import Draft
 from quell.core.session import summary
 from quell.store.database import Migration, connect_writer, migrations, statements
@@ -79,6 +80,27 @@ async def test_what_is_stored_is_what_is_sent(tmp_path: Path) -> None:
     assert stored == [(encode(recorded),) for recorded in facts]
 
 
+async def test_f2_whatever_is_long_is_a_blob_and_comes_back_whole(tmp_path: Path) -> None:
+    """What people write, models say and tools print. Fails when a kind of fact is kept in its row at any length."""
+    path = tmp_path / "journal.db"
+    journal = SqliteJournal.open(path)
+    author = await Author(journal).create()
+    await author.write(i.Submit(prompt="p", text="x" * LONG, attachments=(Attachment(name="a", content="y" * LONG),)))
+    run = author.session.run
+    assert run is not None
+    call = ToolCall(f"{run.message}-c0", "touch", "{}")
+    reply = Reply(parts=(Text("z" * LONG), call), stop_reason="tool_use")
+    await author.write(i.SampleReplied(run=run.id, turn=1, attempt=1, reply=reply))
+    await author.write(i.CallAllowed(run=run.id, call=call.id))
+    await author.write(i.CallReturned(run=run.id, call=call.id, result=ToolResult(text="ü" * LONG)))
+    assert fold(await journal.read("s1")) == author.session
+    long = {type(recorded.fact) for recorded in await journal.read("s1") if len(encode(recorded)) > LONG}
+    assert {f.PromptAccepted, f.Replied, f.CallFinished} <= long
+    await journal.close()
+    assert rows(path, "SELECT count(*) FROM facts WHERE body IS NOT NULL AND length(body) > ?", LONG) == [(0,)]
+    assert rows(path, "SELECT count(*) FROM facts WHERE blob IS NOT NULL") == [(len(long),)]
+
+
 async def test_long_bodies_are_kept_once_and_go_with_the_last_who_needs_them(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     journal = SqliteJournal.open(path)
@@ -133,13 +155,13 @@ async def test_lists_are_read_off_an_index(tmp_path: Path) -> None:
 
 # Migrations
 
-LAST = len(migrations())
+NEWEST = len(migrations())
 STEPS = (
     *migrations(),
     Migration(
-        LAST + 1, "ALTER TABLE sessions ADD COLUMN words TEXT;\nUPDATE sessions SET words = 'two;\n--';\n-- the end\n"
+        NEWEST + 1, "ALTER TABLE sessions ADD COLUMN words TEXT;\nUPDATE sessions SET words = 'two;\n--';\n-- the end\n"
     ),
-    Migration(LAST + 2, "CREATE TABLE notes (text TEXT);\nINSERT INTO notes SELECT words FROM sessions;\n"),
+    Migration(NEWEST + 2, "CREATE TABLE notes (text TEXT);\nINSERT INTO notes SELECT words FROM sessions;\n"),
 )
 
 
@@ -158,7 +180,7 @@ async def test_a_journal_of_every_older_version_is_brought_up_to_date(tmp_path: 
 async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     authors = await lived_in(path)
-    broken = (*STEPS, Migration(LAST + 3, "DROP TABLE notes; \nINSERT INTO notes VALUES ('where?');\n"))
+    broken = (*STEPS, Migration(NEWEST + 3, "DROP TABLE notes; \nINSERT INTO notes VALUES ('where?');\n"))
     before = rows(path, "SELECT sql FROM sqlite_master")
     with pytest.raises(StorageRefused, match="no such table: notes"):
         SqliteJournal.open(path, steps=broken)

@@ -34,7 +34,8 @@ LOG_LINES = 12
 def here() -> Paths:
     """The files of this user, from the environment; the socket is that of the daemon that has the data, wherever it put it.
 
-    $XDG_RUNTIME_DIR is not the same in a terminal, in cron and over ssh, and there is one daemon to a data directory.
+    $XDG_RUNTIME_DIR is not the same in a terminal, in cron and over ssh, and a standby server that took over is elsewhere, too. Who
+    names a socket means that one.
     """
     from quell.config.paths import PathRefused, Paths, paths
 
@@ -42,9 +43,9 @@ def here() -> Paths:
         place = paths(os.environ)
     except PathRefused as refused:
         raise CommandFailed(str(refused)) from None
-    if not os.path.exists(place.socket):
+    if not os.environ.get("QUELL_SOCKET"):
         other = _recorded(place.address)
-        if other and _listens(other):
+        if other and other != place.socket and not _connects(place.socket) and _listens(other):
             return Paths(config_file=place.config_file, data_dir=place.data_dir, socket=other)
     return place
 
@@ -55,6 +56,14 @@ def _recorded(address: str) -> str | None:
             return file.read().strip() or None
     except (OSError, ValueError):
         return None
+
+
+def _connects(socket: str) -> bool:
+    try:
+        Connection(socket, timeout=1.0).close()
+    except Unreachable:
+        return False
+    return True
 
 
 def _listens(socket: str) -> bool:

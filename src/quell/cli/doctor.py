@@ -201,10 +201,11 @@ def _log(place: Paths) -> str:
 def _running(health: Json) -> Finding:
     age = "" if health.text("version") == __version__ else f" — this command is {__version__}"
     busy = f", {health.number('sessions')} busy" if health.flag("busy") else ""
+    role = ", on standby: another server does the work" if health.text("role") == "guest" else ""
     return Finding(
         "ok",
         "server",
-        f"pid {health.number('pid')}, version {health.text('version')}{age}, since {health.text('started')}{busy}",
+        f"pid {health.number('pid')}, version {health.text('version')}{age}, since {health.text('started')}{busy}{role}",
     )
 
 

@@ -24,9 +24,14 @@ from quell.core.errors import EXIT, QuellError
     "--listen", metavar="HOST:PORT", help="Listen on TCP as well; clients need a token, and it is said where that is."
 )
 @click.option(
+    "--standby",
+    is_flag=True,
+    help="Beside another server, at a socket of its own: answers, and takes over when that one is gone.",
+)
+@click.option(
     "--ready-fd", type=click.IntRange(min=0), hidden=True, help="Tell there, in one line, how the start went."
 )
-def serve(stop: bool, force: bool, listen: str | None, ready_fd: int | None) -> None:
+def serve(stop: bool, force: bool, listen: str | None, standby: bool, ready_fd: int | None) -> None:
     """Run the server here until Ctrl-C, or stop the one that runs."""
     if stop:
         stopped = daemon.stop(daemon.here(), force=force)
@@ -37,16 +42,16 @@ def serve(stop: bool, force: bool, listen: str | None, ready_fd: int | None) -> 
     address = None if listen is None else _address(listen)
     starter = None if ready_fd is None else _Starter(ready_fd)
 
-    def ready() -> None:
+    def ready(socket: str) -> None:
         if starter is None:
-            _welcome(address)
+            _welcome(socket, address)
         else:
             starter.tell(None)
 
     from quell import app  # the server and all that it needs
 
     try:
-        app.serve(listen=address, ready=ready)
+        app.serve(listen=address, standby=standby, ready=ready)
     except (QuellError, PathRefused) as error:
         failed = CommandFailed(str(error), EXIT.get(error.code, FAILED) if isinstance(error, QuellError) else FAILED)
         if starter is not None:
@@ -73,10 +78,10 @@ class _Starter:
         self._descriptor = None
 
 
-def _welcome(address: tuple[str, int] | None) -> None:
-    place = daemon.here()
-    print(f"serving at {place.socket}", flush=True)
+def _welcome(socket: str, address: tuple[str, int] | None) -> None:
+    print(f"serving at {socket}", flush=True)
     if address is not None:
+        place = daemon.here()
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         print(f"serving at http://{host}:{address[1]}, with the token in {place.token}", flush=True)
     print("Ctrl-C ends it", flush=True)

@@ -8,7 +8,8 @@
   outputs      data_dir/outputs: what commands printed that was too long for a result, a folder for each session
     address      data_dir/daemon.address: where the running daemon's socket is, for those whose environment says otherwise
     socket       $XDG_RUNTIME_DIR/quell/daemon.sock, else /tmp/quell-$UID/daemon.sock; with a data directory other than
-                 the one in the account's home, daemon-<hash of it>.sock, so that tests never meet the user's daemon
+                 the one in the account's home, daemon-<hash of it>.sock, so that tests never meet the user's daemon;
+                 $QUELL_SOCKET names another one, as a standby server has
 
 Rules: `paths` reads the environment that it is given and no disk but the account database; `secure_folder` alone
 creates. A relative $XDG_… is ignored, as that standard demands; a relative $QUELL_… is refused, because the command and
@@ -100,7 +101,8 @@ def paths(environ: Mapping[str, str]) -> Paths:
     return Paths(
         config_file=_ours(environ, "QUELL_CONFIG") or os.path.join(config_dir, "quell", "config.toml"),
         data_dir=data_dir,
-        socket=_socket(
+        socket=_ours(environ, "QUELL_SOCKET")
+        or _socket(
             _absolute(environ.get("XDG_RUNTIME_DIR")), "daemon.sock" if usual else f"daemon-{_digest(data_dir)}.sock"
         ),
     )

@@ -108,6 +108,12 @@ class StaleWriter(QuellError):
     code = "stale_writer"
 
 
+class StaleOwner(QuellError):
+    """Another process has claimed the journal since. Never leaves the engine: it performs no effects any more."""
+
+    code = "stale_owner"
+
+
 FailureCode = Literal[
     "no_key",  # no key was found for the provider
     "unauthorized",  # the provider refused the key

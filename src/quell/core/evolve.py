@@ -198,10 +198,11 @@ def _accepted(session: Session, fact: f.PromptAccepted | f.CompactionAccepted | 
             )
             return replace(session, waiting=(*session.waiting, entry))
         case f.FollowUpAccepted():
+            origin = session.prompts.get(fact.prompt)
             entry = Entry(
                 id=fact.entry,
                 kind="follow_up",
-                seq=session.seq,
+                seq=session.seq if origin is None else origin.seq,
                 accepted=session.updated,
                 prompt=fact.prompt,
                 origin="recovery",

@@ -5,7 +5,7 @@ Every port has a fake in `quell.testing` and one contract suite for fake and rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -34,6 +34,26 @@ class Draft(Struct, frozen=True):
     reply: Reply
 
 
+class Claim(Struct, frozen=True):
+    """What a new owner gets: its generation, and the sessions whose work was unfinished at that moment, and whose effects nobody performs."""
+
+    generation: int
+    unfinished: tuple[str, ...]
+
+
+class Snapshot(Struct, frozen=True):
+    """What the facts up to `seq` lead to, so that a session need not be read from its first one.
+
+    `at` is that fact's; `version` is of the code that can read it.
+    """
+
+    seq: int
+    at: str
+    version: str
+    state: bytes
+    view: bytes
+
+
 def position(summary: Summary) -> str:
     """A place in the list of sessions, for `before` of `Journal.summaries`; it stays when that session moves or goes."""
     return f"{summary.updated} {summary.id}"
@@ -42,10 +62,21 @@ def position(summary: Summary) -> str:
 class Journal(Protocol):
     """The facts of every session, in order, without gaps; with each append, in one transaction, the session's row.
 
+    One of the processes on it is the owner, which performs effects (contract.md I10). What only the owner may write carries the
+    generation of its claim, and raises `StaleOwner`, with nothing written, once another has claimed: whatever became of the
+    sign (a lock, a lease) by which the former one was known to live. Without a generation anyone may write.
+
     Every method may raise `StorageRefused`. When an append returns, its facts survive power loss.
     """
 
-    async def append(self, session: str, expected: int, records: Sequence[Recorded], summary: Summary) -> None:
+    async def append(
+        self,
+        session: str,
+        expected: int,
+        records: Sequence[Recorded],
+        summary: Summary,
+        generation: int | None = None,
+    ) -> None:
         """Add `records`, numbered `expected + 1` on, and replace the row. A recorded message's draft goes with it.
 
         Raises `StaleWriter`, with nothing written, when the session's last `seq` is not `expected` (0: it is new), and when
@@ -75,7 +106,7 @@ class Journal(Protocol):
     async def busy(self) -> Sequence[str]:
         """The ids of the sessions whose row says busy: those that a restart has to wake."""
 
-    async def save_draft(self, session: str, draft: Draft) -> None:
+    async def save_draft(self, session: str, draft: Draft, generation: int | None = None) -> None:
         """Keep a draft, in place of the session's earlier one. Ignored when its message is recorded, and without a session.
 
         When it returns, the draft survives the end of the process; power loss only after the next append.
@@ -84,11 +115,39 @@ class Journal(Protocol):
     async def draft(self, session: str) -> Draft | None:
         """The draft kept for a message that was never recorded."""
 
-    async def delete(self, session: str) -> None:
+    async def save_snapshot(self, session: str, snapshot: Snapshot) -> None:
+        """Keep a snapshot, in place of the session's earlier one. Ignored without a session. It may be lost: it can be made again."""
+
+    async def snapshot(self, session: str) -> Snapshot | None:
+        """The session's last snapshot. The facts decide whether it is true."""
+
+    async def delete(self, session: str, generation: int | None = None) -> None:
         """Forget everything but that the id was used."""
 
+    async def claim(self) -> Claim | None:
+        """Become the owner, if there is none that lives; None: there is one. It never waits for that. Whoever owns claims anew."""
+
+    async def renew(self, generation: int) -> None:
+        """Go on owning; to be called every second. Raises `StaleOwner` when another has claimed, or may before the next call."""
+
+    async def version(self) -> int:
+        """Another number than last time, if another process has written since: polling, for when no `Doorbell` was heard."""
+
     async def close(self) -> None:
-        """Finish what was accepted, and let go of the storage."""
+        """Finish what was accepted, let go of the storage, and of owning it."""
+
+
+class Doorbell(Protocol):
+    """Between the processes on one journal: who has appended rings, the others look (contract.md E5). A ring may be lost."""
+
+    def ring(self, session: str) -> None:
+        """Tell the others that there is something new in a session; "": anywhere. Never waits, never raises."""
+
+    async def rung(self) -> Collection[str]:
+        """Wait for rings, and return what was rung for."""
+
+    def close(self) -> None:
+        """Be told nothing any more."""
 
 
 class LanguageModel(Protocol):

@@ -25,7 +25,10 @@ from quell.core.questions import Question
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """Something that waits for a run of its own, or, with `run`, to join that one. A follow-up's `prompt` is the one it goes on with."""
+    """Something that waits for a run of its own, or, with `run`, to join that one.
+
+    A follow-up's `prompt` is the one it goes on with, and its `seq` that prompt's: who cancels what was accepted until then means it.
+    """
 
     id: str
     kind: Literal["prompt", "compaction", "follow_up"]
@@ -61,13 +64,13 @@ class Call(Struct, frozen=True):
     questions: tuple[Question, ...] = ()
 
 
-class Sampling(Struct, frozen=True):
+class Sampling(Struct, frozen=True, tag=True):
     """The model is asked, or will be at `not_before`."""
 
     not_before: str | None = None
 
 
-class Calling(Struct, frozen=True):
+class Calling(Struct, frozen=True, tag=True):
     """The calls of the turn's reply are checked and executed."""
 
     calls: tuple[Call, ...]
@@ -80,7 +83,7 @@ class Calling(Struct, frozen=True):
         )
 
 
-class Compacting(Struct, frozen=True):
+class Compacting(Struct, frozen=True, tag=True):
     """The conversation up to `upto` is being summarised."""
 
     upto: int

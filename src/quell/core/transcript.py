@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from quell.core import facts as f
@@ -36,6 +37,19 @@ STILL = (
 GO_ON = "The work on the last request was interrupted and has been resumed. Look at what is done already, then go on with it."
 
 
+class TranscriptState(Struct, frozen=True):
+    """All that a transcript knows, to be kept and gone on from."""
+
+    messages: list[Message]
+    seen: dict[str, str]
+    todos: tuple[Todo, ...]
+    seqs: list[int]
+    waiting: dict[str, tuple[str, tuple[Attachment, ...]]]
+    calls: dict[str, str]
+    prompts: list[tuple[int, UserMessage]]
+    summary: tuple[int, tuple[Message, ...]] | None
+
+
 class Transcript:
     """A fold: `add` every fact once, in order. `seen` maps the files whose content the model knows to its SHA-256, `todos` is its list."""
 
@@ -51,6 +65,30 @@ class Transcript:
         self._summary: tuple[int, tuple[Message, ...]] | None = None
         for recorded in records:
             self.add(recorded)
+
+    @property
+    def state(self) -> TranscriptState:
+        """As it is at this moment: to be looked at before the next fact."""
+        return TranscriptState(
+            self.messages,
+            self.seen,
+            self.todos,
+            self._seqs,
+            self._waiting,
+            self._calls,
+            self._prompts,
+            self._summary,
+        )
+
+    @classmethod
+    def of(cls, state: TranscriptState) -> Transcript:
+        """Goes on from there; the state is its own from now on."""
+        transcript = cls()
+        transcript.messages, transcript.seen, transcript.todos = state.messages, state.seen, state.todos
+        transcript._seqs, transcript._waiting = state.seqs, state.waiting
+        transcript._sent = [_as_sent(message) for message in state.messages]
+        transcript._calls, transcript._prompts, transcript._summary = state.calls, state.prompts, state.summary
+        return transcript
 
     def add(self, recorded: f.Recorded) -> None:
         for message in self._messages(recorded.seq, recorded.fact):

@@ -2,6 +2,8 @@
 
 It takes one input at a time, has it recorded and answers; then it compares what is due with what runs, starts the one and stops the
 other (contract.md, The machine). Nothing else starts or stops an effect. What an effect finds out comes back as an input.
+
+In a guest nothing is due: it decides what is asked for, and looks when another process has appended (contract.md I10).
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.decide import decide
-from quell.core.errors import AppendTimeout, QuellError, SessionNotFound, StorageRefused, Unavailable
+from quell.core.errors import AppendTimeout, QuellError, SessionNotFound, StaleOwner, StorageRefused, Unavailable
 from quell.core.events import DraftPart
 from quell.core.ports import Draft
-from quell.core.session import Compact, Effect, Sample, Session, Summary, Title, Unwind, due, summary
+from quell.core.session import Compact, Effect, Sample, Summary, due, summary
 from quell.engine.bus import Bus
-from quell.engine.delegate import SHARE
+from quell.engine.effects import Effects, grace
 from quell.engine.inbox import Inbox, Letter
 from quell.engine.ledger import Ledger
 from quell.engine.live import Streams
@@ -35,7 +37,7 @@ class Actor:
     """`post` or `ask`; `run` is its life. `closed` is why it ended, once it has: deleted, stopped, or unreadable."""
 
     def __init__(self, id: str, performer: Performer, bus: Bus) -> None:
-        self.ledger = Ledger(id, performer.ports.journal, performer.ports.clock, bus)
+        self.ledger = Ledger(id, performer.ports, performer.ownership, bus)
         self.stalled: StorageRefused | AppendTimeout | None = None
         self.closed: QuellError | None = None
         self.ended = asyncio.Event()
@@ -43,8 +45,10 @@ class Actor:
         self._performer = performer
         self._inbox = Inbox()
         self.streams = Streams(id, bus, self._inbox.wake)
-        self._running: dict[Effect, asyncio.Task[None]] = {}
+        self._effects = Effects(performer)
         self._loaded = asyncio.Event()
+        self._behind = False
+        self._recovering = False
 
     # From outside
 
@@ -65,6 +69,22 @@ class Actor:
         self._inbox.put(Letter(request, answer))
         return await answer
 
+    def look(self) -> None:
+        """Another process may have appended, or our part has changed."""
+        self._behind = True
+        self._inbox.wake()
+
+    def recover(self) -> None:
+        """Whoever ran this before is gone: settle what it left before anything starts, if there is anything."""
+        self._recovering = True
+        self._inbox.wake()
+
+    def step_down(self) -> None:
+        """Another process owns the journal: stop, and record nothing of it."""
+        self._recovering = False
+        self.streams.drop()
+        self.look()
+
     def close(self, why: QuellError) -> None:
         """End. What runs is stopped, and settled as a crash would be (contract.md K6), unless the session is gone."""
         self.closed = why
@@ -76,8 +96,9 @@ class Actor:
         return row if self.stalled is None else replace(row, stalled=str(self.stalled))
 
     def _gone(self) -> None:
-        self.close(SessionNotFound("The session was deleted."))
-        self.ledger.bury()
+        if not isinstance(self.closed, SessionNotFound):
+            self.close(SessionNotFound("The session was deleted."))
+            self.ledger.bury()
 
     @property
     def idle(self) -> bool:
@@ -85,8 +106,9 @@ class Actor:
 
         A session that awaits a person is not idle, although nothing is due in it.
         """
-        working = any(not task.done() for task in self._running.values())
-        return not (self._inbox or working or self.ledger.session.busy or self.works_behind)
+        unfinished = self.ledger.session.busy and self._performer.ownership.owns
+        working = self._inbox or self._effects.working or self.works_behind
+        return self._loaded.is_set() and not (self._recovering or working or unfinished)
 
     @property
     def works_behind(self) -> bool:
@@ -99,8 +121,8 @@ class Actor:
         """Fold the journal, recover what is unfinished, then take inputs until it is closed."""
         try:
             await self.ledger.load()
-            if self.ledger.session.busy or self.ledger.session.titling is not None:
-                self._inbox.put_first(Letter(await self._restarted()))
+            # A title that was being asked for when the process ended; a session with unfinished work is told to recover.
+            self._recovering |= self.ledger.session.titling is not None and not self.ledger.session.busy
             self._loaded.set()
             await self._live()
         except QuellError as error:
@@ -112,6 +134,17 @@ class Actor:
                 letter.refuse(self.closed)
             self._loaded.set()
             self.ended.set()
+
+    async def _recover(self) -> None:
+        """Nothing may start before this is decided; and nothing of ours may run that a former claim has left."""
+        generation = self._performer.ownership.generation
+        await self._effects.stop(grace(self.ledger.session, self._performer.options.unwind_grace))
+        self._effects.forget()
+        await self.ledger.load()
+        if self.ledger.session.busy or self.ledger.session.titling is not None:
+            await self._take(Letter(await self._restarted()))
+        if self._performer.ownership.generation == generation:  # else there is another recovery to come, or none
+            self._recovering = False
 
     async def _restarted(self) -> i.Restarted:
         """What a new owner finds (contract.md K2, K3): whoever ran this before is gone, and nothing of it runs."""
@@ -130,21 +163,33 @@ class Actor:
         scene = Scene(self.ledger, self.streams, self.post, self._gone)
         async with asyncio.TaskGroup() as group:
             try:
+                self._reconcile(group, scene)
                 while self.closed is None:
-                    letter = await self._inbox.next()
-                    if letter is not None:
+                    if self._recovering and self._performer.ownership.owns:
+                        await self._recover()
+                    elif letter := await self._inbox.next():
                         await self._take(letter)
-                    elif self.streams.draft_due:
-                        await self._save_draft()
-                    elif self.stalled is not None and not self._inbox.kept:
-                        await self._look_again()
+                    else:
+                        await self._wake()
                     self._reconcile(group, scene)
                 if not isinstance(self.closed, SessionNotFound):
-                    await self._stop_effects()
+                    await self._effects.stop(grace(self.ledger.session, self._performer.options.stop_grace))
+                    for letter in self._inbox.drain():
+                        await self._take(letter)
+                    spent = self._performer.delegates.spent(self.ledger.id)
+                    await self._take(Letter(i.Restarted(reply=self.streams.fragment(), spent=spent, stopping=True)))
                 self.ended.set()  # all of it is on disk; what does not stop when it is told to is not waited for
             finally:
-                for task in self._running.values():
-                    task.cancel()
+                self._effects.abandon()
+
+    async def _wake(self) -> None:
+        if self._behind:
+            self._behind = False
+            await self._look_again(others=True)
+        if self.streams.draft_due:
+            await self._save_draft()
+        elif self.stalled is not None and not self._inbox.kept:
+            await self._look_again()
 
     async def _take(self, letter: Letter) -> None:
         """Record an input and answer. After a refusal the journal is read first: what it refused may be in it all the same."""
@@ -156,6 +201,8 @@ class Actor:
                 letter.reply(await self._record(letter.input))
         except (StorageRefused, AppendTimeout) as error:
             self._refused(letter, error)
+        except StaleOwner:
+            self.ledger.doubt = None  # what the owner records instead decides
         except QuellError as error:
             letter.refuse(error)
         except Exception:
@@ -164,7 +211,7 @@ class Actor:
         else:
             if not self._inbox.kept:
                 self.stalled = None
-        self._settle_streams()
+        self.streams.settle_all(self.ledger.news())
 
     async def _record(self, input: i.Input) -> i.Reaction:
         """A cancel lets go of the model while its append is in flight (docs/decisions/0015); tools are stopped when it is recorded."""
@@ -173,9 +220,9 @@ class Actor:
             return await self.ledger.record(input, patience)
         stopped: list[Effect] = []
         reaction = await self.ledger.record(
-            input, patience, lambda after: stopped.extend(self._stop_what_ends(after, (Sample, Compact)))
+            input, patience, lambda after: stopped.extend(self._effects.stop_ending(due(after), (Sample, Compact)))
         )
-        assert not {*stopped} & {*due(self.ledger.session)}, "only this actor settles runs: none of it can be due again"
+        assert not {*stopped} & {*due(self.ledger.session)}, "only an owner settles runs: none of it can be due again"
         return reaction
 
     def _refused(self, letter: Letter, error: StorageRefused | AppendTimeout) -> None:
@@ -187,21 +234,12 @@ class Actor:
         input, session = letter.input, self.ledger.session
         if isinstance(input, i.Cancel):
             if session.id and not session.deleting:
-                self._stop_what_ends(decide(session, input, session.updated).session)
+                self._effects.stop_ending(due(decide(session, input, session.updated).session))
             upto = session.seq
             input = replace(input, upto=upto if input.upto is None else min(input.upto, upto))
         if letter.answer is None or isinstance(input, i.Cancel):
             self._inbox.keep(Letter(input, doubt=self.ledger.doubt))
         letter.refuse(error)
-
-    def _stop_what_ends(self, after: Session, kinds: tuple[type, ...] = (object,)) -> list[Effect]:
-        """Stop what is not due in a state that a cancel leads to, before that is recorded."""
-        wanted = due(after)
-        ending = [effect for effect in self._running if effect not in wanted and isinstance(effect, kinds)]
-        for effect in ending:
-            if not self._running[effect].cancelling():  # a second one would break off its cleaning up
-                self._running[effect].cancel()
-        return ending
 
     def _stall(self, error: StorageRefused | AppendTimeout) -> None:
         is_news = str(self.stalled) != str(error)
@@ -211,79 +249,46 @@ class Actor:
         if is_news:
             self.ledger.tell(self.summary())
 
-    async def _look_again(self) -> None:
-        """A refusal may have been of the answer only: see what the journal says."""
+    async def _look_again(self, *, others: bool = False) -> None:
+        """See what the journal says: a refusal may have been of the answer only, and other processes append, or delete, too."""
         try:
-            await self.ledger.load()
+            if not await self.ledger.load() and others and await self.ledger.is_gone():
+                self._gone()
         except StorageRefused as error:
             self._stall(error)
         else:
-            self.stalled = None
+            if not self._inbox.kept:
+                self.stalled = None
             self.ledger.tell(self.summary())
-        self._settle_streams()
-
-    def _settle_streams(self) -> None:
-        for fact in self.ledger.news():
-            self.streams.settle(fact)
+        self.streams.settle_all(self.ledger.news())
 
     def drafts(self) -> list[DraftPart]:
         """The text of everything that streams, and is in no fact yet."""
-        self._settle_streams()
+        self.streams.settle_all(self.ledger.news())
         return self.streams.drafts()
 
     # Effects
 
     def _reconcile(self, group: asyncio.TaskGroup, scene: Scene) -> None:
-        """Stop what runs and is not due; start what is due and does not run. An effect stays known until it is no longer due."""
-        wanted = due(self.ledger.session)
-        for effect, task in list(self._running.items()):
-            if effect not in wanted:
-                if task.done():
-                    del self._running[effect]
-                elif not task.cancelling():
-                    task.cancel()
-        if self.stalled is not None or self.closed is not None:
-            return
-        for effect in wanted:
-            if effect not in self._running:
-                work = self._unwind(effect) if isinstance(effect, Unwind) else self._performer.perform(effect, scene)
-                self._running[effect] = group.create_task(work)
-
-    async def _unwind(self, effect: Unwind) -> None:
-        """Wait for what the run started; what does not stop in time does not hold up settlement (C7, T1)."""
-        others = [
-            task
-            for other, task in self._running.items()
-            if other != effect and not isinstance(other, Title) and not task.done()
-        ]
-        if others:
-            await asyncio.wait(others, timeout=self._grace(self._performer.options.unwind_grace))
-        self._settle_streams()
-        spent = self._performer.delegates.spent(self.ledger.id)
-        self.post(i.Unwound(run=effect.run, reply=self.streams.fragment(), spent=spent))
-
-    async def _stop_effects(self) -> None:
-        tasks = [task for task in self._running.values() if not task.done()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._grace(self._performer.options.stop_grace))
-        for letter in self._inbox.drain():
-            await self._take(letter)
-        spent = self._performer.delegates.spent(self.ledger.id)
-        await self._take(Letter(i.Restarted(reply=self.streams.fragment(), spent=spent, stopping=True)))
-
-    def _grace(self, seconds: float) -> float:
-        """A sub-agent settles before the call that waits for it, which has the whole of it (T4)."""
-        return seconds if self.ledger.session.parent is None else seconds * SHARE
+        """Stop what runs and is not due; start what is due and does not run."""
+        recovered = self._performer.ownership.owns and not self._recovering
+        wanted = due(self.ledger.session) if recovered else ()
+        self._effects.stop_all_but(wanted)
+        if self.stalled is None and self.closed is None:
+            self._effects.start(wanted, group, scene)
+            if recovered and self.ledger.snapshot_due:
+                group.create_task(self.ledger.begin_snapshot())
 
     # Drafts
 
     async def _save_draft(self) -> None:
         self.streams.draft_due = False
-        reply = self.streams.reply
-        if reply is not None:
+        reply, generation = self.streams.reply, self._performer.ownership.generation
+        if reply is not None and generation is not None:
+            draft = Draft(reply.message, reply.fragment())
             try:
-                await self._performer.ports.journal.save_draft(self.ledger.id, Draft(reply.message, reply.fragment()))
+                await self._performer.ports.journal.save_draft(self.ledger.id, draft, generation)
+            except StaleOwner:
+                self._performer.ownership.lose(generation)
             except StorageRefused as error:
                 log.warning("session %s: the draft was not saved: %s", self.ledger.id, error)

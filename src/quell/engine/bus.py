@@ -33,6 +33,15 @@ class Subscription:
             self._buffer.clear()
             self._lost = True
         self._buffer.append(event)
+        self._arrive()
+
+    def lose(self) -> None:
+        """As if it had overflowed: what came meanwhile is in the journal only."""
+        self._buffer.clear()
+        self._lost = True
+        self._arrive()
+
+    def _arrive(self) -> None:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
@@ -45,7 +54,7 @@ class Subscription:
 
     async def arrival(self) -> None:
         """Return when there is something to take."""
-        if not self._buffer:
+        if not (self._buffer or self._lost):
             self._arrival = asyncio.get_running_loop().create_future()
             try:
                 await self._arrival
@@ -77,6 +86,11 @@ class Bus:
 
     def followed(self, topic: str) -> bool:
         return topic in self._topics
+
+    def lose(self, topic: str) -> None:
+        """Send everybody back to the journal: there are facts that were not published here."""
+        for subscription in self._topics.get(topic, ()):
+            subscription.lose()
 
     def publish(self, topic: str, event: Event | Summary) -> None:
         for subscription in self._topics.get(topic, ()):

@@ -1,16 +1,16 @@
 """The engine: what a server, or a program, talks to. Every change goes through `apply`; everything else only looks.
 
-    async with Engine(ports, options) as engine:    # recovers what was unfinished; at the end, stops what runs
+    async with Engine(ports, options) as engine:    # owns the journal, recovers what was unfinished; at the end, stops what runs
         await engine.apply(session, Submit(prompt=…, text=…))
         async with engine.follow(session, after=0) as events: …
 
-It opens an actor for each session that something happens in, and closes those that have been idle the longest.
+One process at a time owns the journal and performs effects; in another one the engine is a guest: it answers, decides and appends what is
+asked for, and takes over when the owner is gone (contract.md I10).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.decide import decide
-from quell.core.errors import InvalidRequest, SessionNotFound, ShuttingDown
+from quell.core.errors import InvalidRequest, SessionNotFound
 from quell.core.events import Deleted, Delta, Reset
 from quell.core.evolve import fold
 from quell.core.facts import Recorded
@@ -28,20 +28,20 @@ from quell.core.ports import Journal, Toolset, position
 from quell.core.session import Session, Summary
 from quell.core.transcript import Transcript
 from quell.core.view import View
-from quell.core.view import apply as apply_to_view
 from quell.engine.actor import Actor
+from quell.engine.actors import Actors
 from quell.engine.bus import Bus, Event, Subscription
+from quell.engine.opening import open_view
 from quell.engine.options import Options, Ports
+from quell.engine.owner import Watch
 from quell.engine.perform import Performer
-
-log = logging.getLogger(__name__)
 
 PAGE = 500
 """Facts that a replay reads at once."""
 
 
 class Engine:
-    """See the module. `toolset` knows of the jobs in the background."""
+    """See the module. `ownership` says whether this process owns the journal; `toolset` knows of the jobs in the background."""
 
     def __init__(self, ports: Ports, options: Options = Options()) -> None:
         self.shutting_down = False
@@ -50,13 +50,17 @@ class Engine:
         self._options = options
         self._bus = Bus()
         self._performer = Performer(ports, options, self)
-        self._actors: dict[str, Actor] = {}
-        self._recovered: set[str] = set()
+        self.ownership = self._performer.ownership
         self._tasks = asyncio.TaskGroup()
+        self._actors = Actors(self._performer, self._bus, self._tasks)
+        self._watching: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Engine:
         await self._tasks.__aenter__()
-        await self._recover()
+        ports, actors = self._ports, self._actors
+        watch = Watch(self.ownership, ports.journal, ports.doorbell, actors.take_over, actors.heard)
+        await watch.begin()
+        self._watching = [self._tasks.create_task(watch.keep()), self._tasks.create_task(watch.listen())]
         return self
 
     async def __aexit__(
@@ -68,19 +72,20 @@ class Engine:
     async def shutdown(self) -> None:
         """Refuse new prompts, stop what runs, settle it as a crash would be; return when all of it is on disk (contract.md K6)."""
         self.shutting_down = True
-        for actor in self._actors.values():
-            actor.close(ShuttingDown("The server is shutting down."))
-        for actor in list(self._actors.values()):
-            await actor.ended.wait()
+        for task in self._watching:
+            task.cancel()
+        await self._actors.shut()
 
     @property
     def running(self) -> int:
-        return sum(actor.ledger.session.run is not None for actor in self._actors.values())
+        return sum(actor.ledger.session.run is not None for actor in self._actors) if self.ownership.owns else 0
 
     @property
     def busy(self) -> int:
-        """Sessions that are not idle: while there is one, the process must not leave by itself (contract.md K6)."""
-        return sum(actor.ledger.session.busy or actor.works_behind for actor in self._actors.values())
+        """Sessions that are not idle: while there is one, the owner must not leave by itself (contract.md K6). A guest has none."""
+        if not self.ownership.owns:
+            return 0
+        return sum(actor.ledger.session.busy or actor.works_behind for actor in self._actors)
 
     @property
     def followers(self) -> int:
@@ -89,7 +94,7 @@ class Engine:
     @property
     def stalled(self) -> Mapping[str, str]:
         """The sessions in which nothing can be recorded at present, and why (contract.md K5)."""
-        return {id: str(actor.stalled) for id, actor in self._actors.items() if actor.stalled is not None}
+        return {actor.ledger.id: str(actor.stalled) for actor in self._actors if actor.stalled is not None}
 
     # Changing
 
@@ -99,9 +104,9 @@ class Engine:
         `environment` is the client's, kept in memory for this session's model calls and tools.
         """
         if self.shutting_down and isinstance(request, i.Submit):
-            return await _remembered(self._ports, self._actors.get(session), session, request)
+            return await _remembered(self._ports, self._actors.find(session), session, request)
         request = await self._prepared(session, request)
-        actor = self._actor(session)
+        actor = self._actors.get(session)
         if environment is not None:
             self._performer.environments.keep(session, environment)
         return await actor.ask(request)
@@ -128,7 +133,7 @@ class Engine:
             case i.Change(model=str(model)):
                 self._ports.models.check(model)
             case i.Submit():
-                actor = self._actor(session)
+                actor = self._actors.get(session)
                 await actor.ready()
                 state = actor.ledger.session
                 if state.id:
@@ -158,12 +163,8 @@ class Engine:
 
     async def view(self, session: str) -> tuple[int, View]:
         """What a screen shows, and the `seq` to follow on from. Raises `SessionNotFound`."""
-        actor = await self._open(session)
-        view, seq = View(), 0
-        for recorded in _applied(actor, await self._ports.journal.read(session)):
-            apply_to_view(view, recorded)
-            seq = recorded.seq
-        return seq, view
+        seq = (await self._open(session)).ledger.session.seq
+        return seq, await open_view(self._ports.journal, session, seq)
 
     async def summaries(
         self,
@@ -208,7 +209,7 @@ class Engine:
 
     async def closed(self, session: str) -> None:
         """Return when a session that is being deleted is gone, or one that is being closed has settled."""
-        actor = self._actors.get(session)
+        actor = self._actors.find(session)
         if actor is not None and (actor.closed is not None or actor.ledger.session.deleting):
             await actor.ended.wait()
 
@@ -229,14 +230,15 @@ class Engine:
     async def _events(self, session: str, last: int, subscription: Subscription) -> AsyncIterator[list[Event]]:
         """Replay, then live; back to the replay whenever the buffer was lost. Each replay ends with the drafts (E2)."""
         while True:
-            while page := _applied(self._actors.get(session), await self._ports.journal.read(session, last, PAGE)):
+            while page := _applied(self._actors.find(session), await self._ports.journal.read(session, last, PAGE)):
                 last = page[-1].seq
                 yield list(page)
             news = subscription.take()
             if news is None:
                 continue
-            actor = self._actors.get(session)
+            actor = self._actors.find(session)
             if actor is not None and actor.ledger.session.seq < last and not _ends(news):
+                actor.look()
                 await (
                     subscription.arrival()
                 )  # the follower came with a fact that the actor does not have: its drafts are old
@@ -264,57 +266,12 @@ class Engine:
         finally:
             self._bus.unsubscribe(Bus.ALL, subscription)
 
-    # Actors
-
     async def _open(self, session: str) -> Actor:
-        actor = self._actor(session)
+        actor = self._actors.get(session)
         await actor.ready()
         if not actor.ledger.session.id or actor.ledger.session.deleting:
             raise SessionNotFound(f"There is no session {session}.")
         return actor
-
-    def _actor(self, session: str) -> Actor:
-        """The session's actor, opened if need be; it becomes the one used last."""
-        actor = self._actors.pop(session, None)
-        if actor is None:
-            if self.shutting_down:
-                raise ShuttingDown("The server is shutting down.")
-            actor = Actor(session, self._performer, self._bus)
-            self._tasks.create_task(self._guarded(actor))
-        actor.used = asyncio.get_running_loop().time()
-        self._actors[session] = actor
-        if len(self._actors) > self._options.idle_actors:
-            self._close_idle()
-        return actor
-
-    def _close_idle(self) -> None:
-        """Close those not used for a while, the least recently used first; whoever was just given one can go on with it."""
-        now = asyncio.get_running_loop().time()
-        for session, actor in list(self._actors.items()):
-            if len(self._actors) <= self._options.idle_actors or now - actor.used < self._options.idle_seconds:
-                break
-            if actor.idle:
-                actor.close(ShuttingDown("The session was closed because it was idle."))
-                del self._actors[session]
-
-    async def _guarded(self, actor: Actor) -> None:
-        """An actor that fails has a bug. Its siblings go on, and what it left is recovered from the journal, once by itself."""
-        session = actor.ledger.id
-        try:
-            await actor.run()
-        except* Exception:
-            log.exception("session %s: its actor failed", session)
-        failed = self._actors.get(session) is actor
-        if failed:
-            del self._actors[session]
-        if failed and actor.ledger.session.busy and not self.shutting_down and session not in self._recovered:
-            self._recovered.add(session)
-            self._actor(session)
-
-    async def _recover(self) -> None:
-        """Wake the sessions with unfinished work, and only those (contract.md K4)."""
-        for session in await self._ports.journal.busy():
-            self._actor(session)
 
 
 def _applied(actor: Actor | None, facts: Sequence[Recorded]) -> list[Recorded]:

@@ -1,60 +1,110 @@
-"""The ledger of one session: its state and transcript, and the one way to change them: decide, append, apply, publish."""
+"""The ledger of one session: its state and transcript, and the one way to change them: decide, append, apply, publish.
+
+What effects report is the owner's to record (contract.md I10); what is asked for, anybody's.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from quell.core import inputs as i
 from quell.core.decide import decide
-from quell.core.errors import AppendTimeout, StaleWriter
+from quell.core.errors import AppendTimeout, QuellError, StaleOwner, StaleWriter, StorageRefused
 from quell.core.events import Deleted
 from quell.core.evolve import evolve
 from quell.core.facts import AnyFact, Recorded
-from quell.core.ports import Clock, Journal
 from quell.core.session import Session, Summary, summary
 from quell.core.transcript import Transcript
 from quell.engine.bus import Bus
+from quell.engine.opening import open_session, open_view
+from quell.engine.options import Ports
+from quell.engine.owner import Ownership
+from quell.wire import snapshots
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_FACTS = 200
+"""Facts between two snapshots of a session, at least."""
 
 
 class Ledger:
     """What is known of the session, from its facts and nothing else. `doubt` is the first fact of an append that was refused."""
 
-    def __init__(self, id: str, journal: Journal, clock: Clock, bus: Bus) -> None:
+    def __init__(self, id: str, ports: Ports, ownership: Ownership, bus: Bus) -> None:
         self.id = id
         self.session = Session()
         self.transcript = Transcript()
-        self._journal = journal
-        self._clock = clock
+        self._journal = ports.journal
+        self._clock = ports.clock
+        self._doorbell = ports.doorbell
+        self._ownership = ownership
         self._bus = bus
         self._news: list[AnyFact] = []
+        self._kept = 0
         self.doubt: Recorded | None = None
 
-    async def load(self) -> None:
-        """Fold the journal."""
-        for recorded in await self._journal.read(self.id, self.session.seq):
+    async def load(self) -> bool:
+        """Fold what is new in the journal; whether there was anything."""
+        before = self.session.seq
+        if before:
+            facts = await self._journal.read(self.id, self.session.seq)
+        else:
+            self.session, self.transcript, facts = await open_session(self._journal, self.id)
+            self._kept = self.session.seq
+            if self.session.seq:
+                self._bus.lose(self.id)  # nobody was told of these facts
+        for recorded in facts:
             self._apply(recorded, evolve(self.session, recorded))
+        if facts:
+            self.tell(summary(self.session))
+        return self.session.seq > before
+
+    async def is_gone(self) -> bool:
+        """Whether the session was deleted."""
+        return bool(self.session.id) and await self._journal.summary(self.id) is None
 
     async def record(
         self, input: i.Input, patience: float, foresee: Callable[[Session], None] = lambda _: None
     ) -> i.Reaction:
-        """Decide an input and append what it decided; returns the answer. `foresee` is told the state that each append is to lead to.
+        """Decide an input and append what it decided; returns the answer. Raises `StaleOwner` for a report, unless we own.
+
+        `foresee` is told the state that each append is to lead to.
 
         If another writer was first, it is decided again from the new state, with jitter, for `patience` seconds: `AppendTimeout`.
         Raises what the input is refused with, and `StorageRefused`; nothing is written then.
         """
         deadline = asyncio.get_running_loop().time() + patience
+        generation = None
+        if not isinstance(input, i.Request):
+            generation = self._ownership.generation
+            if generation is None:
+                raise StaleOwner("What runs is recorded by the owner, and that is another process.")
         while True:
-            decision = decide(self.session, input, self._clock.now())
+            try:
+                decision = decide(self.session, input, self._clock.now())
+            except QuellError:
+                if await self._was_behind(input):
+                    continue
+                raise
             if not decision.records:
+                if await self._was_behind(input):
+                    continue
                 return decision.reaction
             self.doubt = decision.records[0]
             foresee(decision.session)
             try:
-                await self._journal.append(self.id, self.session.seq, decision.records, summary(decision.session))
+                await self._journal.append(
+                    self.id, self.session.seq, decision.records, summary(decision.session), generation
+                )
+            except StaleOwner:
+                self._ownership.lose(generation)
+                raise
             except StaleWriter:
                 if asyncio.get_running_loop().time() > deadline:
+                    self.doubt = None
                     raise AppendTimeout("Other writers were always faster; nothing was written.") from None
                 await asyncio.sleep(random.uniform(0, 0.02))  # spreads writers, hides nothing
                 await self.load()
@@ -63,12 +113,35 @@ class Ledger:
                 for recorded in decision.records:
                     self._apply(recorded, decision.session)
                 self.tell(summary(self.session))
+                if self._doorbell is not None:
+                    self._doorbell.ring(self.id)
                 return decision.reaction
+
+    async def _was_behind(self, input: i.Input) -> bool:
+        """Whether what is asked for was decided from an old state: nothing is appended, so nothing else would tell."""
+        return self._doorbell is not None and isinstance(input, i.Request) and await self.load()
 
     async def holds(self, recorded: Recorded) -> bool:
         """Whether that fact, whose append was refused, was written all the same."""
         found = await self._journal.read(self.id, recorded.seq - 1, 1)
         return bool(found) and found[0] == recorded
+
+    @property
+    def snapshot_due(self) -> bool:
+        """There are many facts since the last one, also in comparison with what it costs to make another."""
+        return self.session.seq - self._kept >= max(SNAPSHOT_FACTS, self.session.seq // 4)
+
+    def begin_snapshot(self) -> Coroutine[None, None, None]:
+        """What it takes to keep the state of this moment; the state itself is taken now."""
+        self._kept = self.session.seq
+        return self._save_snapshot(self.session, snapshots.encode(self.session, self.transcript))
+
+    async def _save_snapshot(self, session: Session, state: bytes) -> None:
+        try:
+            view = await open_view(self._journal, self.id, session.seq)
+            await self._journal.save_snapshot(self.id, snapshots.snapshot(session, state, view))
+        except StorageRefused as error:
+            log.warning("session %s: its snapshot was not saved: %s", self.id, error)
 
     def news(self) -> list[AnyFact]:
         """The facts that were applied since this was last asked."""

@@ -7,7 +7,7 @@ that its message keeps.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from quell.core.events import Delta, DraftPart
@@ -131,6 +131,15 @@ class Streams:
                 self._outputs.pop(call, None)
             case _:
                 pass
+
+    def settle_all(self, facts: Iterable[AnyFact]) -> None:
+        for fact in facts:
+            self.settle(fact)
+
+    def drop(self) -> None:
+        """All of it is another process's to do, and to tell."""
+        self.reply = None
+        self._outputs.clear()
 
     def fragment(self) -> Reply | None:
         """What has arrived of the message that streams."""

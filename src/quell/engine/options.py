@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from quell.core.errors import ModelFailed
 from quell.core.permissions import Rule
-from quell.core.ports import Clock, Journal, Models, Toolset, Workspace
+from quell.core.ports import Clock, Doorbell, Journal, Models, Toolset, Workspace
 from quell.core.session import Session
 
 
@@ -35,7 +35,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Ports:
-    """The world, as the engine sees it.
+    """The world, as the engine sees it. Without a `doorbell` no other process is expected to append.
 
     `toolset` is what a session may do, `sub_toolset` what a sub-agent may, which has no sub-agents; jobs are those of `toolset`.
     `rules(root)` are those that are configured for a workspace. `open_workspace(root, extra, session)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
@@ -59,6 +59,7 @@ class Ports:
     secrets: Callable[[Mapping[str, str]], Collection[str]] = lambda environment: ()
     title_prompt: str = ""
     retry_attempts: Callable[[], int | None] = lambda: None
+    doorbell: Doorbell | None = None
 
     def tools(self, session: Session) -> Toolset:
         return self.toolset if session.parent is None else self.sub_toolset

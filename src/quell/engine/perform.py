@@ -14,7 +14,7 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from quell.core import inputs as i
-from quell.core.errors import FailureCode, InvalidRequest, QuellError, UnknownModel
+from quell.core.errors import FailureCode, InvalidRequest, QuellError, StaleOwner, UnknownModel
 from quell.core.messages import ToolResult
 from quell.core.redaction import Redactor
 from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Title, Unwind
@@ -23,6 +23,7 @@ from quell.engine.delegate import Delegates, Sessions
 from quell.engine.environments import Environments
 from quell.engine.inbox import RETRY_REFUSED
 from quell.engine.options import Options, Ports
+from quell.engine.owner import Ownership
 from quell.engine.scene import Scene
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Performer:
         self.options = options
         self.environments = Environments(ports.environment, ports.secrets)
         self.delegates = Delegates(sessions, ports.journal, ports.toolset, self.environments, options.sub_agents)
+        self.ownership = Ownership()
 
     async def perform(self, effect: Effect, scene: Scene) -> None:
         """Do it, and post its outcome. Raises nothing but cancellation."""
@@ -80,18 +82,27 @@ class Performer:
                 assert_never(effect)
 
     async def _erase(self, scene: Scene) -> None:
-        await self.ports.toolset.forget(scene.ledger.id)
-        while True:
+        generation = self.ownership.generation
+        if generation is not None:
+            await self.ports.toolset.forget(scene.ledger.id)
+        while generation is not None:
             try:
                 await self.delegates.erase(scene.ledger.id)
-                await self.ports.journal.delete(scene.ledger.id)
+                await self.ports.journal.delete(scene.ledger.id, generation)
+            except StaleOwner:
+                self.ownership.lose(generation)
+                return
             except QuellError as error:
                 log.error("session %s cannot be deleted yet: %s", scene.ledger.id, error)  # said in full
                 await asyncio.sleep(RETRY_REFUSED)
             else:
                 break
+        else:
+            return
         self.environments.forget(scene.ledger.id)
         scene.gone()
+        if self.ports.doorbell is not None:
+            self.ports.doorbell.ring(scene.ledger.id)
 
     async def _sleep_until(self, at: str | None) -> None:
         if at is not None:

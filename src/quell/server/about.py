@@ -26,6 +26,7 @@ def _health(call: Call[api.Nothing, api.Nothing] | Call[api.Nothing, api.Leave])
         sessions=busy,
         busy=busy > 0,
         stalled=dict(call.engine.stalled),
+        role="owner" if call.engine.ownership.owns else "guest",
     )
 
 

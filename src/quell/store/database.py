@@ -1,8 +1,8 @@
 """The journal's file: opening it, owning it, bringing it up to date.
 
 Rules: nothing is written to a file before it is known to be ours; a file that cannot be used is left as it was; one
-process owns it, for as long as it lives (contract.md I10: the kernel releases the lock with the process). What is in
-the tables is the business of `writing` and `reading`.
+process owns it, for as long as it lives (contract.md I10: the kernel releases the lock with the process), and only the owner
+brings it up to date. What is in the tables is the business of `writing` and `reading`.
 """
 
 from __future__ import annotations
@@ -76,28 +76,62 @@ class Lock:
     """
 
     def __init__(self, database: Path) -> None:
-        path = database.with_name(database.name + ".lock")
+        self._database = database
+        self._path = database.with_name(database.name + ".lock")
+        self._descriptor: int | None = None
+        self._released = False
+
+    def take(self) -> bool:
+        """Whether it is ours now. A file that was put in its place is another lock: the one that counts is at the path."""
+        if self._released:
+            return False
+        if self._descriptor is not None:
+            if self._in_place(self._descriptor):
+                return True
+            os.close(self._descriptor)
+            self._descriptor = None
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _unusable(database, error) from error
+            raise _unusable(self._database, error) from error
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # In place of the last owner's. Shorter numbers are padded, so that nobody reads a mixture.
-            os.pwrite(self._descriptor, f"{os.getpid():<19}\n".encode(), 0)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._in_place(descriptor):
+                # In place of the last owner's. Shorter numbers are padded, so that nobody reads a mixture.
+                os.pwrite(descriptor, f"{os.getpid():<19}\n".encode(), 0)
+                self._descriptor = descriptor
+                return True
         except BlockingIOError:
-            holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._descriptor)
-            raise StorageRefused(
-                f"The journal {database} is in use by another quell (process {holder}). "
-                "Use that one, stop it, or choose another data directory."
-            ) from None
+            pass
         except OSError as error:
-            os.close(self._descriptor)
-            raise _unusable(database, error) from error
+            os.close(descriptor)
+            raise _unusable(self._database, error) from error
+        os.close(descriptor)
+        return False
+
+    def in_use(self) -> StorageRefused:
+        """Why it could not be taken."""
+        try:
+            holder = self._path.read_text("ascii", "replace").strip()
+        except OSError:
+            holder = ""
+        return StorageRefused(
+            f"The journal {self._database} is in use by another quell (process {holder or 'unknown'}). "
+            "Use that one, stop it, or choose another data directory."
+        )
 
     def release(self) -> None:
-        os.close(self._descriptor)
+        """For good."""
+        self._released = True
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _in_place(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except OSError:
+            return False
 
 
 def make(path: Path) -> None:
@@ -161,8 +195,11 @@ def connect_reader(path: Path, options: SqliteOptions) -> sqlite3.Connection:
     return connection
 
 
-def check(path: Path, options: SqliteOptions, newest: int) -> None:
-    """Refuse what is not ours, or is from a newer quell, and leave it untouched: even its log is not taken in."""
+def check(path: Path, options: SqliteOptions, newest: int, oldest: int = 0) -> None:
+    """Refuse what is not ours, or is from a newer quell, and leave it untouched: even its log is not taken in.
+
+    What is older than `oldest` is refused, too: whoever owns it works with tables that we do not know how to use.
+    """
     connection = connect(path, options, "ro")
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -179,6 +216,11 @@ def check(path: Path, options: SqliteOptions, newest: int) -> None:
         raise StorageRefused(
             f"The journal {path} was written by a newer quell (tables of version {version}, this one knows {newest}). "
             "It was left as it was. Update quell, or choose another data directory."
+        )
+    if version < oldest:
+        raise StorageRefused(
+            f"The journal {path} is in use by an older quell (tables of version {version}, this one needs {oldest}). "
+            "Stop that one first."
         )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from quell.core.errors import StorageRefused
 from quell.core.facts import Recorded
 from quell.core.messages import Reply
-from quell.core.ports import Draft
+from quell.core.ports import Draft, Snapshot
 from quell.core.session import Summary
 from quell.wire.facts import decode
 
@@ -81,3 +81,17 @@ def draft(connection: sqlite3.Connection, session: str) -> Draft | None:
         "SELECT message, reply FROM drafts WHERE session = (SELECT key FROM sessions WHERE id = ?)", (session,)
     ).fetchone()
     return None if found is None else Draft(found[0], _replies.decode(found[1]))
+
+
+def snapshot(connection: sqlite3.Connection, session: str) -> Snapshot | None:
+    found = connection.execute(
+        "SELECT seq, at, version, state, view FROM snapshots WHERE session = (SELECT key FROM sessions WHERE id = ?)",
+        (session,),
+    ).fetchone()
+    return None if found is None else Snapshot(*found)
+
+
+def generation(connection: sqlite3.Connection) -> int:
+    """Of the last claim."""
+    found: int = connection.execute("SELECT generation FROM owner").fetchone()[0]
+    return found

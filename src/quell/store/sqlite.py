@@ -4,7 +4,7 @@ Two threads, each with a connection of its own: one writes, all that has gathere
 loss; the other reads, so that a long history never delays an append. An append alone takes hardly longer than the
 disk's own flush. The tables are in `migrations/`.
 
-The process that opens the file owns it until it ends (contract.md I10).
+One process owns the file until it ends (contract.md I10); others that open it as guests read, and append what anybody may.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import TypeVar
 import msgspec
 
 from quell.core.facts import Recorded
-from quell.core.ports import Draft
+from quell.core.ports import Claim, Draft, Snapshot
 from quell.core.session import Summary
 from quell.store import database, reading
 from quell.store.database import Lock, Migration, SqliteOptions
 from quell.store.refusals import refusal, unreadable
 from quell.store.rules import check_append, recorded_message
 from quell.store.thread import Order, Worker
-from quell.store.writing import Append, Delete, Line, SaveDraft, Write, Writer
+from quell.store.writing import Append, Delete, Line, Look, Own, SaveDraft, SaveSnapshot, Write, Writer, stale_owner
 from quell.wire.facts import encode
 
 __all__ = ["SqliteJournal", "SqliteOptions"]
@@ -40,6 +40,7 @@ class SqliteJournal:
 
     def __init__(self, path: Path, lock: Lock, writer: Writer, reader: sqlite3.Connection) -> None:
         self._path = path
+        self._lock = lock
         self._reader = reader
 
         def finish() -> None:
@@ -57,33 +58,48 @@ class SqliteJournal:
         path: Path,
         options: SqliteOptions = SqliteOptions(),
         steps: Sequence[Migration] | None = None,
+        *,
+        guest: bool = False,
     ) -> SqliteJournal:
         """Own the file at `path`, making it if there is none and bringing an older one up to date.
 
-        Blocks for a few milliseconds, longer after a crash or for a migration. Raises `StorageRefused`, with the file
-        left as it was.
+        As a `guest` also when another process owns it, as it is. Blocks for a few milliseconds, longer after a crash or for a
+        migration. Raises `StorageRefused`, with the file left as it was.
         """
         steps = database.migrations() if steps is None else steps
         path = database.place(path, options)
         with ExitStack() as undo:
             lock = Lock(path)
             undo.callback(lock.release)
-            database.make(path)
+            owned = lock.take()
+            if not (owned or guest):
+                raise lock.in_use()
+            if owned:
+                database.make(path)
+            newest = steps[-1].number
             try:
-                database.check(path, options, steps[-1].number)
+                database.check(path, options, newest, oldest=0 if owned else newest)
                 connection = database.connect_writer(path, options)
                 undo.callback(connection.close)
-                database.migrate(connection, steps)
+                if owned:
+                    database.migrate(connection, steps)
                 reader = database.connect_reader(path, options)
             except sqlite3.Error as error:
                 raise refusal(path, "opened", error) from error
             undo.pop_all()
         return cls(path, lock, Writer(path, connection, partial(database.connect_writer, path, options)), reader)
 
-    async def append(self, session: str, expected: int, records: Sequence[Recorded], summary: Summary) -> None:
+    async def append(
+        self,
+        session: str,
+        expected: int,
+        records: Sequence[Recorded],
+        summary: Summary,
+        generation: int | None = None,
+    ) -> None:
         check_append(session, expected, records, summary)
         lines = tuple(Line(recorded.seq, recorded_message(recorded.fact), encode(recorded)) for recorded in records)
-        await self._writing.ask(Append(session, expected, lines, summary))
+        await self._writing.ask(Append(session, expected, lines, summary, generation))
 
     async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
         return await self._query(lambda connection: reading.facts(connection, session, after, limit))
@@ -107,14 +123,34 @@ class SqliteJournal:
     async def busy(self) -> Sequence[str]:
         return await self._query(reading.busy)
 
-    async def save_draft(self, session: str, draft: Draft) -> None:
-        await self._writing.ask(SaveDraft(session, draft.message, msgspec.json.encode(draft.reply)))
+    async def save_draft(self, session: str, draft: Draft, generation: int | None = None) -> None:
+        await self._writing.ask(SaveDraft(session, draft.message, msgspec.json.encode(draft.reply), generation))
 
     async def draft(self, session: str) -> Draft | None:
         return await self._query(lambda connection: reading.draft(connection, session))
 
-    async def delete(self, session: str) -> None:
-        await self._writing.ask(Delete(session))
+    async def save_snapshot(self, session: str, snapshot: Snapshot) -> None:
+        await self._writing.ask(SaveSnapshot(session, snapshot))
+
+    async def snapshot(self, session: str) -> Snapshot | None:
+        return await self._query(lambda connection: reading.snapshot(connection, session))
+
+    async def delete(self, session: str, generation: int | None = None) -> None:
+        await self._writing.ask(Delete(session, generation))
+
+    async def claim(self) -> Claim | None:
+        if not self._lock.take():
+            return None
+        answer: Claim = await self._writing.ask(Own())  # type: ignore[assignment]  # what owning is answered with
+        return answer
+
+    async def renew(self, generation: int) -> None:
+        if await self._query(reading.generation) != generation:
+            raise stale_owner(generation)
+
+    async def version(self) -> int:
+        answer: int = await self._writing.ask(Look())  # type: ignore[assignment]  # what looking is answered with
+        return answer
 
     async def close(self) -> None:
         await self._reading.close()

@@ -1,7 +1,8 @@
 """What the writing thread does with a batch: one transaction, in which each order gets its own outcome.
 
 Rules: few statements, because after each one the thread has to get the interpreter's lock back from a busy loop; a
-stale append is found before anything of it is written, so the others of its batch are not touched by it; when the
+stale append is found before anything of it is written, so the others of its batch are not touched by it; whether its writer
+still owns the database is asked by the statement that writes its first row, so it costs no other (contract.md I10); when the
 transaction itself fails, every order is tried alone, so that one that does not fit refuses nobody else; nothing of a
 refused order is kept. Opening the file is the business of `database`.
 """
@@ -17,8 +18,10 @@ from typing import assert_never
 import msgspec
 from msgspec import Struct
 
-from quell.core.errors import StaleWriter, StorageRefused
+from quell.core.errors import StaleOwner, StaleWriter, StorageRefused
+from quell.core.ports import Claim, Snapshot
 from quell.core.session import Summary
+from quell.store import reading
 from quell.store.refusals import refusal
 from quell.store.thread import Order
 
@@ -42,19 +45,35 @@ class Append(Struct, frozen=True):
     expected: int
     lines: tuple[Line, ...]
     summary: Summary
+    generation: int | None = None
 
 
 class SaveDraft(Struct, frozen=True):
     session: str
     message: str
     reply: bytes
+    generation: int | None = None
+
+
+class SaveSnapshot(Struct, frozen=True):
+    session: str
+    snapshot: Snapshot
 
 
 class Delete(Struct, frozen=True):
     session: str
+    generation: int | None = None
 
 
-Write = Append | SaveDraft | Delete
+class Own(Struct, frozen=True):
+    """Claim the database. Whoever asks holds its lock."""
+
+
+class Look(Struct, frozen=True):
+    """A number that changes when another process writes."""
+
+
+Write = Append | SaveDraft | SaveSnapshot | Delete | Own | Look
 
 Connect = Callable[[], sqlite3.Connection]
 
@@ -71,8 +90,14 @@ class Writer:
 
     def work(self, orders: Sequence[Order[Write]]) -> None:
         """Carry out a batch; every order has its outcome afterwards."""
+        looks = [order for order in orders if isinstance(order.job, Look)]
+        if looks:
+            self._look(looks)
+            orders = [order for order in orders if not isinstance(order.job, Look)]
+            if not orders:
+                return
         try:
-            self._begin(durable=not all(isinstance(order.job, SaveDraft) for order in orders))
+            self._begin(durable=not all(isinstance(order.job, SaveDraft | SaveSnapshot) for order in orders))
         except (sqlite3.Error, StorageRefused) as error:
             self._roll_back()
             for order in orders:
@@ -97,11 +122,26 @@ class Writer:
             self._connection.close()
             self._connection = None
 
-    def _begin(self, *, durable: bool) -> None:
-        """A commit of drafts alone is not waited for: they may be lost with the power, not with the process."""
+    def _look(self, orders: Sequence[Order[Write]]) -> None:
+        """By the connection that writes: to it, its own commits are no news."""
+        try:
+            (version,) = self._connected().execute("PRAGMA data_version").fetchone()
+        except (sqlite3.Error, StorageRefused) as error:
+            for order in orders:
+                order.refuse(self._refusal(error))
+        else:
+            for order in orders:
+                order.answer(version)
+
+    def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = self._connect()
             self._synchronous = "FULL"
+        return self._connection
+
+    def _begin(self, *, durable: bool) -> None:
+        """A commit of drafts or snapshots alone is not waited for: they may be lost with the power, not with the process."""
+        connection = self._connected()
         if not self._in_place():
             raise StorageRefused(
                 f"The journal {self._path} was moved, replaced or deleted while it was in use; what is written now "
@@ -109,9 +149,9 @@ class Writer:
             )
         wanted = "FULL" if durable else "NORMAL"
         if wanted != self._synchronous:
-            self._connection.execute(f"PRAGMA synchronous={wanted}")
+            connection.execute(f"PRAGMA synchronous={wanted}")
             self._synchronous = wanted
-        self._connection.execute("BEGIN IMMEDIATE")
+        connection.execute("BEGIN IMMEDIATE")
 
     def _in_place(self) -> bool:
         """Whether the open file is still the one at the path."""
@@ -129,9 +169,8 @@ class Writer:
                 order.answer(None)
                 continue
             try:
-                apply(connection, order.job)
-                order.answer(None)
-            except StaleWriter as error:
+                order.answer(apply(connection, order.job))
+            except (StaleWriter, StaleOwner) as error:
                 order.refuse(error)
         connection.execute("COMMIT")
 
@@ -164,20 +203,43 @@ def _last_drafts(orders: Sequence[Order[Write]]) -> dict[tuple[str, str], Order[
     return {(order.job.session, order.job.message): order for order in orders if isinstance(order.job, SaveDraft)}
 
 
-def apply(connection: sqlite3.Connection, write: Write) -> None:
+def apply(connection: sqlite3.Connection, write: Write) -> object:
+    """Returns what it is answered with."""
     match write:
         case Append():
             _append(connection, write)
         case SaveDraft():
             _save_draft(connection, write)
+        case SaveSnapshot():
+            _save_snapshot(connection, write)
         case Delete():
             _delete(connection, write)
+        case Own():
+            return _own(connection)
+        case Look():
+            raise AssertionError("looking is no part of a transaction")
         case _:
             assert_never(write)
+    return None
+
+
+def _own(connection: sqlite3.Connection) -> Claim:
+    """In one transaction: what is unfinished now is what the former owner left, and what has been asked for since."""
+    connection.execute("UPDATE owner SET generation = generation + 1")
+    return Claim(reading.generation(connection), tuple(reading.busy(connection)))
+
+
+def stale_owner(generation: int) -> StaleOwner:
+    return StaleOwner(f"Another process has claimed the journal since the claim numbered {generation}.")
+
+
+def _check_owner(connection: sqlite3.Connection, generation: int | None) -> None:
+    if generation is not None and reading.generation(connection) != generation:
+        raise stale_owner(generation)
 
 
 def _append(connection: sqlite3.Connection, write: Append) -> None:
-    _claim(connection, write)
+    _write_row(connection, write)
     row = "((SELECT key FROM sessions WHERE id = ?1), ?, ?, ?, ?)"
     for lines in _chunks(write.lines, ROWS):
         values: list[str | int | bytes | None] = [write.session]
@@ -204,22 +266,24 @@ def _keep_long(connection: sqlite3.Connection, body: bytes) -> bytes | None:
     return digest
 
 
-def _claim(connection: sqlite3.Connection, write: Append) -> None:
-    """Write the session's row; raises `StaleWriter`, with nothing written, when another writer was first."""
-    values = (*columns(write.summary), write.session)
+def _write_row(connection: sqlite3.Connection, write: Append) -> None:
+    """Write the session's row. Raises `StaleOwner` when the writer's claim is not the last one, `StaleWriter` when another was first."""
+    values = (*columns(write.summary), write.session, write.generation)
     if write.expected > 0:
         replaced = connection.execute(
-            "UPDATE sessions SET seq = ?, workspace = ?, parent = ?, folded = ?, updated = ?, busy = ?, summary = ?"
-            " WHERE id = ? AND seq = ?",
+            "UPDATE sessions SET seq = ?1, workspace = ?2, parent = ?3, folded = ?4, updated = ?5, busy = ?6, summary = ?7"
+            " WHERE id = ?8 AND seq = ?10 AND (?9 IS NULL OR ?9 = (SELECT generation FROM owner))",
             (*values, write.expected),
         )
     else:
         replaced = connection.execute(
             "INSERT OR IGNORE INTO sessions (seq, workspace, parent, folded, updated, busy, summary, id)"
-            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE id = ?8)",
+            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE id = ?8)"
+            " AND (?9 IS NULL OR ?9 = (SELECT generation FROM owner))",
             values,
         )
     if replaced.rowcount != 1:
+        _check_owner(connection, write.generation)
         raise StaleWriter(f"Session {write.session} is not at fact {write.expected} any more.")
 
 
@@ -242,6 +306,7 @@ def _chunks(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:
 
 
 def _save_draft(connection: sqlite3.Connection, write: SaveDraft) -> None:
+    _check_owner(connection, write.generation)
     connection.execute(
         "INSERT OR REPLACE INTO drafts (session, message, reply)"
         " SELECT key, ?2, ?3 FROM sessions WHERE id = ?1"
@@ -250,7 +315,17 @@ def _save_draft(connection: sqlite3.Connection, write: SaveDraft) -> None:
     )
 
 
+def _save_snapshot(connection: sqlite3.Connection, write: SaveSnapshot) -> None:
+    snapshot = write.snapshot
+    connection.execute(
+        "INSERT OR REPLACE INTO snapshots (session, seq, at, version, state, view)"
+        " SELECT key, ?2, ?3, ?4, ?5, ?6 FROM sessions WHERE id = ?1",
+        (write.session, snapshot.seq, snapshot.at, snapshot.version, snapshot.state, snapshot.view),
+    )
+
+
 def _delete(connection: sqlite3.Connection, write: Delete) -> None:
+    _check_owner(connection, write.generation)
     found = connection.execute("SELECT key FROM sessions WHERE id = ?", (write.session,)).fetchone()
     if found is None:
         return
@@ -262,5 +337,6 @@ def _delete(connection: sqlite3.Connection, write: Delete) -> None:
         "DELETE FROM blobs WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM facts WHERE blob = ?1)", blobs
     )
     connection.execute("DELETE FROM drafts WHERE session = ?", found)
+    connection.execute("DELETE FROM snapshots WHERE session = ?", found)
     connection.execute("DELETE FROM sessions WHERE key = ?", found)
     connection.execute("INSERT INTO deleted (id) VALUES (?)", (write.session,))

@@ -13,9 +13,9 @@ from typing import Literal, assert_never
 
 from msgspec import Struct
 
-from quell.core.errors import QuellError, StorageRefused
+from quell.core.errors import QuellError, StaleWriter, StorageRefused
 from quell.core.facts import Recorded
-from quell.core.ports import Draft, Journal
+from quell.core.ports import Claim, Draft, Journal, Snapshot
 from quell.core.session import Summary
 
 
@@ -35,7 +35,11 @@ class Hold(Struct, frozen=True):
     written: Literal["before", "after"] = "after"
 
 
-Fault = Refuse | LoseAnswer | Hold
+class Overtake(Struct, frozen=True):
+    """Another writer was first: nothing is written, and it is to be decided again."""
+
+
+Fault = Refuse | LoseAnswer | Hold | Overtake
 
 
 class FaultyJournal:
@@ -49,31 +53,40 @@ class FaultyJournal:
         self._changed = asyncio.Condition()
         self._held: set[int] = set()
 
-    async def append(self, session: str, expected: int, records: Sequence[Recorded], summary: Summary) -> None:
+    async def append(
+        self,
+        session: str,
+        expected: int,
+        records: Sequence[Recorded],
+        summary: Summary,
+        generation: int | None = None,
+    ) -> None:
         self.appends += 1
         number = self.appends
         fault = self.plan.get(number, self.always)
         match fault:
             case None:
-                await self._journal.append(session, expected, records, summary)
+                await self._journal.append(session, expected, records, summary, generation)
             case Refuse(reason):
                 raise StorageRefused(f"Append {number} was refused as planned: {reason}.")
+            case Overtake():
+                raise StaleWriter(f"Append {number} was overtaken as planned.")
             case LoseAnswer():
-                await self._journal.append(session, expected, records, summary)
+                await self._journal.append(session, expected, records, summary, generation)
                 raise StorageRefused(f"Append {number} was written, and its answer was lost as planned.")
             case Hold("before"):
-                await self._journal.append(session, expected, records, summary)
+                await self._journal.append(session, expected, records, summary, generation)
                 await self._hold(number)
             case Hold():
                 try:
                     await self._hold(number)
                 except asyncio.CancelledError:
                     try:
-                        await self._journal.append(session, expected, records, summary)
+                        await self._journal.append(session, expected, records, summary, generation)
                     except QuellError:
                         pass  # nobody waits for it
                     raise
-                await self._journal.append(session, expected, records, summary)
+                await self._journal.append(session, expected, records, summary, generation)
             case _:
                 assert_never(fault)
 
@@ -119,14 +132,29 @@ class FaultyJournal:
     async def busy(self) -> Sequence[str]:
         return await self._journal.busy()
 
-    async def save_draft(self, session: str, draft: Draft) -> None:
-        await self._journal.save_draft(session, draft)
+    async def save_draft(self, session: str, draft: Draft, generation: int | None = None) -> None:
+        await self._journal.save_draft(session, draft, generation)
 
     async def draft(self, session: str) -> Draft | None:
         return await self._journal.draft(session)
 
-    async def delete(self, session: str) -> None:
-        await self._journal.delete(session)
+    async def save_snapshot(self, session: str, snapshot: Snapshot) -> None:
+        await self._journal.save_snapshot(session, snapshot)
+
+    async def snapshot(self, session: str) -> Snapshot | None:
+        return await self._journal.snapshot(session)
+
+    async def delete(self, session: str, generation: int | None = None) -> None:
+        await self._journal.delete(session, generation)
+
+    async def claim(self) -> Claim | None:
+        return await self._journal.claim()
+
+    async def renew(self, generation: int) -> None:
+        await self._journal.renew(generation)
+
+    async def version(self) -> int:
+        return await self._journal.version()
 
     async def close(self) -> None:
         await self._journal.close()

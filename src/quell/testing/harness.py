@@ -38,7 +38,7 @@ from quell.core.messages import (
     ToolSpec,
     call_id,
 )
-from quell.core.ports import JobState, Journal, PreparedCall, ToolContext, Workspace
+from quell.core.ports import Doorbell, JobState, Journal, PreparedCall, ToolContext, Workspace
 from quell.core.questions import Question
 from quell.core.session import Session
 from quell.engine import Engine, Options, Ports
@@ -193,19 +193,20 @@ class PlayedTools:
 class Play:
     """An engine, and both hands in it."""
 
-    def __init__(self, engine: Engine, model: PlayedModel, tools: PlayedTools) -> None:
+    def __init__(self, engine: Engine, model: PlayedModel, tools: PlayedTools, name: str = "") -> None:
         self.engine = engine
+        self._name = name
         self._model = model
         self._tools = tools
         self._ids = itertools.count(1)
 
     async def session(self, **fields: Any) -> str:
-        session = f"s{next(self._ids)}"
+        session = f"{self._name}s{next(self._ids)}"
         await self.engine.apply(session, i.Create(session=session, workspace="/work", model="played/model", **fields))
         return session
 
     async def submit(self, session: str, text: str, **fields: Any) -> i.Accepted:
-        prompt = fields.pop("prompt", None) or f"p{next(self._ids)}"
+        prompt = fields.pop("prompt", None) or f"{self._name}p{next(self._ids)}"
         answer = await self.engine.apply(session, i.Submit(prompt=prompt, text=text, **fields))
         assert isinstance(answer, i.Accepted), answer
         return answer
@@ -257,8 +258,13 @@ class Play:
 
 
 @asynccontextmanager
-async def played(journal: Journal | None = None, options: Options = Options()) -> AsyncIterator[Play]:
-    """An engine on a journal (in memory by default), with a model and a tool that the test plays."""
+async def played(
+    journal: Journal | None = None, options: Options = Options(), doorbell: Doorbell | None = None, name: str = ""
+) -> AsyncIterator[Play]:
+    """An engine on a journal (in memory by default), with a model and a tool that the test plays.
+
+    What it makes has ids that begin with `name`, so that two engines on one journal do not use the same.
+    """
     model, started = PlayedModel(), asyncio.Queue[Touched]()
     tools = PlayedTools(started, Tools(("agent",)))
 
@@ -278,9 +284,10 @@ async def played(journal: Journal | None = None, options: Options = Options()) -
         retry_delay=lambda attempt, failure: failure.retry_after if attempt < 3 else None,
         is_crowded=lambda tokens, window: window is not None and tokens > window,
         environment={},
+        doorbell=doorbell,
     )
     async with Engine(ports, options) as engine:
-        yield Play(engine, model, tools)
+        yield Play(engine, model, tools, name)
 
 
 @asynccontextmanager

@@ -6,6 +6,8 @@
 
 Each check gets an empty journal and leaves it open. Survival of crashes and of power loss is not checked here: that
 takes a real disk, and is the business of the journal's own tests.
+
+Who owns is a matter of two processes as well: `ownership` has the checks for that.
 """
 
 from __future__ import annotations
@@ -19,19 +21,20 @@ from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.decide import decide
-from quell.core.errors import StaleWriter, StorageRefused
+from quell.core.errors import StaleOwner, StaleWriter, StorageRefused
 from quell.core.evolve import fold
 from quell.core.facts import Recorded
 from quell.core.messages import Reply, Text
-from quell.core.ports import Draft, Journal, position
+from quell.core.ports import Claim, Draft, Journal, Snapshot, position
 from quell.core.session import Session, Summary, summary
 
 Check = Callable[[Journal], Awaitable[None]]
 
+
 LONG = 64 * 1024
 
 
-def name(check: Check) -> str:
+def name(check: Callable[..., object]) -> str:
     return getattr(check, "__name__", repr(check))
 
 
@@ -54,11 +57,11 @@ class Author:
         decision = decide(self.session, input, moment(self.time))
         return decision.records, decision.session
 
-    async def write(self, input: i.Input, at: int | None = None) -> Sequence[Recorded]:
+    async def write(self, input: i.Input, at: int | None = None, generation: int | None = None) -> Sequence[Recorded]:
         """One decision; a millisecond after the last one unless told otherwise."""
         self.time = self.time + 1 if at is None else at
         records, session = self.decide(input)
-        await self.journal.append(self.id, self.session.seq, records, summary(session))
+        await self.journal.append(self.id, self.session.seq, records, summary(session), generation)
         self.session = session
         return records
 
@@ -72,12 +75,12 @@ class Author:
         await self.write(i.Submit(prompt=id, text=text), at)
         return id
 
-    async def reply(self, text: str = "Done.") -> None:
+    async def reply(self, text: str = "Done.", generation: int | None = None) -> None:
         """The model answers what is asked of it now, and the run settles."""
         run = self.session.run
         assert run is not None, "nothing was asked"
         reply = Reply(parts=(Text(text),))
-        await self.write(i.SampleReplied(run=run.id, turn=run.turn, attempt=1, reply=reply))
+        await self.write(i.SampleReplied(run=run.id, turn=run.turn, attempt=1, reply=reply), generation=generation)
 
     @property
     def run(self) -> str:
@@ -91,7 +94,7 @@ class Author:
         return self.session.run.message
 
 
-async def _stale(append: Awaitable[object]) -> None:
+async def stale(append: Awaitable[object]) -> None:
     try:
         await append
     except StaleWriter:
@@ -151,15 +154,15 @@ async def a_stale_append_writes_nothing(journal: Journal) -> None:
     late.session, late.time = author.session, author.time
     await author.prompt("First.")
     before = (list(await journal.read("s1")), await journal.summary("s1"))
-    await _stale(late.write(i.Change(title="late")))
+    await stale(late.write(i.Change(title="late")))
     ahead = Author(journal)
     ahead.session = fold([*before[0], *author.decide(i.Change(title="unwritten"))[0]])
-    await _stale(ahead.write(i.Change(title="ahead")))
-    await _stale(Author(journal).create())
+    await stale(ahead.write(i.Change(title="ahead")))
+    await stale(Author(journal).create())
     assert (list(await journal.read("s1")), await journal.summary("s1")) == before
     records, session = author.decide(i.Change(title="of a session that is not there"))
     row = replace(summary(session), id="s2")
-    await _stale(journal.append("s2", author.session.seq, records, row))
+    await stale(journal.append("s2", author.session.seq, records, row))
     assert await journal.summary("s2") is None
 
 
@@ -302,7 +305,7 @@ async def pages_are_stable(journal: Journal) -> None:
 # Drafts
 
 
-def _draft(message: str, text: str) -> Draft:
+def draft(message: str, text: str) -> Draft:
     return Draft(message, Reply(parts=(Text(text),)))
 
 
@@ -310,13 +313,13 @@ async def the_last_draft_is_kept(journal: Journal) -> None:
     author = await Author(journal).create()
     await author.prompt()
     for text in ("I", "I will", "I will look"):
-        await journal.save_draft("s1", _draft(author.message, text))
+        await journal.save_draft("s1", draft(author.message, text))
     await author.write(i.Change(title="something else"))
-    assert await journal.draft("s1") == _draft(author.message, "I will look")
+    assert await journal.draft("s1") == draft(author.message, "I will look")
     async with asyncio.TaskGroup() as tasks:
         for number in range(20):
-            tasks.create_task(journal.save_draft("s1", _draft(author.message, f"number {number}")))
-    assert await journal.draft("s1") == _draft(author.message, "number 19")
+            tasks.create_task(journal.save_draft("s1", draft(author.message, f"number {number}")))
+    assert await journal.draft("s1") == draft(author.message, "number 19")
 
 
 async def a_recorded_message_has_no_draft(journal: Journal) -> None:
@@ -324,34 +327,93 @@ async def a_recorded_message_has_no_draft(journal: Journal) -> None:
     await author.prompt()
     await author.prompt()
     failed = author.message
-    await journal.save_draft("s1", _draft(failed, "I"))
+    await journal.save_draft("s1", draft(failed, "I"))
     await author.write(
         i.SampleFailed(run=author.run, turn=1, attempt=1, failure="overloaded", detail="503", retry_at=moment(9))
     )
     assert await journal.draft("s1") is None
     replied = author.message
-    await journal.save_draft("s1", _draft(failed, "too late"))
+    await journal.save_draft("s1", draft(failed, "too late"))
     assert await journal.draft("s1") is None
-    await journal.save_draft("s1", _draft(replied, "I will"))
-    await journal.save_draft("s1", _draft(failed, "too late, and the other stays"))
-    assert await journal.draft("s1") == _draft(replied, "I will")
+    await journal.save_draft("s1", draft(replied, "I will"))
+    await journal.save_draft("s1", draft(failed, "too late, and the other stays"))
+    assert await journal.draft("s1") == draft(replied, "I will")
     await author.write(i.SampleReplied(run=author.run, turn=1, attempt=2, reply=Reply(parts=(Text("I did."),))))
     assert await journal.draft("s1") is None
-    await journal.save_draft("s1", _draft(replied, "too late"))
+    await journal.save_draft("s1", draft(replied, "too late"))
     assert await journal.draft("s1") is None
-    await journal.save_draft("s1", _draft(author.message, "of the next run"))
-    assert await journal.draft("s1") == _draft(author.message, "of the next run")
+    await journal.save_draft("s1", draft(author.message, "of the next run"))
+    assert await journal.draft("s1") == draft(author.message, "of the next run")
 
 
 async def a_draft_needs_a_session(journal: Journal) -> None:
-    await journal.save_draft("s1", _draft("r3-1-1", "nobody asked"))
+    await journal.save_draft("s1", draft("r3-1-1", "nobody asked"))
     author = await Author(journal).create()
     assert await journal.draft("s1") is None
     await author.prompt()
-    await journal.save_draft("s1", _draft(author.message, "I"))
+    await journal.save_draft("s1", draft(author.message, "I"))
     await journal.delete("s1")
-    await journal.save_draft("s1", _draft(author.message, "I will"))
+    await journal.save_draft("s1", draft(author.message, "I will"))
     assert await journal.draft("s1") is None
+
+
+# Snapshots
+
+
+async def the_last_snapshot_is_kept_as_long_as_the_session(journal: Journal) -> None:
+    older, newer = Snapshot(1, moment(1), "a", b"\x00state", b"view"), Snapshot(2, moment(2), "b", b"", b"\xff" * LONG)
+    await journal.save_snapshot("s1", older)
+    assert await journal.snapshot("s1") is None
+    author = await Author(journal).create()
+    assert await journal.snapshot("s1") is None
+    for snapshot in (older, newer):
+        await journal.save_snapshot("s1", snapshot)
+        assert await journal.snapshot("s1") == snapshot
+    await author.prompt()
+    assert await journal.snapshot("s1") == newer
+    await journal.delete("s1")
+    assert await journal.snapshot("s1") is None
+    await journal.save_snapshot("s1", older)
+    assert await journal.snapshot("s1") is None
+
+
+# Owning
+
+
+async def stale_owner(call: Awaitable[object]) -> None:
+    try:
+        await call
+    except StaleOwner:
+        return
+    raise AssertionError("what a former owner wrote was accepted")
+
+
+async def claimed(journal: Journal) -> Claim:
+    claim = await journal.claim()
+    assert claim is not None, "it could not be claimed"
+    return claim
+
+
+async def a_claim_raises_the_generation_and_names_what_is_unfinished(journal: Journal) -> None:
+    author = await Author(journal).create()
+    first = await claimed(journal)
+    assert first.unfinished == ()
+    await author.prompt()
+    second = await claimed(journal)
+    assert (second.unfinished, second.generation > first.generation) == (("s1",), True)
+    await journal.renew(second.generation)
+    await stale_owner(journal.renew(first.generation))
+
+
+async def only_the_owner_writes_what_carries_its_generation(journal: Journal) -> None:
+    author = await Author(journal).create()
+    generation = (await claimed(journal)).generation
+    await author.write(i.Submit(prompt="p1", text="Go."), generation=generation)
+    await author.prompt()
+    await journal.save_draft("s1", draft(author.message, "I"), generation)
+    await author.reply(generation=generation)
+    await journal.delete("s1", generation)
+    assert await journal.summary("s1") is None
 
 
 # The end
@@ -363,7 +425,7 @@ async def a_deleted_session_is_forgotten(journal: Journal) -> None:
     shared = i.Submit(prompt="p1", text="x" * LONG)
     for each in (author, other):
         await each.write(shared)  # the same long fact at the same place: a journal may keep it once
-    await journal.save_draft("s1", _draft(author.message, "I"))
+    await journal.save_draft("s1", draft(author.message, "I"))
     kept = list(await journal.read("s2"))
     await journal.delete("s1")
     assert list(await journal.read("s1")) == []
@@ -379,8 +441,8 @@ async def the_id_of_a_deleted_session_is_not_used_again(journal: Journal) -> Non
     author = await Author(journal).create()
     await author.prompt()
     await journal.delete("s1")
-    await _stale(author.reply())
-    await _stale(Author(journal).create())
+    await stale(author.reply())
+    await stale(Author(journal).create())
     assert await journal.summary("s1") is None
 
 
@@ -395,7 +457,11 @@ async def a_closed_journal_refuses(journal: Journal) -> None:
         journal.summaries(),
         journal.busy(),
         journal.draft("s1"),
-        journal.save_draft("s1", _draft("r3-1-1", "I")),
+        journal.save_draft("s1", draft("r3-1-1", "I")),
+        journal.save_snapshot("s1", Snapshot(1, moment(1), "a", b"", b"")),
+        journal.snapshot("s1"),
+        journal.renew(1),
+        journal.version(),
         journal.delete("s1"),
     ]
     for call in calls:
@@ -423,6 +489,9 @@ CONTRACT: tuple[Check, ...] = (
     the_last_draft_is_kept,
     a_recorded_message_has_no_draft,
     a_draft_needs_a_session,
+    the_last_snapshot_is_kept_as_long_as_the_session,
+    a_claim_raises_the_generation_and_names_what_is_unfinished,
+    only_the_owner_writes_what_carries_its_generation,
     a_deleted_session_is_forgotten,
     the_id_of_a_deleted_session_is_not_used_again,
     a_closed_journal_refuses,

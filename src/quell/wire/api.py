@@ -298,7 +298,8 @@ class Jobs(Struct, frozen=True):
 class Health(Struct, frozen=True, kw_only=True):
     """`sessions` are those with a run, `busy` whether there is any or somebody follows one.
 
-    `stalled`: the sessions in which nothing can be recorded at present, and why.
+    `stalled`: the sessions in which nothing can be recorded at present, and why. Of the servers on one data directory one is the owner, which
+    does the work; a guest answers, and takes over when that is gone.
     """
 
     version: str
@@ -307,6 +308,7 @@ class Health(Struct, frozen=True, kw_only=True):
     sessions: int
     busy: bool
     stalled: dict[str, str] = {}
+    role: Literal["owner", "guest"] = "owner"
 
 
 class Leave(Body, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from quell.core.errors import StorageRefused
 from quell.core.facts import Recorded
-from quell.core.ports import Draft, Journal
+from quell.core.ports import Claim, Draft, Journal, Snapshot
 from quell.core.session import Summary
 from quell.store.database import Lock
 from quell.store.memory import MemoryJournal
@@ -107,6 +107,7 @@ class ThreadlessJournal(SqliteJournal):
 
     def __init__(self, path: Path, lock: Lock, writer: Writer, reader: sqlite3.Connection) -> None:
         self._path = path
+        self._lock = lock
         self._reader = reader
 
         def finish() -> None:
@@ -153,18 +154,40 @@ class Disk:
         self._writes = Lane()
         self._reads = Lane()
 
-    async def append(self, session: str, expected: int, records: Sequence[Recorded], summary: Summary) -> None:
+    async def append(
+        self,
+        session: str,
+        expected: int,
+        records: Sequence[Recorded],
+        summary: Summary,
+        generation: int | None = None,
+    ) -> None:
         async def write() -> None:
-            await self._journal.append(session, expected, records, summary)
+            await self._journal.append(session, expected, records, summary, generation)
             self._landed(session, records)
 
         await self._write(write)
 
-    async def save_draft(self, session: str, draft: Draft) -> None:
-        await self._write(lambda: self._journal.save_draft(session, draft))
+    async def save_draft(self, session: str, draft: Draft, generation: int | None = None) -> None:
+        await self._write(lambda: self._journal.save_draft(session, draft, generation))
 
-    async def delete(self, session: str) -> None:
-        await self._write(lambda: self._journal.delete(session))
+    async def save_snapshot(self, session: str, snapshot: Snapshot) -> None:
+        await self._write(lambda: self._journal.save_snapshot(session, snapshot))
+
+    async def delete(self, session: str, generation: int | None = None) -> None:
+        await self._write(lambda: self._journal.delete(session, generation))
+
+    async def claim(self) -> Claim | None:
+        return await self._journal.claim()  # at its start, before there is anything that could fail
+
+    async def renew(self, generation: int) -> None:
+        await self._read(lambda: self._journal.renew(generation))
+
+    async def version(self) -> int:
+        return await self._read(self._journal.version)
+
+    async def snapshot(self, session: str) -> Snapshot | None:
+        return await self._read(lambda: self._journal.snapshot(session))
 
     async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
         return await self._read(lambda: self._journal.read(session, after, limit))

@@ -1,0 +1,81 @@
+"""The effects of one session that run: each is started when it is due, and stopped when it is no longer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from quell.core import inputs as i
+from quell.core.session import Effect, Session, Title, Unwind
+from quell.engine.delegate import SHARE
+from quell.engine.perform import Performer
+from quell.engine.scene import Scene
+
+
+class Effects:
+    """An effect stays known until it is no longer due: what has ended and is still due has its outcome in the inbox."""
+
+    def __init__(self, performer: Performer) -> None:
+        self._performer = performer
+        self._running: dict[Effect, asyncio.Task[None]] = {}
+
+    @property
+    def working(self) -> list[asyncio.Task[None]]:
+        return [task for task in self._running.values() if not task.done()]
+
+    def start(self, wanted: Collection[Effect], group: asyncio.TaskGroup, scene: Scene) -> None:
+        """Start what is due and does not run."""
+        for effect in wanted:
+            if effect not in self._running:
+                unwinding = self._unwind(effect, scene) if isinstance(effect, Unwind) else None
+                work = unwinding or self._performer.perform(effect, scene)
+                self._running[effect] = group.create_task(work)
+
+    def stop_all_but(self, wanted: Collection[Effect]) -> None:
+        """Stop what runs and is not due; forget what has ended."""
+        for effect in self.stop_ending(wanted):
+            if self._running[effect].done():
+                del self._running[effect]
+
+    def stop_ending(self, wanted: Collection[Effect], kinds: tuple[type, ...] = (object,)) -> list[Effect]:
+        """Stop what is not due, or will not be in a state that is not recorded yet; all that there is of it."""
+        ending = [effect for effect in self._running if effect not in wanted and isinstance(effect, kinds)]
+        for effect in ending:
+            if not self._running[effect].cancelling():  # a second one would break off its cleaning up
+                self._running[effect].cancel()
+        return ending
+
+    async def stop(self, grace: float) -> None:
+        """Stop everything, and wait for it for so many seconds."""
+        tasks = self.working
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+
+    def forget(self) -> None:
+        """Whatever is due is to be started, even if it did run: that was under another claim."""
+        self._running.clear()
+
+    def abandon(self) -> None:
+        """Stop everything, and wait for nothing."""
+        for task in self._running.values():
+            task.cancel()
+
+    async def _unwind(self, effect: Unwind, scene: Scene) -> None:
+        """Wait for what the run started; what does not stop in time does not hold up settlement (C7, T1)."""
+        others = [
+            task
+            for other, task in self._running.items()
+            if other != effect and not isinstance(other, Title) and not task.done()
+        ]
+        if others:
+            await asyncio.wait(others, timeout=grace(scene.ledger.session, self._performer.options.unwind_grace))
+        scene.streams.settle_all(scene.ledger.news())
+        spent = self._performer.delegates.spent(scene.ledger.id)
+        scene.post(i.Unwound(run=effect.run, reply=scene.streams.fragment(), spent=spent))
+
+
+def grace(session: Session, seconds: float) -> float:
+    """A sub-agent settles before the call that waits for it, which has the whole of it (T4)."""
+    return seconds if session.parent is None else seconds * SHARE
