@@ -30,6 +30,10 @@ def edit(*paths: str) -> Access:
     return touch("edit", "edit", *paths)
 
 
+def fetch(*hosts: str, tool: str = "fetch", writes: str = "") -> Access:
+    return replace(touch("fetch", tool, *([writes] if writes else [])), hosts=hosts)
+
+
 def bash(*commands: str, writes: str = "", opaque: bool = False) -> Access:
     """Commands are split at blanks. `?` before one: it only reads; what it names outside follows `@`."""
     parsed = []

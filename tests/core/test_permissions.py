@@ -21,7 +21,7 @@ from quell.core.permissions import (
     headless_reason,
     parse_rule,
 )
-from tests.core.accesses import bash, edit, grep, touch, view
+from tests.core.accesses import bash, edit, fetch, grep, touch, view
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 
@@ -99,6 +99,9 @@ MODE_TABLE = [
     *everywhere(touch("edit", "mcp_edits"), "", "ask ask deny allow"),
     *everywhere(touch("fetch", "fetch"), "", "ask ask ask allow"),
     *everywhere(touch("other", "mcp_x_y"), "", "ask ask ask allow"),
+    # the web
+    *everywhere(fetch("docs.python.org"), "", "ask ask ask allow"),
+    *everywhere(fetch("docs.python.org", tool="download", writes="a.zip"), "", "ask ask deny allow"),
 ]
 
 RULE_TABLE = [
@@ -145,6 +148,43 @@ RULE_TABLE = [
     Row(edit("src/a.py", "src/b.py"), "edits", "deny edit(src/b.py)", "deny"),
     Row(edit("src/a.py"), "edits", "deny write(src/**)", "allow"),
     Row(edit("src/a.py"), "edits", "deny kind:edit(src/**)", "deny"),
+    # hosts
+    *everywhere(fetch("docs.python.org"), "allow fetch(docs.python.org)", "allow allow allow allow"),
+    *everywhere(fetch("docs.python.org"), "allow kind:fetch", "allow allow allow allow"),
+    *everywhere(fetch("docs.python.org"), "deny kind:fetch(python.org)", "deny deny deny deny"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(*.python.org)", "allow"),
+    Row(fetch("a.docs.python.org"), "edits", "allow fetch(*.python.org)", "allow"),
+    Row(fetch("python.org"), "edits", "allow fetch(*.python.org)", "ask"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(python.org)", "ask"),
+    Row(fetch("docs.python.org.evil.com"), "edits", "allow fetch(docs.python.org)", "ask"),
+    Row(fetch("docs.python.org.evil.com"), "edits", "allow fetch(*.python.org)", "ask"),
+    Row(fetch("evilpython.org"), "edits", "allow fetch(*python.org)", "allow"),
+    Row(fetch("x.evilpython.org"), "edits", "allow fetch(*python.org)", "ask"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(Docs.Python.ORG.)", "allow"),
+    Row(fetch("a.org"), "edits", "allow fetch(*)", "allow"),
+    Row(fetch("10.0.0.1"), "edits", "allow fetch(*)", "allow"),
+    Row(fetch("10.0.0.1"), "edits", "allow fetch(10.0.0.1)", "allow"),
+    Row(fetch("110.0.0.1"), "edits", "allow fetch(10.0.0.1)", "ask"),
+    Row(fetch("fd00::1"), "edits", "allow fetch([fd00::1])", "allow"),
+    Row(fetch("docs.python.org"), "yolo", "allow fetch(docs.python.org) | deny fetch(python.org)", "allow"),
+    Row(fetch("www.python.org"), "yolo", "allow fetch(docs.python.org) | deny fetch(python.org)", "deny"),
+    Row(fetch("python.org"), "yolo", "allow fetch(python.org) | deny fetch(python.org)", "deny"),
+    Row(fetch("python.org"), "yolo", "allow fetch(python.org) | deny fetch(*)", "allow"),
+    Row(fetch("python.org", tool="web_fetch"), "edits", "allow fetch(python.org)", "allow"),
+    Row(fetch("python.org", tool="web_fetch"), "edits", "deny fetch(python.org) | allow web_fetch(python.org)", "deny"),
+    Row(fetch("python.org"), "edits", "allow web_fetch(python.org)", "ask"),
+    Row(fetch(tool="web_search"), "edits", "allow web_search", "allow"),
+    Row(fetch(tool="web_search"), "edits", "allow fetch(*)", "ask"),
+    # what is fetched into a file
+    Row(fetch("a.org", tool="download", writes="a.zip"), "edits", "allow download(a.org)", "allow"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "edits", "allow fetch(a.org)", "allow"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "ask", "allow download(a.org)", "ask"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "ask", "allow fetch", "ask"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "ask", "allow download", "allow"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "ask", "allow fetch | allow edit(*.zip)", "allow"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "edits", "allow fetch | deny edit(*.zip)", "deny"),
+    Row(fetch("a.org", tool="download", writes="/etc/x"), "edits", "allow fetch", "ask"),
+    Row(fetch("a.org", tool="download", writes=".git/hooks/x"), "edits", "allow download", "ask"),
     # protected places: only a rule that names them opens them
     Row(edit(".git/hooks/x"), "edits", "allow edit", "ask"),
     Row(edit(".git/hooks/x"), "edits", "allow edit(**)", "ask"),
@@ -276,6 +316,11 @@ def test_rules(number: int) -> None:
         ("bash(npm ci;)", "a command is missing beside a `;`"),
         ("edit(../x)", "never matches"),
         ("edit(a\x00)", "control character"),
+        ("fetch(https://a.org/x)", "is a host, such as docs.python.org"),
+        ("kind:fetch(a.org:8080)", "is a host"),
+        ("download(a..org)", "is a host"),
+        ("fetch(10.0.*)", "has to be written out"),
+        ("fetch(10.0.0.*)", "has to be written out"),
     ],
 )
 def test_nonsense_is_refused_with_advice(text: str, says: str) -> None:
@@ -326,6 +371,7 @@ def test_plan_says_what_to_do_instead() -> None:
         (bash("x", opaque=True), "edits", "not all of `x` was understood"),
         (touch("other", "mcp_a"), "edits", "`mcp_a` may do more than read"),
         (bash("a", "b", "c", "d", "e"), "edits", "and 2 more"),
+        (fetch("a.org"), "edits", "`a.org` is a host that no rule allows to be asked"),
     ],
 )
 def test_asking_says_why(access: Access, mode: Mode, says: str) -> None:
@@ -372,6 +418,11 @@ def test_a_long_command_is_shown_short() -> None:
         (bash("/usr/bin/python3.12 -"), "edits", None),
         (bash("find .", "xargs -0 rm"), "edits", None),
         (touch("other", "mcp_a"), "edits", "mcp_a"),
+        (fetch("docs.python.org"), "edits", "fetch(docs.python.org)"),
+        (fetch("fd00::1", tool="web_fetch"), "plan", "web_fetch(fd00::1)"),
+        (fetch(tool="web_search"), "edits", "web_search"),
+        (fetch("a.org", tool="download", writes="a.zip"), "edits", "download(a.org)"),
+        (fetch("a.org", tool="download", writes="a.zip"), "ask", None),
     ],
 )
 def test_always_is_the_narrowest_useful_rule(access: Access, mode: Mode, always: str | None) -> None:

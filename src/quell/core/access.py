@@ -35,8 +35,9 @@ class Access(Struct, frozen=True, kw_only=True):
 
     `paths` are absolute, links resolved; `outside` are those of them beyond the workspace. For a shell line, `commands`
     are all its simple commands, `paths` the files that its redirections write, and `opaque` says that some of it was
-    not understood, which no pattern may allow. `root` and `home`, links resolved, are what relative patterns and `~`
-    begin at; without them such an allow matches nothing, and such a deny or ask matches wherever it might.
+    not understood, which no pattern may allow. What fetches names the `hosts` that it asks, and its `paths` are what it
+    writes. `root` and `home`, links resolved, are what relative patterns and `~` begin at; without them such an allow
+    matches nothing, and such a deny or ask matches wherever it might.
     """
 
     tool: str
@@ -46,6 +47,7 @@ class Access(Struct, frozen=True, kw_only=True):
     outside: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
     opaque: bool = False
+    hosts: tuple[str, ...] = ()
     root: str = ""
     home: str = ""
 
@@ -143,7 +145,7 @@ class Part(Struct, frozen=True, kw_only=True):
     `rules` are texts of which each may allow the part, or, of a command, the insides of such texts; the best one first.
     """
 
-    what: Literal["command", "path", "whole"]
+    what: Literal["command", "path", "host", "whole"]
     shown: str
     kind: ToolKind
     kinds: dict[str, str]
@@ -160,6 +162,8 @@ def parts(access: Access) -> Sequence[Part]:
     own = {access.tool: f"kind:{access.kind}"}
     if access.kind == "edit":
         own = {"edit": "kind:edit", **own}  # a rule for `edit` is meant for every tool that edits
+    if access.kind == "fetch":
+        own = {"fetch": "kind:fetch", **own}
     found: list[Part] = []
     if access.kind == "execute":
         written = {"edit": "kind:edit", **own}
@@ -167,6 +171,11 @@ def parts(access: Access) -> Sequence[Part]:
         found.extend(
             _path(path, access, "edit", "edit", written, plain_only) for path in access.paths if path != _NOWHERE
         )
+    elif access.kind == "fetch":
+        # Not `own`: a rule for `fetch` is about asking a host, and allows no file to be written.
+        written = {"edit": "kind:edit", access.tool: "kind:edit"}
+        found.extend(_path(path, access, "edit", "edit", written) for path in access.paths)
+        found.extend(_host(host, access, own) for host in access.hosts)
     else:
         found.extend(_path(path, access, access.tool, access.kind, own) for path in access.paths)
     found.extend(_command(command, own) for command in access.commands)
@@ -200,6 +209,17 @@ def _path(
         outside=(path,) if path in access.outside else (),
         protected=is_marked(steps),
         rules=() if set(path) & set("*?") else (f"{tool}({relative}{end})", f"{tool}({path}{end})"),
+    )
+
+
+def _host(host: str, access: Access, own: dict[str, str]) -> Part:
+    return Part(
+        what="host",
+        shown=short(host),
+        kind=access.kind,
+        kinds=own,
+        steps=patterns.host_steps(host),
+        rules=(f"{access.tool}({host})",),
     )
 
 

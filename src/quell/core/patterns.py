@@ -4,11 +4,13 @@
     subject  the name of a tool: bash, edit, view … or a kind of tool: kind:read, kind:edit …
     pattern  of bash and kind:execute: commands, separated by `;`. A word `*` stands for any number of words, also none;
              a `*` inside a word for any characters. Quotes, as in a shell, make everything between them literal.
+             of fetch, download, web_fetch and kind:fetch: a host, docs.python.org, or *.python.org for all below that
+             one; a `*` inside a name stands for any characters of it.
              of everything else: a path, relative to the workspace, absolute, or from `~`. `**` stands for any number of
              folders, also none; `*` and `?` for characters within one name; a `/` at the end for `/**`.
 
 Rules: patterns and what they are held against are the same thing, a tuple of steps (the words of a command, the names
-on a path), so that one algorithm answers both "does it match?" and "is it narrower than that one?". The second answer
+on a path, those of a host from its end), so that one algorithm answers both "does it match?" and "is it narrower than that one?". The second answer
 is yes only when it is sure: two patterns that merely overlap are not ordered. What follows from a match is the business
 of `permissions`.
 """
@@ -34,22 +36,26 @@ MANY = "\x00\x00"
 
 KINDS: tuple[str, ...] = get_args(ToolKind)
 COMMAND_SUBJECTS = frozenset({"bash", "kind:execute"})
+HOST_SUBJECTS = frozenset({"fetch", "download", "web_fetch", "kind:fetch"})
 
 _SUBJECT = re.compile(r"(?:kind:)?[A-Za-z_][A-Za-z0-9_.-]*")
+_HOST = re.compile(r"\*|[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)*|[0-9a-f:]*:[0-9a-f:.]*")
+_NUMBERS = re.compile(r"[0-9.*]*[0-9][0-9.*]*")
 _BARE_WORD = re.compile(r"[^\s*;'\"\\()]+")
 _EXAMPLES = "Write a tool, or a tool with a pattern: edit, edit(docs/**), bash(npm run *), kind:read"
 
 
 class Pattern(Struct, frozen=True):
-    """A rule, parsed. `commands` are the alternatives of a command pattern. Neither they nor `path`: everything."""
+    """A rule, parsed. `commands` are the alternatives of a command pattern. None of the three: everything."""
 
     subject: str
     commands: tuple[Steps, ...] | None = None
     path: str | None = None
+    host: Steps | None = None
 
     @property
     def plain(self) -> bool:
-        return self.commands is None and self.path is None
+        return self.commands is None and self.path is None and self.host is None
 
 
 @lru_cache(maxsize=4096)
@@ -74,6 +80,8 @@ def parse(text: str) -> Pattern:
         raise _wrong(text, f"nothing is between the parentheses; for everything, write {subject}")
     if subject in COMMAND_SUBJECTS:
         return Pattern(subject, commands=_commands(text, pattern))
+    if subject in HOST_SUBJECTS:
+        return Pattern(subject, host=_host(text, pattern))
     if ".." in pattern.split("/"):
         raise _wrong(text, "paths are compared after `..` is resolved, so that a pattern with it never matches")
     return Pattern(subject, path=pattern)
@@ -113,6 +121,22 @@ def _commands(text: str, pattern: str) -> tuple[Steps, ...]:
     if not all(commands):
         raise _wrong(text, "a command is missing beside a `;`; quote the `;` if it belongs to a command")
     return tuple(commands)
+
+
+def _host(text: str, pattern: str) -> Steps:
+    """`*.python.org` is org, python, and at least one more name."""
+    host = pattern.lower().removeprefix("[").removesuffix("]").removesuffix(".")
+    if not _HOST.fullmatch(host):
+        raise _wrong(text, "a pattern of it is a host, such as docs.python.org, *.python.org or 10.0.0.1")
+    if "*" in host and _NUMBERS.fullmatch(host):
+        raise _wrong(text, "an address has to be written out; a `*` can only stand in a name")
+    steps = tuple(_wild(step) for step in host_steps(host))
+    return (*steps, MANY) if steps[-1] == ANY else steps
+
+
+def host_steps(host: str) -> Steps:
+    """From its end, so that what is below a host begins as that one does. An address is one step."""
+    return (host,) if ":" in host or _NUMBERS.fullmatch(host) else tuple(reversed(host.split(".")))
 
 
 def _many(word: str) -> str:

@@ -7,14 +7,16 @@ part is the answer to the call:
     each path that a tool touches      rules for the tool, and for its kind
     each simple command of a line      the same; a pattern has to match all of its words
     each file that a line writes       rules for `edit` and kind:edit, and plain ones for the line's tool and kind
+    each host that a tool asks         rules for the tool, for `fetch`, and for kind:fetch
+    each file that a tool fetches      rules for `edit` and kind:edit, and plain ones for the tool
     a line that was not understood,
     a tool that names nothing          plain rules, those without a pattern
 
 For each part, in this order:
 
 1. Mode `plan` denies what changes anything. No rule lifts that.
-2. The rules that match it are collected. With `deny` and `ask`, a path stands for all that is in that folder. An
-   `allow` opens a protected place (`.git`, `.quell`, shell start-up files …) only if its pattern names it, or if it is
+2. The rules that match it are collected. With `deny` and `ask`, a path stands for all that is in that folder, and a
+   host for all below it. An `allow` opens a protected place (`.git`, `.quell`, shell start-up files …) only if its pattern names it, or if it is
    a plain one for a shell.
 3. A rule is overruled by a narrower one: one whose subject and pattern match only what the other matches, too, and not
    the reverse. With equal subject and pattern the nearer scope overrules: run, then session, project, user. Patterns
@@ -204,6 +206,9 @@ def _matches(rule: Rule, part: Part, access: Access) -> Iterator[_Match]:
             for words in pattern.commands or ()
             if patterns.covers(words, part.steps)
         )
+    elif part.what == "host" and pattern.host is not None:
+        if patterns.covers(pattern.host if gives else patterns.with_contents(pattern.host), part.steps):
+            yield _Match(rule, pattern.subject, patterns.with_contents(pattern.host))
     elif part.what == "path" and pattern.path is not None:
         reach = patterns.path_steps(pattern.path, access.root, access.home, whole_folders=not gives)
         if reach is None or not patterns.covers(reach, part.steps):
@@ -297,6 +302,8 @@ def _why(part: Part) -> str:
         if part.outside:
             return f"{shown} names what is outside of the workspace: {_listed(short(path) for path in part.outside)}"
         return f"{shown} is a command, and every command is asked about"
+    if part.what == "host":
+        return f"{shown} is a host that no rule allows to be asked"
     if part.outside:
         return f"{shown} is outside of the workspace"
     if part.protected:
