@@ -29,7 +29,7 @@ from quell.config.settings import ProviderSettings, Settings
 from quell.context.budget import is_crowded
 from quell.context.build import SystemPrompts, prompt
 from quell.core import inputs as i
-from quell.core.errors import ModelFailed, NoModel, UnknownModel
+from quell.core.errors import ModelFailed, NoModel, UnknownModel, WebRefused
 from quell.core.permissions import Mode, Rule
 from quell.core.ports import LanguageModel, Workspace
 from quell.core.session import Session
@@ -45,6 +45,10 @@ from quell.server.listen import tcp_socket, unix_socket
 from quell.store.sqlite import SqliteJournal
 from quell.tools import SUB_AGENT, Tools
 from quell.tools import Options as ToolOptions
+from quell.web import GuardedWeb
+from quell.web import Options as WebOptions
+from quell.web import search as web_search
+from quell.web.options import SearchOptions
 from quell.wire import api
 from quell.workspace.folder import open_workspace
 
@@ -53,6 +57,8 @@ log = logging.getLogger(__name__)
 SWITCH_INTERVAL = 0.00005
 """Seconds after which a thread that waits for the interpreter gets it. With Python's 5 ms the journal's thread starves beside a loop that
 is always busy: single appends were seen to take seconds."""
+
+KNOWN_VARIABLES = KEY_VARIABLES | web_search.KEY_VARIABLES
 
 WARM_UP_AFTER = 0.3
 """Seconds from the first answer to loading the default model's libraries, so that the commands that wait are served first."""
@@ -69,7 +75,7 @@ async def _serve(
 ) -> None:
     configured = Configured(Configuration(place.config_file, environment, builtin=PROVIDERS), environment)
     settings = configured.settings()
-    variables = key_variables(KEY_VARIABLES, settings)
+    variables = key_variables(KNOWN_VARIABLES, settings)
     _log_to_stderr(settings.logging.level, secret_values(environment, variables, settings))
     scrub(variables)
     secure_folder(place.data_dir)
@@ -80,7 +86,8 @@ async def _serve(
             listeners.append(daemon.Listener(tcp_socket(*listen), load_token(place.token), (listen[0],)))
         journal = SqliteJournal.open(Path(place.database))
         _say_where(place)
-        tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs))
+        web = GuardedWeb(lambda: _web_options(configured.settings()), environment)
+        tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs, web=web))
         try:
             async with Engine(_ports(place, journal, configured, tools, environment), _options(settings)) as engine:
                 answering = asyncio.Event()
@@ -157,6 +164,17 @@ def _options(settings: Settings) -> Options:
         recover_within=settings.recover_within,
         resume_interrupted=settings.resume_interrupted,
         sub_agents=settings.sub_agents,
+    )
+
+
+def _web_options(settings: Settings) -> WebOptions:
+    search = settings.search
+    return WebOptions(
+        allow_private=settings.network.allow_private,
+        proxy=settings.network.proxy,
+        search=SearchOptions(
+            provider=search.provider, base_url=search.base_url, key=search.api_key, key_variable=search.api_key_env
+        ),
     )
 
 
@@ -255,7 +273,18 @@ class Configured:
             model=loaded.settings.model,
             mode=loaded.settings.mode,
             rules=loaded.rules,
+            search=loaded.settings.search.provider,
+            search_key=self._search_key(),
         )
+
+    def _search_key(self) -> str | None:
+        """The variable that has to be set before anything can be searched, if one has to."""
+        options = _web_options(self.settings()).search
+        try:
+            engine = web_search.engine(options)
+        except WebRefused:
+            return None
+        return web_search.missing_key(engine, options, {}, self._environment)
 
     # The engine's models
 

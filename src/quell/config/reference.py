@@ -81,6 +81,12 @@ base_url = "http://localhost:8080/v1"
 
 [providers.local.models.qwen]
 window = 32768
+
+[network]
+allow_private = ["localhost"]
+
+[search]
+provider = "brave"
 ```
 """
 

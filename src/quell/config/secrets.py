@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from urllib.parse import urlsplit
 
 from quell.config.settings import Settings
 
@@ -29,8 +30,8 @@ _LOOKS_SECRET = re.compile(
 
 
 def key_variables(known: Iterable[str], settings: Settings) -> frozenset[str]:
-    """The variables that hold provider keys: the `known` ones, and those that the settings name."""
-    named = (provider.api_key_env for provider in settings.providers.values())
+    """The variables that hold keys: the `known` ones, and those that the settings name."""
+    named = (settings.search.api_key_env, *(provider.api_key_env for provider in settings.providers.values()))
     return frozenset(known) | {name for name in named if name}
 
 
@@ -42,6 +43,8 @@ def without_keys(environment: Mapping[str, str], variables: Collection[str]) -> 
 def secret_values(environment: Mapping[str, str], variables: Collection[str], settings: Settings) -> frozenset[str]:
     """The keys themselves, as far as they are long enough to be one."""
     found = {environment.get(name, "") for name in variables}
+    found.add(settings.search.api_key or "")
+    found.add(urlsplit(settings.network.proxy or "").password or "")
     for provider in settings.providers.values():
         found.add(provider.api_key or "")
         found.update(provider.headers.values())

@@ -224,9 +224,6 @@ class Workspace(Protocol):
         What `pieces` raises, and a cancellation while it arrives, leave everything as it was.
         """
 
-    async def keep(self, content: bytes, suffix: str) -> Place:
-        """Keep an output that is too long for the model where it can be read without asking: beside the workspace, for some days."""
-
     async def walk(self, path: str, *, depth: int | None, ignore: Sequence[str], limit: int) -> Listing:
         """What is below a folder, nearest levels first, without what is ignored; `ignore` adds patterns as in .gitignore."""
 
@@ -327,9 +324,7 @@ class Web(Protocol):
     def place(self, url: str) -> Destination:
         """Only http and https, without a user name. Nothing is looked up yet."""
 
-    def visit(
-        self, where: Destination, *, accept: str = "*/*", seconds: float
-    ) -> AbstractAsyncContextManager[Page, None]:
+    def visit(self, where: Destination, *, accept: str = "*/*", seconds: float) -> AbstractAsyncContextManager[Page]:
         """Ask for it. Redirects are followed on the same host only: another one has to be allowed first.
 
         `seconds` are for all of it, up to the last piece. Leaving the context, also by cancellation, closes the connection.

@@ -167,11 +167,19 @@ def engine(options: SearchOptions) -> Engine:
 
 def key(engine: Engine, options: SearchOptions, environment: Mapping[str, str], own: Mapping[str, str]) -> str | None:
     """In the caller's environment, then the settings, then this process's own. Raises `WebRefused` when one is needed."""
-    names = tuple(filter(None, (options.key_variable, *engine.variables)))
-    found = _first(names, environment) or options.key or _first(names, own)
-    if found is None and engine.variables:
-        raise WebRefused(f"There is no key for the search engine {engine.name}: the user has to set ${names[0]}.")
-    return found
+    if missing := missing_key(engine, options, environment, own):
+        raise WebRefused(f"There is no key for the search engine {engine.name}: the user has to set ${missing}.")
+    names = (*filter(None, (options.key_variable,)), *engine.variables)
+    return _first(names, environment) or options.key or _first(names, own)
+
+
+def missing_key(
+    engine: Engine, options: SearchOptions, environment: Mapping[str, str], own: Mapping[str, str]
+) -> str | None:
+    """The variable to set, where there is no key and one is needed."""
+    names = (*filter(None, (options.key_variable,)), *engine.variables)
+    there = _first(names, environment) or options.key or _first(names, own)
+    return names[0] if there is None and engine.variables else None
 
 
 def _first(names: Sequence[str], variables: Mapping[str, str]) -> str | None:
