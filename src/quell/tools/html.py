@@ -157,7 +157,7 @@ def to_markdown(page: str, url: str, *, plain: bool = False) -> Written:
 
 def _write(page: str, writer: Writer, skipped: frozenset[str]) -> tuple[bool, bool]:
     """Whether what is skipped was closed (else too much was skipped), and whether there was more than is read."""
-    inside, depth = "", 0
+    inside, depth, based = "", 0, False
     for number, token in enumerate(tokens(page)):
         if number == _MOST:
             return True, True
@@ -169,7 +169,10 @@ def _write(page: str, writer: Writer, skipped: frozenset[str]) -> tuple[bool, bo
             writer.text(token)
         elif token.name in skipped and not token.closes:
             inside, depth = token.name, 1
+        elif token.name == "base" and based:
+            pass  # only the first one counts
         else:
+            based = based or token.name == "base"
             writer.tag(token)
     return not inside, False
 
@@ -229,7 +232,7 @@ class Writer:
             if not tag.closes and self._title is None:
                 self._title = [""]
         elif name == "base":
-            self._url = urljoin(self._url, tag.attributes.get("href", ""))
+            self._url = self._address(tag.attributes.get("href", "")) or self._url
         elif name in _HEADINGS:
             self._end_line()
             self._heading = 0 if tag.closes else _HEADINGS[name]
@@ -434,12 +437,12 @@ class Writer:
             return
         self._end_cell()
         rows, self._rows = [row for row in self._rows if any(row)], None
-        width = max((len(row) for row in rows), default=0)
+        width = max((len(row) - (len(row) > 1 and not row[-1]) for row in rows), default=0)
         if width < 2 or width > 100 or self._plain:
             for row in rows:
                 self._block("  ".join(filter(None, row)))
             return
-        escaped = [[cell.replace("|", "\\|") for cell in row] + [""] * (width - len(row)) for row in rows]
+        escaped = [[cell.replace("|", "\\|") for cell in row[:width]] + [""] * (width - len(row)) for row in rows]
         lines = [f"| {' | '.join(row)} |" for row in escaped]
         self._block("\n".join([lines[0], "|" + " --- |" * width, *lines[1:]]))
 

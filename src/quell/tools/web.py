@@ -123,9 +123,8 @@ def decode(content: bytes, charset: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        # A character that was cut at the end says nothing about the rest.
-        errors_at_end = error.start >= len(content) - 3
-        return content.decode("utf-8" if errors_at_end else "cp1252", "replace")
+        cut = error.reason == "unexpected end of data"  # the last character, where the page was cut
+        return content.decode("utf-8" if cut else "cp1252", "replace")
 
 
 def facts(content: Content) -> dict[str, object]:
