@@ -87,7 +87,9 @@ class SettingsFile:
     def settings(self) -> Settings:
         """Raises `ConfigError`."""
         self._verify(self.content, Settings, ())
-        return msgspec.convert(self.content, Settings)
+        settings = msgspec.convert(self.content, Settings)
+        self._check_network(settings)
+        return settings
 
     def rules(self, lists: RuleLists, scope: Scope, answers: tuple[Answer, ...]) -> tuple[Rule, ...]:
         """Raises `ConfigError`."""
@@ -112,7 +114,7 @@ class SettingsFile:
                     f"{hint and f'; {hint}'}"
                 )
 
-    def check_network(self, settings: Settings) -> None:
+    def _check_network(self, settings: Settings) -> None:
         """What is to open an address has to be one, or a name. Raises `ConfigError`."""
         for index, entry in enumerate(settings.network.allow_private):
             try:

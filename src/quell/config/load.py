@@ -101,7 +101,6 @@ def load(
         settings = own.settings()
         if builtin is not None:
             own.check_providers(settings, builtin)
-        own.check_network(settings)
         rules = own.rules(settings.permissions.rules, "user", _ANSWERS)
         notices.extend(own.exposure(settings))
     project_file = find_project_file(workspace) if workspace else None
