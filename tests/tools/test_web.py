@@ -26,7 +26,7 @@ class Surfer:
 
     def __init__(self, root: Path, allow: tuple[str, ...] = ("127.0.0.0/8",), **search: str | None) -> None:
         self.root = root
-        self.workspace = LocalWorkspace(str(root), outputs=str(root.parent / "outputs"))
+        self.workspace = LocalWorkspace(str(root), kept=str(root.parent / "kept"))
         options = WebOptions(allow_private=allow, search=SearchOptions(**search))
         self.tools = Tools(options=Options(web=GuardedWeb(lambda: options, {"TAVILY_API_KEY": "own"})))
         self.seen: dict[str, str] = {}
