@@ -50,6 +50,9 @@ LAZY: dict[str, set[str]] = {
     "src/quell/config/file.py": {"difflib"},
     "src/quell/config/paths.py": {"hashlib", "pwd"},
     "src/quell/tools/shell.py": {"tree_sitter", "tree_sitter_bash"},
+    "src/quell/web/addresses.py": {"idna"},
+    "src/quell/web/guarded.py": {"quell.web.exchange"},
+    "src/quell/web/search.py": {"quell.web.exchange"},
     "src/quell/workspace/ignore.py": {"pathspec"},
     "src/quell/workspace/supervisor.py": {"ctypes", "subprocess"},
 }

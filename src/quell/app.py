@@ -30,7 +30,7 @@ from quell.config.settings import ProviderSettings, Settings
 from quell.context.budget import Thresholds, is_crowded
 from quell.context.build import SystemPrompts, prompt
 from quell.core import inputs as i
-from quell.core.errors import ModelFailed, NoModel, UnknownModel
+from quell.core.errors import ModelFailed, NoModel, UnknownModel, WebRefused
 from quell.core.permissions import Mode, Rule
 from quell.core.ports import LanguageModel, Workspace
 from quell.core.session import Session
@@ -48,6 +48,10 @@ from quell.store.doorbell import PipeDoorbell
 from quell.store.sqlite import SqliteJournal
 from quell.tools import SUB_AGENT, Tools
 from quell.tools import Options as ToolOptions
+from quell.web import GuardedWeb
+from quell.web import Options as WebOptions
+from quell.web import search as web_search
+from quell.web.options import SearchOptions
 from quell.wire import api
 from quell.workspace.folder import open_workspace
 
@@ -56,6 +60,8 @@ log = logging.getLogger(__name__)
 SWITCH_INTERVAL = 0.00005
 """Seconds after which a thread that waits for the interpreter gets it. With Python's 5 ms the journal's thread starves beside a loop that
 is always busy: single appends were seen to take seconds."""
+
+KNOWN_VARIABLES = KEY_VARIABLES | web_search.KEY_VARIABLES
 
 WARM_UP_AFTER = 0.3
 """Seconds from the first answer to loading the default model's libraries, so that the commands that wait are served first."""
@@ -85,7 +91,7 @@ async def _serve(
 ) -> None:
     configured = Configured(Configuration(place.config_file, environment, builtin=PROVIDERS), environment)
     settings = configured.settings()
-    variables = key_variables(KEY_VARIABLES, settings)
+    variables = key_variables(KNOWN_VARIABLES, settings)
     configured.secrets(environment)
     _log_to_stderr(settings.logging.level, configured.shown.known)
     scrub(variables)
@@ -101,7 +107,8 @@ async def _serve(
         journal = SqliteJournal.open(Path(place.database), guest=standby)
         doorbell = PipeDoorbell(Path(place.database))
         own = tuple(map(os.path.realpath, (place.config_dir, place.data_dir)))
-        tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs, own=own))
+        web = GuardedWeb(lambda: _web_options(configured.settings()), environment)
+        tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs, own=own, web=web))
         ports = _ports(place, journal, doorbell, configured, tools, environment)
         try:
             async with Engine(ports, _options(settings)) as engine:
@@ -220,6 +227,17 @@ def _options(settings: Settings) -> Options:
     )
 
 
+def _web_options(settings: Settings) -> WebOptions:
+    search = settings.search
+    return WebOptions(
+        allow_private=settings.network.allow_private,
+        proxy=settings.network.proxy,
+        search=SearchOptions(
+            provider=search.provider, base_url=search.base_url, key=search.api_key, key_variable=search.api_key_env
+        ),
+    )
+
+
 def _server_options(settings: Settings) -> daemon.Options:
     return daemon.Options(version=__version__, idle_exit=settings.server.idle_exit or None)
 
@@ -324,7 +342,18 @@ class Configured:
             model=loaded.settings.model,
             mode=loaded.settings.mode,
             rules=loaded.rules,
+            search=loaded.settings.search.provider,
+            search_key=self._search_key(),
         )
+
+    def _search_key(self) -> str | None:
+        """The variable that has to be set before anything can be searched, if one has to."""
+        options = _web_options(self.settings()).search
+        try:
+            engine = web_search.engine(options)
+        except WebRefused:
+            return None
+        return web_search.missing_key(engine, options, {}, self._environment)
 
     # The engine's models
 

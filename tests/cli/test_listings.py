@@ -286,6 +286,15 @@ def test_doctor_names_keys_and_never_shows_them(own_home: Home) -> None:
     assert "sk-secret" not in done.out + done.err
 
 
+def test_doctor_names_the_search_engine_and_what_it_lacks(own_home: Home) -> None:
+    assert "no search engine is chosen" in own_home.quell("doctor").out
+    own_home.configure('[search]\nprovider = "brave"\n')
+    assert "export BRAVE_API_KEY=…" in own_home.quell("doctor").out
+    done = own_home.quell("doctor", environment={"BRAVE_API_KEY": "bsa-secret"})
+    assert "ok    web search     brave" in done.out.splitlines()
+    assert "bsa-secret" not in done.out
+
+
 def test_doctor_finds_a_broken_configuration(own_home: Home) -> None:
     folder = own_home.root / "config" / "quell"
     folder.mkdir(parents=True)

@@ -30,6 +30,10 @@ def edit(*paths: str) -> Access:
     return touch("edit", "edit", *paths)
 
 
+def fetch(*hosts: str, tool: str = "fetch", writes: str = "") -> Access:
+    return replace(touch("fetch", tool, *([writes] if writes else [])), hosts=hosts)
+
+
 def bash(*commands: str, writes: str = "", opaque: bool = False) -> Access:
     """Commands are split at blanks. `?` before one: it only reads; what it names outside follows `@`."""
     parsed = []
@@ -41,8 +45,3 @@ def bash(*commands: str, writes: str = "", opaque: bool = False) -> Access:
     return replace(
         written, tool="bash", kind="execute", title="; ".join(commands), commands=tuple(parsed), opaque=opaque
     )
-
-
-def fetch(*hosts: str, writes: str = "") -> Access:
-    written = touch("edit", "edit", *([writes] if writes else []))
-    return replace(written, tool="fetch", kind="fetch", title="fetch", hosts=hosts)

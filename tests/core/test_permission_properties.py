@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from quell.core import patterns
 from quell.core.permissions import Access, Answer, Command, Mode, Rule, Scope, check, parse_rule
-from tests.core.accesses import bash, edit
+from tests.core.accesses import bash, edit, fetch
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 SEVERITY = {"allow": 0, "ask": 1, "deny": 2}
@@ -23,8 +23,12 @@ wild_names = st.sampled_from(["a", "b", "*", "**", "a*", "*b", "?", ".git", "doc
 path_patterns = st.lists(wild_names, min_size=1, max_size=4).map("/".join)
 wild_words = st.sampled_from(["git", "push", "npm", "test", "-*", "*", "'a b'", "p*"])
 command_patterns = st.lists(wild_words, min_size=1, max_size=4).map(" ".join)
+hosts = st.lists(st.sampled_from(["a", "b", "org"]), min_size=1, max_size=3).map(".".join)
+host_patterns = st.lists(st.sampled_from(["a", "b", "org", "*", "a*"]), min_size=1, max_size=3).map(".".join)
 texts = st.one_of(
-    st.sampled_from(["edit", "kind:edit", "view", "bash", "kind:execute"]),
+    st.sampled_from(["edit", "kind:edit", "view", "bash", "kind:execute", "fetch", "download", "kind:fetch"]),
+    st.builds("fetch({})".format, host_patterns),
+    st.builds("kind:fetch({})".format, host_patterns),
     st.builds("edit({})".format, path_patterns),
     st.builds("kind:edit({})".format, path_patterns),
     st.builds("bash({})".format, command_patterns),
@@ -36,6 +40,8 @@ any_rules = st.lists(
 modes = st.sampled_from(MODES)
 accesses = st.one_of(
     relative.map(edit),
+    st.builds(lambda host, path: fetch(host, tool="download", writes=path), hosts, relative),
+    hosts.map(fetch),
     st.builds(
         lambda lines, written, opaque: replace(
             bash(writes=written, opaque=opaque), commands=tuple(Command(line, ro) for line, ro in lines)

@@ -108,6 +108,9 @@ MODE_TABLE = [
     *everywhere(touch("edit", "mcp_edits"), "", "ask ask deny allow"),
     *everywhere(touch("fetch", "fetch"), "", "ask ask ask allow"),
     *everywhere(touch("other", "mcp_x_y"), "", "ask ask ask allow"),
+    # the web
+    *everywhere(fetch("docs.python.org"), "", "ask ask ask allow"),
+    *everywhere(fetch("docs.python.org", tool="download", writes="a.zip"), "", "ask ask deny allow"),
 ]
 
 RULE_TABLE = [
@@ -154,6 +157,43 @@ RULE_TABLE = [
     Row(edit("src/a.py", "src/b.py"), "edits", "deny edit(src/b.py)", "deny"),
     Row(edit("src/a.py"), "edits", "deny write(src/**)", "allow"),
     Row(edit("src/a.py"), "edits", "deny kind:edit(src/**)", "deny"),
+    # hosts
+    *everywhere(fetch("docs.python.org"), "allow fetch(docs.python.org)", "allow allow allow allow"),
+    *everywhere(fetch("docs.python.org"), "allow kind:fetch", "allow allow allow allow"),
+    *everywhere(fetch("docs.python.org"), "deny kind:fetch(python.org)", "deny deny deny deny"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(*.python.org)", "allow"),
+    Row(fetch("a.docs.python.org"), "edits", "allow fetch(*.python.org)", "allow"),
+    Row(fetch("python.org"), "edits", "allow fetch(*.python.org)", "ask"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(python.org)", "ask"),
+    Row(fetch("docs.python.org.evil.com"), "edits", "allow fetch(docs.python.org)", "ask"),
+    Row(fetch("docs.python.org.evil.com"), "edits", "allow fetch(*.python.org)", "ask"),
+    Row(fetch("evilpython.org"), "edits", "allow fetch(*python.org)", "allow"),
+    Row(fetch("x.evilpython.org"), "edits", "allow fetch(*python.org)", "ask"),
+    Row(fetch("docs.python.org"), "edits", "allow fetch(Docs.Python.ORG.)", "allow"),
+    Row(fetch("a.org"), "edits", "allow fetch(*)", "allow"),
+    Row(fetch("10.0.0.1"), "edits", "allow fetch(*)", "allow"),
+    Row(fetch("10.0.0.1"), "edits", "allow fetch(10.0.0.1)", "allow"),
+    Row(fetch("110.0.0.1"), "edits", "allow fetch(10.0.0.1)", "ask"),
+    Row(fetch("fd00::1"), "edits", "allow fetch([fd00::1])", "allow"),
+    Row(fetch("docs.python.org"), "yolo", "allow fetch(docs.python.org) | deny fetch(python.org)", "allow"),
+    Row(fetch("www.python.org"), "yolo", "allow fetch(docs.python.org) | deny fetch(python.org)", "deny"),
+    Row(fetch("python.org"), "yolo", "allow fetch(python.org) | deny fetch(python.org)", "deny"),
+    Row(fetch("python.org"), "yolo", "allow fetch(python.org) | deny fetch(*)", "allow"),
+    Row(fetch("python.org", tool="web_fetch"), "edits", "allow fetch(python.org)", "allow"),
+    Row(fetch("python.org", tool="web_fetch"), "edits", "deny fetch(python.org) | allow web_fetch(python.org)", "deny"),
+    Row(fetch("python.org"), "edits", "allow web_fetch(python.org)", "ask"),
+    Row(fetch(tool="web_search"), "edits", "allow web_search", "allow"),
+    Row(fetch(tool="web_search"), "edits", "allow fetch(*)", "ask"),
+    # what is fetched into a file
+    Row(fetch("a.org", tool="download", writes="a.zip"), "edits", "allow download(a.org)", "allow"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "edits", "allow fetch(a.org)", "allow"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "ask", "allow download(a.org)", "ask"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "ask", "allow fetch", "ask"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "ask", "allow download", "allow"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "ask", "allow fetch | allow edit(*.zip)", "allow"),
+    Row(fetch("a.org", tool="download", writes="a.zip"), "edits", "allow fetch | deny edit(*.zip)", "deny"),
+    Row(fetch("a.org", tool="download", writes="/etc/x"), "edits", "allow fetch", "ask"),
+    Row(fetch("a.org", tool="download", writes=".git/hooks/x"), "edits", "allow download", "ask"),
     # protected places: only a rule that names them opens them
     Row(edit(".git/hooks/x"), "edits", "allow edit", "ask"),
     Row(edit(".git/hooks/x"), "edits", "allow edit(**)", "ask"),
@@ -326,6 +366,9 @@ def test_rules(number: int) -> None:
         ("bash(npm ci;)", "a command is missing beside a `;`"),
         ("edit(../x)", "never matches"),
         ("edit(a\x00)", "control character"),
+        ("fetch(https://a.org/x)", "is a host, such as docs.python.org"),
+        ("download(a..org)", "is a host"),
+        ("kind:fetch(a.org:http)", "is a host"),
     ],
 )
 def test_nonsense_is_refused_with_advice(text: str, says: str) -> None:
@@ -426,6 +469,10 @@ def test_a_long_command_is_shown_short() -> None:
         (fetch("docs.python.org"), "edits", "fetch(docs.python.org)"),
         (fetch("localhost:8080"), "edits", "fetch(localhost:8080)"),
         (named("cp x .git/y", ".git/y"), "edits", "bash(cp x .git/y)"),
+        (fetch("fd00::1", tool="web_fetch"), "plan", "web_fetch(fd00::1)"),
+        (fetch(tool="web_search"), "edits", "web_search"),
+        (fetch("a.org", tool="download", writes="a.zip"), "edits", "download(a.org)"),
+        (fetch("a.org", tool="download", writes="a.zip"), "ask", None),
     ],
 )
 def test_always_is_the_narrowest_useful_rule(access: Access, mode: Mode, always: str | None) -> None:

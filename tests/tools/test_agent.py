@@ -94,4 +94,5 @@ def test_it_needs_no_permission_and_runs_beside_others(hands: Hands, mode: Any) 
 
 
 def test_a_sub_agent_has_the_tools_that_change_nothing_and_commands() -> None:
-    assert set(SUB_AGENT) == set(TOOLS) - {"agent", "edit", "multiedit", "question", "todos", "write"}
+    web = {"download", "fetch", "web_fetch", "web_search"}
+    assert set(SUB_AGENT) == set(TOOLS) - {"agent", "edit", "multiedit", "question", "todos", "write"} - web

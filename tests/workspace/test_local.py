@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -256,6 +257,60 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         assert (mount / "a").read_bytes() == b"one"
     finally:
         subprocess.run(["umount", mount], check=True)
+
+
+# What arrives in pieces
+
+
+async def pieces(*content: bytes, then: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[bytes]:
+    for piece in content:
+        yield piece
+    if then is not None:
+        await then()
+
+
+async def test_content_that_arrives_is_seen_when_all_of_it_is_there(workspace: LocalWorkspace, root: Path) -> None:
+    seen: list[list[str]] = []
+
+    async def look() -> None:
+        seen.append([name for name in os.listdir(root / "new") if not name.startswith(".")])
+
+    path = str(root / "new/file")
+    assert await workspace.save(path, pieces(b"one", b"", b"two", then=look), replaces=None)
+    assert seen == [[]]
+    assert os.listdir(root / "new") == ["file"]
+    assert (root / "new/file").read_bytes() == b"onetwo"
+    assert not await workspace.save(path, pieces(b"x"), replaces=None)
+    assert not await workspace.save(path, pieces(b"x"), replaces=digest(b"y"))
+    assert await workspace.save(path, pieces(b"x"), replaces=digest(b"onetwo"))
+    assert (root / "new/file").read_bytes() == b"x"
+
+
+async def test_t3_content_that_does_not_arrive_leaves_everything_as_it_was(
+    workspace: LocalWorkspace, root: Path
+) -> None:
+    async def lose() -> None:
+        raise ConnectionError("lost")
+
+    with pytest.raises(ConnectionError):
+        await workspace.save(str(root / "file"), pieces(b"half", then=lose), replaces=None)
+    waiting = asyncio.Event()
+
+    async def hang() -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    (root / "old").write_bytes(b"old")
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.TaskGroup() as group:
+            saving = group.create_task(
+                workspace.save(str(root / "old"), pieces(b"half", then=hang), replaces=digest(b"old"))
+            )
+            await waiting.wait()
+            saving.cancel()
+        await saving
+    assert os.listdir(root) == ["old"]
+    assert (root / "old").read_bytes() == b"old"
 
 
 def test_opening_leaks_no_descriptor(root: Path) -> None:

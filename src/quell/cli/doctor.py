@@ -216,7 +216,22 @@ def _configured(connection: Connection, place: Paths) -> Iterator[Finding]:
         yield Finding("bad", "folder", "the present folder is gone: it was deleted or moved", "Go to one that exists")
     status = connection.request("GET", f"/v1/workspaces/status?workspace={quoted(folder or '/')}")
     yield from _settings(status, place.config_file)
+    yield _search(status)
     yield _model(known_models(connection, None if "problem" in status else folder))
+
+
+def _search(status: Json) -> Finding:
+    if "search" not in status:
+        return Finding(
+            "note",
+            "web search",
+            "no search engine is chosen",
+            'For one:  provider = "brave"  under [search] in your settings',
+        )
+    engine = status.text("search")
+    if "search_key" in status and not os.environ.get(status.text("search_key")):
+        return Finding("note", "web search", f"{engine}, without a key", f"export {status.text('search_key')}=…")
+    return Finding("ok", "web search", engine)
 
 
 def _socket(place: Paths) -> Finding:

@@ -10,6 +10,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Collection
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -86,7 +87,9 @@ class SettingsFile:
     def settings(self) -> Settings:
         """Raises `ConfigError`."""
         self._verify(self.content, Settings, ())
-        return msgspec.convert(self.content, Settings)
+        settings = msgspec.convert(self.content, Settings)
+        self._check_network(settings)
+        return settings
 
     def rules(self, lists: RuleLists, scope: Scope, answers: tuple[Answer, ...]) -> tuple[Rule, ...]:
         """Raises `ConfigError`."""
@@ -111,9 +114,24 @@ class SettingsFile:
                     f"{hint and f'; {hint}'}"
                 )
 
+    def _check_network(self, settings: Settings) -> None:
+        """What is to open an address has to be one, or a name. Raises `ConfigError`."""
+        for index, entry in enumerate(settings.network.allow_private):
+            try:
+                ip_network(entry.removeprefix("[").removesuffix("]"), strict=False)
+            except ValueError:
+                if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*)*\.?", entry):
+                    raise ConfigError(
+                        f"{self.place(('network', 'allow_private', index))}: `{entry}` is not the name of a host, an address"
+                        ' or a network. Right are: "localhost", "192.168.1.10", "10.1.0.0/16"'
+                    ) from None
+        if settings.search.provider == "searxng" and settings.search.base_url is None:
+            raise ConfigError(f"{self.place(('search', 'provider'))}: searxng needs `base_url`, too: where it is")
+
     def exposure(self, settings: Settings) -> list[str]:
         """A remark when others can read a key in it."""
-        if not any(provider.api_key or provider.headers for provider in settings.providers.values()):
+        keys = (provider.api_key or provider.headers for provider in settings.providers.values())
+        if not any(keys) and not settings.search.api_key:
             return []
         if not self.mode & 0o077:
             return []

@@ -48,10 +48,11 @@ A rule is a tool, or a kind of tools, or one of these with a pattern in parenthe
 | `bash(npm run test:*)` | a `*` within a word stands for any characters |
 | `bash(npm ci; npm test)` | either of these |
 | `bash` | every command line, also one that cannot be understood |
-| `fetch(docs.python.org)` | requests to that host; `*.python.org`: to all below it; `localhost:8080`: to one port |
+| `fetch(docs.python.org)` | asking this host, for every tool that fetches; `*.python.org`: all below it; `localhost:8080`: one port |
+| `download(*.python.org)` | downloads from all hosts below that one |
 
 Paths are relative to the workspace, absolute, or begin with `~`. With `ask` and `deny`, a folder stands for all that is
-in it, and a host for all that is below it.
+in it, and a host for all that is below it. The file that `download` writes is an `edit` of that file, too.
 
 A command line is taken apart: each of its commands needs a rule that allows it, or has to be one that only reads; one
 that is denied denies the line. What it writes by redirection is an `edit` of that file.
@@ -82,6 +83,12 @@ base_url = "http://localhost:8080/v1"
 
 [providers.local.models.qwen]
 window = 32768
+
+[network]
+allow_private = ["localhost"]
+
+[search]
+provider = "brave"
 ```
 """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from urllib.parse import urlsplit
 
 from quell.config.settings import Settings
 from quell.core.redaction import HIDDEN
@@ -46,8 +47,8 @@ class Secrets:
 
 
 def key_variables(known: Iterable[str], settings: Settings) -> frozenset[str]:
-    """The variables that hold provider keys: the `known` ones, and those that the settings name."""
-    named = (provider.api_key_env for provider in settings.providers.values())
+    """The variables that hold keys: the `known` ones, and those that the settings name."""
+    named = (settings.search.api_key_env, *(provider.api_key_env for provider in settings.providers.values()))
     return frozenset(known) | {name for name in named if name}
 
 
@@ -62,6 +63,8 @@ def secret_values(environment: Mapping[str, str], variables: Collection[str], se
     for name, value in environment.items():
         if _SAYS_SECRET.search(name) and not value.startswith("/"):  # a path leads to one, and is none
             found.update(piece for piece in value.split() if "-----" not in piece)
+    found.add(settings.search.api_key or "")
+    found.add(urlsplit(settings.network.proxy or "").password or "")
     for provider in settings.providers.values():
         found.add(provider.api_key or "")
         found.update(provider.headers.values())

@@ -15,6 +15,7 @@ from quell.core.permissions import Mode
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Dialect = Literal["openai", "anthropic"]
+SearchEngine = Literal["brave", "tavily", "searxng", "duckduckgo"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]  # TOML has nan and inf, and both would be nonsense
@@ -93,6 +94,34 @@ class Logging(Section, frozen=True, kw_only=True):
     level: Annotated[LogLevel, Meta(description="The least that is written.")] = "info"
 
 
+class Network(Section, frozen=True, kw_only=True):
+    """What the tools of the web may reach: `fetch`, `web_fetch` and `download`. Commands are not held by this."""
+
+    allow_private: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Host names, addresses and networks that may be asked although they are of this machine or of a"
+            ' private network: `"localhost"`, `"10.1.0.0/16"`. A service that hands out credentials opens by its address only.'
+        ),
+    ] = ()
+    proxy: Annotated[
+        Url | None,
+        Meta(description="A proxy for all that these tools ask. The proxy looks names up, so that less can be judged."),
+    ] = None
+
+
+class Search(Section, frozen=True, kw_only=True):
+    """The search engine of the tool `web_search`. Without one nothing is searched."""
+
+    provider: Annotated[SearchEngine | None, Meta(description="Which one.")] = None
+    base_url: Annotated[Url | None, Meta(description="Where it is; `searxng` needs it.")] = None
+    api_key: Annotated[
+        str | None,
+        Meta(description="Its key. Better: in `$BRAVE_API_KEY`, `$TAVILY_API_KEY`, or as `api_key_env` says."),
+    ] = None
+    api_key_env: Annotated[str | None, Meta(description="The environment variable that holds its key.")] = None
+
+
 class Retry(Section, frozen=True, kw_only=True):
     """Asking a model again after a failure that may pass."""
 
@@ -156,6 +185,8 @@ class Settings(Section, frozen=True, kw_only=True):
     logging: Logging = Logging()
     retry: Retry = Retry()
     compaction: Compaction = Compaction()
+    network: Network = Network()
+    search: Search = Search()
 
 
 PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions"})

@@ -170,8 +170,14 @@ def parts(access: Access) -> Sequence[Part]:
     own = {access.tool: f"kind:{access.kind}"}
     if access.kind == "edit":
         own = {"edit": "kind:edit", **own}  # a rule for `edit` is meant for every tool that edits
+    if access.kind == "fetch":
+        own = {"fetch": "kind:fetch", **own}
     found: list[Part] = []
-    if access.kind in ("execute", "fetch"):
+    if access.kind == "fetch":
+        # Not `own`: a rule for `fetch` is about asking a host, and allows no file to be written.
+        written = {"edit": "kind:edit", access.tool: "kind:edit"}
+        found.extend(_path(path, access, "edit", "edit", written) for path in access.paths)
+    elif access.kind == "execute":
         written = {"edit": "kind:edit", **own}
         plain_only = frozenset((access.tool, *own.values()))
         found.extend(

@@ -15,6 +15,7 @@
     ├── Unavailable                 try again later
     │   ├── ShuttingDown
     │   └── AppendTimeout           could not be recorded in time
+    ├── WebRefused                  an address that is not asked, or does not answer; becomes a tool's result
     ├── StorageRefused              disk full, read-only, locked, corrupt, too new
     └── ModelFailed                 a provider's refusal, classified; becomes a fact, never a status
 
@@ -100,6 +101,12 @@ class StorageRefused(QuellError):
     """The journal cannot be written, or not be read; the message names the file, the reason and the remedy."""
 
     code = "storage"
+
+
+class WebRefused(QuellError):
+    """Never leaves a tool: the message, written for the model, is the result of the call."""
+
+    code = "web"
 
 
 class StaleWriter(QuellError):

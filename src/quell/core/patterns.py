@@ -35,8 +35,10 @@ MANY = "\x00\x00"
 
 KINDS: tuple[str, ...] = get_args(ToolKind)
 COMMAND_SUBJECTS = frozenset({"bash", "kind:execute"})
+HOST_SUBJECTS = frozenset({"fetch", "download", "web_fetch", "kind:fetch"})
 
 _SUBJECT = re.compile(r"(?:kind:)?[A-Za-z_][A-Za-z0-9_.-]*")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w*-]+(\.[\w*-]+)*\.?|[0-9a-fA-F:.]+:[0-9a-fA-F:.]*)(:(\d+|\*))?")
 _BARE_WORD = re.compile(r"[^\s*;'\"\\()]+")
 _EXAMPLES = "Write a tool, or a tool with a pattern: edit, edit(docs/**), bash(npm run *), kind:read"
 
@@ -75,6 +77,8 @@ def parse(text: str) -> Pattern:
         raise _wrong(text, f"nothing is between the parentheses; for everything, write {subject}")
     if subject in COMMAND_SUBJECTS:
         return Pattern(subject, commands=_commands(text, pattern))
+    if subject in HOST_SUBJECTS and not _HOST.fullmatch(pattern):
+        raise _wrong(text, "a pattern of it is a host, such as docs.python.org, *.python.org, localhost:8080 or [::1]")
     if ".." in pattern.split("/"):
         raise _wrong(text, "paths are compared after `..` is resolved, so that a pattern with it never matches")
     return Pattern(subject, path=pattern)

@@ -17,7 +17,9 @@ from quell.core.ports import JobState, PreparedCall, Workspace
 from quell.tools import parameters
 from quell.tools.agent import Agent, prepare_agent
 from quell.tools.bash import Bash, prepare_bash
+from quell.tools.download import Download, prepare_download
 from quell.tools.edit import Edit, prepare_edit
+from quell.tools.fetch import Fetch, prepare_fetch
 from quell.tools.glob import Glob, prepare_glob
 from quell.tools.grep import Grep, prepare_grep
 from quell.tools.job_kill import JobKill, prepare_job_kill
@@ -28,6 +30,8 @@ from quell.tools.question import Ask, prepare_question
 from quell.tools.todos import Todos, prepare_todos
 from quell.tools.tool import Options, Refused, Tool, failed
 from quell.tools.view import View, prepare_view
+from quell.tools.web_fetch import WebFetch, prepare_web_fetch
+from quell.tools.web_search import WebSearch, prepare_web_search
 from quell.tools.write import Write, prepare_write
 
 __all__ = ["SUB_AGENT", "TOOLS", "Options", "Tools"]
@@ -37,7 +41,9 @@ TOOLS: Mapping[str, Tool] = {
     for tool in (
         Tool("agent", Agent, prepare_agent),
         Tool("bash", Bash, prepare_bash),
+        Tool("download", Download, prepare_download),
         Tool("edit", Edit, prepare_edit),
+        Tool("fetch", Fetch, prepare_fetch),
         Tool("glob", Glob, prepare_glob),
         Tool("grep", Grep, prepare_grep),
         Tool("job_kill", JobKill, prepare_job_kill),
@@ -47,6 +53,8 @@ TOOLS: Mapping[str, Tool] = {
         Tool("question", Ask, prepare_question, attended=True),
         Tool("todos", Todos, prepare_todos),
         Tool("view", View, prepare_view),
+        Tool("web_fetch", WebFetch, prepare_web_fetch),
+        Tool("web_search", WebSearch, prepare_web_search),
         Tool("write", Write, prepare_write),
     )
 }

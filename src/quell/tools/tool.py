@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from quell.core.errors import WebRefused
 from quell.core.messages import ToolKind, ToolResult, ToolSpec
 from quell.core.permissions import Access
-from quell.core.ports import Place, ToolContext, Workspace
+from quell.core.ports import Place, ToolContext, Web, Workspace
 from quell.core.questions import Question
 from quell.tools import parameters
 from quell.tools.jobs import Jobs
@@ -31,13 +32,14 @@ class Refused(Exception):
 
 class Options(Struct, frozen=True):
     """`hidden` are the environment variables that commands must not see, such as providers' keys. `jobs` is where they run on, `kept`
-    the folder with one for each session for what is too long for a result, `own` the agent's own folders.
+    the folder with one for each session for what is too long for a result, `own` the agent's own folders. Without `web` there is no way to it.
     """
 
     hidden: frozenset[str] = frozenset()
     kept: str = ""
     own: tuple[str, ...] = ()
     jobs: Jobs = msgspec.field(default_factory=Jobs)
+    web: Web | None = None
 
 
 class Call(Struct, frozen=True):
@@ -53,7 +55,7 @@ class Call(Struct, frozen=True):
     async def run(self, context: ToolContext) -> ToolResult:
         try:
             result = await self.act(context)
-        except Refused as refusal:
+        except (Refused, WebRefused) as refusal:
             result = failed(str(refusal))
         except OSError as error:
             result = failed(f"{self.access.title}: {explain(error)}.")

@@ -242,7 +242,8 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     """What is configured for a folder, before anything that a caller's environment says.
 
     `files` are those that were read, `notices` what a person should know of them. `problem`: why they cannot be used as they are now; new
-    sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right).
+    sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right). `search` is the
+    search engine, `search_key` the variable that its key has to be in and is not.
     """
 
     workspace: str
@@ -252,6 +253,8 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     model: str | None = None
     mode: Mode | None = None
     rules: tuple[Rule, ...] = ()
+    search: str | None = None
+    search_key: str | None = None
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 import threading
+from collections.abc import Iterator
 
 from quell.core.ports import Entry
 
@@ -108,42 +109,84 @@ def entry_of(path: str, state: os.stat_result) -> Entry:
 
 def write(path: str, content: bytes, replaces: str | None) -> bool:
     """As `Workspace.write` in the port."""
-    above, name = os.path.split(path)
-    if replaces is None:
-        os.makedirs(above, exist_ok=True)
-    folder = open_folder(above)
-    try:
-        old = _state(name, folder)
-        if (old is None) != (replaces is None):
-            return False
-        if old is not None:
-            require_regular(old.st_mode, path)
-            if not old.st_mode & 0o222:
-                raise PermissionError(errno.EACCES, "the file is marked read-only", path)
-        temporary = f".{name[:100]}.{secrets.token_hex(6)}.tmp"
+    with Replacement(path, replaces) as new:
+        new.take(content)
+        return new.finish()
+
+
+class Replacement:
+    """A file in the making, beside the place where it is to be: nothing is to be seen there before `finish`.
+
+    `possible` is False when the place is not as it has to be; then nothing is made. Leaving the context removes what is not finished.
+    """
+
+    def __init__(self, path: str, replaces: str | None) -> None:
+        self._path = path
+        self._replaces = replaces
+        self._above, self._name = os.path.split(path)
+        self._temporary = f".{self._name[:100]}.{secrets.token_hex(6)}.tmp"
+        self._file: int | None = None
+        if replaces is None:
+            os.makedirs(self._above, exist_ok=True)
+        self._folder = open_folder(self._above)
         try:
-            _write_temporary(temporary, content, name if old is not None else None, old, folder)
-            return _put(temporary, name, replaces, folder)
-        finally:
+            with self._explaining():
+                self._old = _state(self._name, self._folder)
+                self.possible = (self._old is None) == (replaces is None)
+                if self.possible:
+                    self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        if self._old is not None:
+            require_regular(self._old.st_mode, self._path)
+            if not self._old.st_mode & 0o222:
+                raise PermissionError(errno.EACCES, "the file is marked read-only", self._path)
+        self._file = os.open(self._temporary, _CREATE, 0o666, dir_fd=self._folder)
+
+    def take(self, content: bytes) -> None:
+        """Add to it."""
+        if self._file is None:
+            return
+        with self._explaining():
+            written = 0
+            while written < len(content):
+                written += os.write(self._file, memoryview(content)[written:])
+
+    def finish(self) -> bool:
+        """Put it in its place, in one step. False when what is there is not what it was to replace."""
+        if self._file is None:
+            return False
+        with self._explaining():
+            if self._old is not None:
+                _copy_marks(self._name, self._old, self._file, self._folder)
+            os.fsync(self._file)
+            return _put(self._temporary, self._name, self._replaces, self._folder)
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-    except PermissionError as error:
-        raise _explained(error, path, above) from None
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
-    finally:
-        os.close(folder)
+                os.unlink(self._temporary, dir_fd=self._folder)
+        os.close(self._folder)
 
+    def __enter__(self) -> Replacement:
+        return self
 
-def _write_temporary(temporary: str, content: bytes, name: str | None, old: os.stat_result | None, folder: int) -> None:
-    file = os.open(temporary, _CREATE, 0o666, dir_fd=folder)
-    with open(file, "wb", buffering=0) as writer:
-        written = 0
-        while written < len(content):
-            written += writer.write(memoryview(content)[written:])
-        if old is not None and name is not None:
-            _copy_marks(name, old, file, folder)
-        os.fsync(file)
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except PermissionError as error:
+            raise _explained(error, self._path, self._above) from None
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from None
 
 
 def _put(temporary: str, name: str, replaces: str | None, folder: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -62,13 +62,15 @@ class LocalWorkspace:
         return await _in_thread(lambda _: files.read_from(file, start, limit))
 
     async def write(self, path: str, content: bytes, *, replaces: str | None) -> bool:
-        work = asyncio.get_running_loop().run_in_executor(None, files.write, path, content, replaces)
-        while not work.done():
-            try:
-                await asyncio.wait((work,))
-            except asyncio.CancelledError:
-                continue  # it cannot be called back: the answer says what happened, as the port promises
-        return work.result()
+        return await _to_the_end(partial(files.write, path, content, replaces))
+
+    async def save(self, path: str, pieces: AsyncIterator[bytes], *, replaces: str | None) -> bool:
+        with files.Replacement(path, replaces) as new:
+            if not new.possible:
+                return False
+            async for piece in pieces:
+                await _in_thread(partial(_take, new, piece))
+            return await _to_the_end(new.finish)
 
     async def walk(self, path: str, *, depth: int | None, ignore: Sequence[str], limit: int) -> Listing:
         return await _in_thread(partial(walk, path, depth, ignore, limit), _SEARCH_SECONDS)
@@ -95,8 +97,24 @@ class LocalWorkspace:
         return running
 
 
+def _take(new: files.Replacement, piece: bytes, stop: Stop) -> None:
+    del stop  # it is over soon
+    new.take(piece)
+
+
 def _within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+async def _to_the_end(work: Callable[[], T]) -> T:
+    """What cannot be called back: a cancellation meanwhile is not raised, the answer says what happened."""
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    while not running.done():
+        try:
+            await asyncio.wait((running,))
+        except asyncio.CancelledError:
+            continue
+    return running.result()
 
 
 async def _in_thread(work: Callable[[Stop], T], seconds: float | None = None) -> T:
