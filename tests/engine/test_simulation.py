@@ -18,8 +18,8 @@ import pytest
 from quell.core.messages import AssistantMessage, ToolCall, ToolMessage, ToolResult
 from quell.engine.inbox import Inbox
 from quell.engine.live import Streams
+from quell.testing.audit import unsendable
 from quell.testing.simulation import draw, shrink, simulate
-from quell.testing.simulation.audit import unsendable
 from quell.testing.simulation.loop import Process, Stuck, VirtualLoop
 
 DIGESTS = """

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from quell.core import facts as f
 from quell.core.evolve import evolve
-from quell.core.messages import AssistantMessage, Message, ToolCall, ToolMessage
 from quell.core.session import Session
 from quell.core.transcript import Transcript
+from quell.testing.audit import unsendable
 
 
 def audit(records: Sequence[f.Recorded]) -> Session:
@@ -20,7 +20,7 @@ def audit(records: Sequence[f.Recorded]) -> Session:
         _check_order(session, recorded.fact)
         session = evolve(session, recorded)
         transcript.add(recorded)
-        check_sendable(transcript.to_send())
+        assert (reason := unsendable(transcript.to_send())) is None, f"I5: {reason}"
     _check_counts([recorded.fact for recorded in records])
     if not session.busy:
         _check_rest(session, [recorded.fact for recorded in records])
@@ -70,19 +70,3 @@ def _check_rest(session: Session, facts: Sequence[f.AnyFact]) -> None:
     asked = [call.id for fact in facts if isinstance(fact, f.Replied) for call in fact.reply.calls]
     finished = [fact.call for fact in facts if isinstance(fact, f.CallFinished)]
     assert sorted(asked) == sorted(finished), "I5: a call without a result"
-
-
-def check_sendable(messages: Sequence[Message]) -> None:
-    """I5: every call that is sent is followed by exactly its results, in call order, and nothing is empty."""
-    rest = list(messages)
-    while rest:
-        message = rest.pop(0)
-        assert not isinstance(message, ToolMessage), "a result without its call"
-        if not isinstance(message, AssistantMessage):
-            continue
-        assert message.parts, "an empty message"
-        for part in message.parts:
-            if isinstance(part, ToolCall):
-                result = rest.pop(0) if rest else None
-                assert isinstance(result, ToolMessage), "a call without its result"
-                assert result.call == part.id

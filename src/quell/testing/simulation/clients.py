@@ -1,4 +1,4 @@
-"""The clients of the simulation, and what they remember: the ghost ledger that the audit holds the journal against.
+"""The clients of the simulation. What they remember is the ghost ledger that the audit holds the journal against.
 
 A client does what the plan says, and notes when it asked, what it was told and when. It repeats a submission
 whose answer was lost, with the same id, as a careful client does. A follower folds what it is sent and can go on after a lost connection.
@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, assert_never
 
-from msgspec import Struct
-
 from quell.core import inputs as i
 from quell.core.errors import QuellError, SessionNotFound, StorageRefused, Unavailable
 from quell.core.events import Deleted, Delta, DraftPart, Reset
@@ -19,6 +17,7 @@ from quell.core.facts import Limits, Recorded
 from quell.core.messages import Part, Text
 from quell.core.session import Session
 from quell.engine import Event
+from quell.testing.ghost import Cancelling, Ghost, Submission
 from quell.testing.simulation import plan as p
 from quell.testing.simulation.node import ConnectionLost, Node
 from quell.testing.simulation.story import Story
@@ -30,37 +29,6 @@ SLOW = 6.0
 
 TRIES = 8
 """How often a request is repeated whose answer was lost, or that could not be recorded."""
-
-
-class Submission(Struct):
-    """A prompt, and the answers to it: more than one when it was repeated."""
-
-    session: str
-    prompt: str
-    text: str
-    answers: list[i.Accepted]
-
-
-class Cancelling(Struct):
-    """A cancel: asked at a time, and answered, refused or lost at another."""
-
-    session: str
-    input: i.Cancel
-    asked: float
-    ended: float = float("inf")
-    covered: i.Covered | None = None
-
-
-class Ghost:
-    """What clients were told."""
-
-    def __init__(self) -> None:
-        self.submissions: dict[str, Submission] = {}
-        self.cancels: list[Cancelling] = []
-        self.interrupts: list[Cancelling] = []
-        self.deleted: set[str] = set()
-        self.deleting: set[str] = set()
-        self.restless: list[str] = []
 
 
 class Client:

@@ -25,9 +25,10 @@ from quell.core.evolve import fold
 from quell.core.facts import Recorded
 from quell.core.messages import ModelRequest
 from quell.core.session import Session
+from quell.testing.audit import Settled, audit, unsendable
+from quell.testing.ghost import Ghost
 from quell.testing.simulation import plan as p
-from quell.testing.simulation.audit import Settled, audit, unsendable
-from quell.testing.simulation.clients import Client, Follower, Ghost, patiently
+from quell.testing.simulation.clients import Client, Follower, patiently
 from quell.testing.simulation.disk import MemoryStore, SqliteStore, Store
 from quell.testing.simulation.family import audit_families
 from quell.testing.simulation.loop import Stuck, VirtualLoop
