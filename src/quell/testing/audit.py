@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quell.core import facts as f
 from quell.core.evolve import fold
@@ -64,6 +65,15 @@ def unsendable(messages: Sequence[Message]) -> str | None:
                 return f"{message.id} is empty"
             open_calls = [part.id for part in message.parts if isinstance(part, ToolCall)]
     return f"{open_calls[0]} has no result" if open_calls else None
+
+
+def differs(theirs: View, start: int, ours: View) -> str | None:
+    """E1, E2: what a follower, who holds a view from the item `start` on, shows otherwise than the server does."""
+    shown = replace(ours, items=ours.items[start:])
+    for name in View.__struct_fields__:
+        if getattr(theirs, name) != getattr(shown, name):
+            return f"{name} is {getattr(theirs, name)!r:.300}, and should be {getattr(shown, name)!r:.300}"
+    return None
 
 
 def audit(settled: Settled, ghost: Ghost, asked: set[str]) -> Iterator[str]:

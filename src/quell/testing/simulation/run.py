@@ -33,6 +33,7 @@ from quell.testing.simulation.disk import MemoryStore, SqliteStore, Store
 from quell.testing.simulation.family import audit_families
 from quell.testing.simulation.loop import Stuck, VirtualLoop
 from quell.testing.simulation.node import ConnectionLost, Node
+from quell.testing.simulation.screen import Screen
 from quell.testing.simulation.story import Story
 from quell.testing.simulation.world import World
 
@@ -131,11 +132,13 @@ class Stage:
         self._node.start()
         clients = {name: Client(name, self._node, self.ghost, self.story) for name in (*p.NAMES, "dora")}
         followers = [Follower(following, self._node, self.landed[following.session]) for following in plan.followings]
+        screens = [Screen(planned, self._node) for planned in plan.screens]
         for session in plan.sessions:
             await clients["dora"].insist(session, i.Create(session=session, workspace="/work", model="simulated/model"))
         async with asyncio.TaskGroup() as group:
             acting = [group.create_task(clients[act.who].act(act)) for act in plan.acts]
             following = [group.create_task(follower.follow()) for follower in followers]
+            following += [group.create_task(screen.follow()) for screen in screens]
             breaking = group.create_task(self._break())
             await asyncio.sleep(plan.horizon)
             await asyncio.wait([breaking])
@@ -143,12 +146,12 @@ class Stage:
             await asyncio.wait([breaking, *acting, *following])
         await self._come_to_rest(clients["dora"])
         if not self.wrong:
-            await self._audit(followers, final=False)
+            await self._audit(followers, screens, final=False)
         for session in plan.sessions:
             await patiently(lambda session=session: self._resume(session), self._node)  # type: ignore[misc]  # bound now
         await self._come_to_rest(clients["dora"])
         if not self.wrong:
-            await self._audit(followers, final=True)
+            await self._audit(followers, screens, final=True)
         await self._node.shut_down()
 
     async def _resume(self, session: str) -> None:
@@ -242,7 +245,7 @@ class Stage:
         except (ConnectionLost, QuellError):
             pass
 
-    async def _audit(self, followers: Sequence[Follower], *, final: bool) -> None:
+    async def _audit(self, followers: Sequence[Follower], screens: Sequence[Screen], *, final: bool) -> None:
         self.wrong.extend(self.ghost.restless)
         self.wrong.extend(await audit_families(self._node.journal, self._plan.sessions, self.landed))
         for session in self._plan.sessions:
@@ -263,10 +266,18 @@ class Stage:
                         self.wrong.append(
                             f"E1: a follower of {session} holds {len(follower.records)} of {len(records)}"
                         )
+            for screen in screens:
+                if screen.session == session:
+                    await self._look(screen, len(records))
         self.wrong.extend(wrong for follower in followers for wrong in follower.wrong)
+        self.wrong.extend(wrong for screen in screens for wrong in screen.wrong)
         for (session, call), times in self.world.executed.items():
             if times > 1:
                 self.wrong.append(f"K3: {session}: {call} was started {times} times")
+
+    async def _look(self, screen: Screen, end: int) -> None:
+        await screen.read_until(lambda: screen.seq >= end, 60.0)
+        screen.compare(*await self._node.request(lambda engine: engine.view(screen.session)))
 
     async def _audit_deleted(self, session: str) -> None:
         """K7: nothing is left, and nobody is told otherwise."""
@@ -315,6 +326,10 @@ def _smaller(plan: p.Plan) -> Iterator[p.Plan]:
         yield replace(plan, wild=0.0)
     if plan.latency:
         yield replace(plan, latency=0.0)
+    if plan.echo:
+        yield replace(plan, echo=0.0)
+    if plan.screens:
+        yield replace(plan, screens=())
     if plan.followings:
         yield replace(plan, followings=())
     for size in (8, 4, 2, 1):
@@ -325,4 +340,6 @@ def _smaller(plan: p.Plan) -> Iterator[p.Plan]:
     for session in plan.sessions[1:]:
         if not any(act.session == session for act in plan.acts):
             followings = tuple(following for following in plan.followings if following.session != session)
-            yield replace(plan, sessions=tuple(s for s in plan.sessions if s != session), followings=followings)
+            screens = tuple(screen for screen in plan.screens if screen.session != session)
+            sessions = tuple(s for s in plan.sessions if s != session)
+            yield replace(plan, sessions=sessions, followings=followings, screens=screens)
