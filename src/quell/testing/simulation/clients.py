@@ -15,7 +15,8 @@ from quell.core.errors import QuellError, SessionNotFound, StorageRefused, Unava
 from quell.core.events import Deleted, Delta, DraftPart, Reset
 from quell.core.facts import Limits, Recorded
 from quell.core.messages import Part, Text
-from quell.core.session import Session
+from quell.core.questions import QuestionAnswer
+from quell.core.session import Call, Session
 from quell.engine import Event
 from quell.testing.ghost import Cancelling, Ghost, Submission
 from quell.testing.simulation import plan as p
@@ -167,6 +168,10 @@ class Client:
 
     async def _answer(self, session: str, deed: p.Answer) -> None:
         state = await self.state(session)
+        asking = [call for call in state.awaiting if call.questions]
+        if asking and not deed.late:
+            await self._apply(session, allowance(asking[int(deed.pick * len(asking))]))
+            return
         requests = sorted(state.requests) if deed.late else sorted(call.request or "" for call in state.awaiting)
         if requests:
             request = requests[int(deed.pick * len(requests))]
@@ -283,6 +288,13 @@ class Follower:
                 texts = [part.text for part in parts if isinstance(part, Text)]
                 if texts and not any(text.startswith(held) or held.startswith(text) for text in texts):
                     self.wrong.append(f"E2: {held!r} was streamed and {texts!r} was recorded of {message}")
+
+
+def allowance(call: Call) -> i.Request:
+    """What a call that awaits a person is to be told, so that it goes on."""
+    if call.questions:
+        return i.AnswerQuestions(request=call.request or "", answers=tuple(QuestionAnswer() for _ in call.questions))
+    return i.Answer(request=call.request or "", option="allow_once")
 
 
 async def patiently(ask: Callable[[], Awaitable[T]], node: Node) -> T | None:

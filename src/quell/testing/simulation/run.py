@@ -28,7 +28,7 @@ from quell.core.session import Session
 from quell.testing.audit import Settled, audit, unsendable
 from quell.testing.ghost import Ghost
 from quell.testing.simulation import plan as p
-from quell.testing.simulation.clients import Client, Follower, patiently
+from quell.testing.simulation.clients import Client, Follower, allowance, patiently
 from quell.testing.simulation.disk import MemoryStore, SqliteStore, Store
 from quell.testing.simulation.family import audit_families
 from quell.testing.simulation.loop import Stuck, VirtualLoop
@@ -230,18 +230,16 @@ class Stage:
                     self.wrong.append(f"liveness: {session} is busy for ever: {_brief(state)}")
                     break
                 for call in state.awaiting if state is not None else ():
-                    await self._allow(session, call.request or "")
+                    await self._allow(session, allowance(call))
                 await asyncio.sleep(0.25)
 
     async def _is_gone(self, session: str) -> bool:
         """Whether a session that is not found is being deleted no more."""
         return await self._node.journal.summary(session) is None
 
-    async def _allow(self, session: str, request: str) -> None:
+    async def _allow(self, session: str, answer: i.Request) -> None:
         try:
-            await self._node.request(
-                lambda engine: engine.apply(session, i.Answer(request=request, option="allow_once"))
-            )
+            await self._node.request(lambda engine: engine.apply(session, answer))
         except (ConnectionLost, QuellError):
             pass
 

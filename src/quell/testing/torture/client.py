@@ -39,7 +39,7 @@ from quell.core.facts import PermissionOption
 from quell.core.session import Summary
 from quell.testing.torture import ledger as l
 from quell.testing.torture.follower import FactFollower, Follower, ViewFollower
-from quell.testing.torture.script import KINDS, NUMBERS, TIMED
+from quell.testing.torture.script import ANSWERS, KINDS, NUMBERS, TIMED
 
 T = TypeVar("T")
 
@@ -264,6 +264,9 @@ class Tormentor:
 
     async def _answer(self, session: RemoteSession) -> None:
         for request in (await session.requests()).items:
+            if request.questions:
+                await self._asks(session.id, l.Doing(f"answer {request.id}"), session.answer(request.id, ANSWERS))
+                continue
             option: PermissionOption = self._random.choice(("allow_once", "allow_once", "reject_once"))
             await self._asks(session.id, l.Doing(f"{option} {request.id}"), session.answer(request.id, option))
 

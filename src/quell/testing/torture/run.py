@@ -25,6 +25,7 @@ from quell.testing.torture.inquest import Inquest, compare
 from quell.testing.torture.place import Place
 from quell.testing.torture.plan import Life, Round, rounds
 from quell.testing.torture.report import Report, story
+from quell.testing.torture.script import ANSWERS
 from quell.wire import sse
 
 NAMES = ("ann", "bob", "cleo")
@@ -263,7 +264,10 @@ class Torture:
             with suppress(QuellError):  # it has changed meanwhile
                 if row.awaiting:
                     for request in (await session.requests()).items:
-                        await session.answer(request.id, "allow_once")
+                        if request.questions:
+                            await session.answer(request.id, ANSWERS)
+                        else:
+                            await session.answer(request.id, "allow_once")
                 if row.parked:
                     await session.resume()
         return rests

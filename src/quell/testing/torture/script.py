@@ -6,6 +6,9 @@ often, is to be read in the workspace.
 
 from __future__ import annotations
 
+import json
+
+from quell.core.questions import QuestionAnswer
 from quell.core.transcript import GO_ON
 
 KINDS = {
@@ -13,6 +16,7 @@ KINDS = {
     "work": 20,
     "stubborn": 8,
     "ask": 12,
+    "question": 8,
     "write": 10,
     "edit": 8,
     "crowd": 3,
@@ -37,6 +41,10 @@ SMALL = {word: f"first\n{word}\nlast\n" for word in ("one", "two")}
 FILES = {"large.txt": LARGE, "small.txt": SMALL}
 """File → what it may hold."""
 
+_QUESTIONS = [{"type": "yes_no", "question": "Go on?"}, {"type": "free_text", "question": "How?"}]
+ANSWERS = (QuestionAnswer(yes=True), QuestionAnswer(text="slowly"))
+"""To what the model asks."""
+
 _PACE = "chunk = 6, interval = 0.02"
 
 
@@ -49,6 +57,7 @@ def _talk() -> list[str]:
     return [
         _when('system = "too long for your window"', [_say("In short: it went on.")]),
         _when(f"prompt = {GO_ON[:40]!r}", [_say("I look at what is there, and go on with it.")]),
+        _when('prompt = "^question"', [_use("question", questions=_QUESTIONS)], [_say("So be it. ")]),
         _when('prompt = "^talk"', [_say("I talk a little, word by word, so that there is something to lose. " * 3)]),
     ]
 
@@ -123,9 +132,8 @@ def _say(text: str) -> str:
     return f"{{ text = {_quoted(text)}, {_PACE} }}"
 
 
-def _use(tool: str, **input: str) -> str:
-    fields = ", ".join(f"{name} = {_quoted(value)}" for name, value in input.items())
-    return f"{{ tool = '{tool}', input = {{ {fields} }} }}"
+def _use(tool: str, **input: object) -> str:
+    return f"{{ tool = '{tool}', input = {_quoted(json.dumps(input))} }}"
 
 
 def _quoted(text: str) -> str:
