@@ -23,6 +23,7 @@ from quell.core.view import View, apply
 from quell.llm.script import parse_script
 from quell.testing.torture import ledger as l
 from quell.testing.torture.inquest import Inquest, compare
+from quell.testing.torture.place import Place
 from quell.testing.torture.plan import KILLS, rounds
 from quell.testing.torture.script import DONE, KINDS, NUMBERS, SMALL, script
 from quell.wire import api
@@ -33,12 +34,48 @@ BEFORE, AFTER = 1767225500.0, 1767225700.0
 
 @pytest.mark.timeout(300)
 def test_k1_ten_kills_of_the_real_server_leave_everything_right() -> None:
-    command = [sys.executable, "-m", "quell.testing.torture", "--kills", "10", "--lives", "5", "--seed", "3447"]
+    command = [sys.executable, "-m", "quell.testing.torture", "--kills", "10", "--lives", "5", "--seed", "469"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     kills, prompts = (re.findall(rf"^(\d+) {what}", done.stdout, re.MULTILINE)[-1] for what in ("kills", "prompts"))
     assert int(kills) >= 10
     assert int(prompts) > 0
+
+
+WRITES = """
+import sys
+for line in sys.stdin:
+    try:
+        with open(sys.argv[1], "ab", buffering=0) as file:
+            print(file.write(bytes(100_000)) == 100_000, flush=True)
+    except OSError:
+        print(False, flush=True)
+"""
+
+
+@pytest.mark.parametrize("mounted", [True, False], ids=["by itself", "by a limit"])
+def test_a_full_disk_refuses_writes_until_there_is_room(mounted: bool) -> None:
+    place = Place(resume_interrupted=False)
+    was, place.mounted = place.mounted, place.mounted and mounted
+    command = [sys.executable, "-c", WRITES, str(place.disk / "file")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+
+        def writes() -> bool:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("\n")
+            return process.stdout.readline() == "True\n"
+
+        try:
+            assert writes()
+            place.fill(process.pid)
+            assert not writes()
+            place.free(process.pid)
+            assert writes()
+        finally:
+            process.kill()
+            place.mounted = was
+            place.close()
 
 
 def test_a_seed_draws_the_same_plan_and_another_one_another() -> None:

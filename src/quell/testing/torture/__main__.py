@@ -15,7 +15,7 @@ import traceback
 
 from quell.testing.torture.place import Place
 from quell.testing.torture.report import Report
-from quell.testing.torture.run import Found, Torture, keep
+from quell.testing.torture.run import Found, Torture
 
 
 def main() -> int:
@@ -46,8 +46,9 @@ def main() -> int:
         asyncio.run(torture.run(enough))
     except Exception as error:  # noqa: BLE001  # the outermost loop: a bug of the torture is a finding, too
         found = error if isinstance(error, Found) else Found(traceback.format_exception(error))
-        _say("\n".join([*found.story, *(f"WRONG  {wrong}" for wrong in found.wrong)]))
-        _say(f"seed {seed}; everything is left in {keep(place, found, seed)}")
+        folder, story = asyncio.run(torture.keep(found))
+        _say("\n".join([*story, *(f"WRONG  {wrong}" for wrong in found.wrong)]))
+        _say(f"seed {seed}; everything is left in {folder}")
         return 1
     finally:
         _say("\n".join(torture.report.lines(time.monotonic() - began)))

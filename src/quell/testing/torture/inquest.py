@@ -27,7 +27,7 @@ from quell.testing.torture import ledger as l
 from quell.testing.torture.script import DONE, FILES
 from quell.wire import api
 
-SLOWNESS = 10.0
+SLOWNESS = 30.0
 """Seconds that a busy machine may add to what is promised in seconds."""
 
 NUMBER = re.compile(rf"echo (\d+) >> {DONE}")

@@ -19,6 +19,8 @@ from quell.testing.torture.script import script
 from quell.workspace import supervisor
 
 DISK = "24m"
+SMALL = 4096
+"""Bytes that a file may have where the disk is only said to be full: not even a page of the journal's log fits."""
 TAG = "QUELL_TORTURE"
 """The variable in the daemon's environment, and so in that of all that it starts."""
 
@@ -69,9 +71,8 @@ class Place:
     def fill(self, daemon: int) -> None:
         """From now on the daemon cannot write."""
         if not self.mounted:
-            size = self.database.stat().st_size if self.database.exists() else 0
             limit = resource.prlimit(daemon, resource.RLIMIT_FSIZE)[1]
-            resource.prlimit(daemon, resource.RLIMIT_FSIZE, (size // 2, limit))
+            resource.prlimit(daemon, resource.RLIMIT_FSIZE, (SMALL, limit))
             return
         with suppress(OSError), self._ballast.open("wb", buffering=0) as file:
             for size in (1 << 20, 1 << 12, 1):
@@ -115,9 +116,11 @@ class Place:
 
     # The end
 
-    def keep(self, folder: Path) -> None:
+    def keep(self) -> Path:
         """Leave everything in a folder, for whoever wants to find out."""
+        folder = self.root.with_name(f"{self.root.name}-kept")
         shutil.copytree(self.root, folder, ignore=shutil.ignore_patterns("ballast", "run"), dirs_exist_ok=True)
+        return folder
 
     def close(self) -> None:
         if self.mounted:

@@ -33,9 +33,13 @@ class Life(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True):
-    """Lives one after another; then everything has to come to rest, and is held to account. `retire`: the sessions are deleted then."""
+    """Lives one after another; then everything has to come to rest, and is held to account.
+
+    `full`: the disk fills up for so long once more before that, and nobody dies of it. `retire`: the sessions are deleted at the end.
+    """
 
     lives: tuple[Life, ...]
+    full: float | None
     retire: bool
 
 
@@ -46,7 +50,8 @@ def rounds(seed: int, lives: int | None = None) -> Iterator[Round]:
     while True:
         number += 1
         count = random.choice((1, 2, 3, 4, 6)) if lives is None else lives
-        yield Round(tuple(_life(random) for _ in range(count)), retire=number % 4 == 0)
+        lived = tuple(_life(random) for _ in range(count))
+        yield Round(lived, random.choice((None, random.uniform(0.1, 1.0))), retire=number % 4 == 0)
 
 
 def _life(random: Random) -> Life:

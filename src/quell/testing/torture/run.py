@@ -32,20 +32,20 @@ NAMES = ("ann", "bob", "cleo")
 RESTS = 120.0
 """Seconds in which everything has to come to rest, on a slow machine."""
 
-COMMANDS_END = 20.0
+COMMANDS_END = 60.0
 """Seconds in which the commands of a dead daemon have to be gone: 2.8 by themselves, on a slow machine more."""
 
-LEAVES = 15.0
+LEAVES = 60.0
 """Seconds that a daemon may take to leave in good order, on a slow machine."""
 
 
 class Found(Exception):
-    """Something is wrong: what, and the story of the session that it is about."""
+    """Something is wrong: what, and with which session if it is one's own. The first line says it, the rest is what else was found."""
 
-    def __init__(self, wrong: list[str], story: list[str] | None = None) -> None:
+    def __init__(self, wrong: list[str], session: str = "") -> None:
         super().__init__(wrong[0])
         self.wrong = wrong
-        self.story = story or []
+        self.session = session
 
 
 class Torture:
@@ -81,6 +81,19 @@ class Torture:
             if self._daemon is not None:
                 self._place.free(self._daemon.pid)
                 await self._daemon.kill()
+
+    async def keep(self, found: Found) -> tuple[Path, list[str]]:
+        """Leave what is needed to find out; where, and the story of the session that is wrong. The daemon is dead."""
+        records: Sequence[f.Recorded] = ()
+        with suppress(QuellError):
+            journal = SqliteJournal.open(self._place.database)
+            records = await journal.read(found.session)
+            await journal.close()
+        told = story(found.session, records, self._inquest.told.get(found.session, []))
+        folder = self._place.keep()
+        lines = [f"seed {self.report.seed}", *told, *found.wrong]
+        (folder / "story.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return folder, told
 
     # A life
 
@@ -181,8 +194,7 @@ class Torture:
         self.report.answers = self._inquest.answered
         if self._inquest.wrong:
             wrong = self._inquest.wrong
-            session = wrong[0].partition(":")[0]
-            raise Found(wrong, story(session, [], self._inquest.told.get(session, [])))
+            raise Found(wrong, wrong[0].partition(":")[0])
 
     async def _inquire_in_the_file(self) -> None:
         if not self._place.database.exists():
@@ -206,7 +218,7 @@ class Torture:
             final = resting and not row.parked and not row.queued
             wrong, found = self._inquest.session(row, records[row.id], resting=resting, final=final)
             if wrong:
-                raise Found(wrong, story(row.id, records[row.id], self._inquest.told.get(row.id, [])))
+                raise Found(wrong, row.id)
             if resting:
                 self.report.saw(row.id, found)
         if wrong := list(self._inquest.missing(rows)):
@@ -216,13 +228,17 @@ class Torture:
 
     async def _come_to_rest(self, played: Round) -> None:
         daemon = self._daemon or await self._start()
+        if played.full is not None:
+            began = time.time()
+            await self._fill(daemon, (0.5, played.full))
+            self._inquest.troubled.append((began, time.time() + 5.0))
         async with Client(UnixSocket(self._place.socket)) as client:
             await self._ordered("rest", client, self._settle)
             rows = (await client.sessions(limit=500)).items
             records = {row.id: await _facts(client.session(row.id), row.seq) for row in rows}
             self._hold_to_account(rows, records, resting=True)
             await self._no_process(daemon)
-            await self._compare(client, rows, records)
+            await self._compare(client, rows)
             if played.retire:
                 await self._retire(client, rows)
             self._words += 1
@@ -251,9 +267,7 @@ class Torture:
         busy = [row for row in (await client.sessions(limit=500)).items if row.busy]
         wrong = [f"liveness: {row.id} is busy for ever" for row in busy]
         wrong += [f"I1: {name} waits for an answer for ever, or has not done what it was told" for name in late]
-        records = await _facts(client.session(busy[0].id), busy[0].seq) if busy else []
-        session = busy[0].id if busy else ""
-        raise Found(wrong, story(session, records, self._inquest.told.get(session, [])))
+        raise Found(wrong, busy[0].id if busy else "")
 
     async def _settle(self, client: Client) -> bool:
         """Be the person that is waited for: answer requests, resume what is parked. Whether everything rests."""
@@ -280,9 +294,7 @@ class Torture:
                 raise Found([f"T1: processes are left although everything rests: {left}"])
             await asyncio.sleep(0.02)
 
-    async def _compare(
-        self, client: Client, rows: tuple[Summary, ...], records: Mapping[str, list[f.Recorded]]
-    ) -> None:
+    async def _compare(self, client: Client, rows: tuple[Summary, ...]) -> None:
         """E1: what the followers hold is what the server shows."""
         self._inquest.held.clear()
         ends = {row.id: row.seq for row in rows}
@@ -299,16 +311,12 @@ class Torture:
                 continue
             self.report.views += 1
             snapshot = views[held.session]
-            if held.seq != snapshot.seq or (wrong := compare(held, snapshot.view)):
-                wrong = (
-                    f"E1: a follower holds {held.seq} facts, the server {snapshot.seq}"
-                    if held.seq != snapshot.seq
-                    else wrong
-                )
-                raise Found(
-                    [f"{held.session}: {wrong}"],
-                    story(held.session, records[held.session], self._inquest.told.get(held.session, [])),
-                )
+            if held.seq != snapshot.seq:
+                wrong: str | None = f"E1: a follower holds {held.seq} facts, the server {snapshot.seq}"
+            else:
+                wrong = compare(held, snapshot.view)
+            if wrong:
+                raise Found([f"{held.session}: {wrong}"], held.session)
 
     async def _retire(self, client: Client, rows: tuple[Summary, ...]) -> None:
         """Delete every session; that nothing is left of them is seen after the next death."""
@@ -337,11 +345,3 @@ async def _facts(session: RemoteSession, end: int) -> list[f.Recorded]:
             if len(found) >= end:
                 break
     return found
-
-
-def keep(place: Place, found: Found, seed: int) -> Path:
-    """Leave what is needed to find out; where."""
-    folder = place.root.with_name(f"{place.root.name}-kept")
-    place.keep(folder)
-    (folder / "story.txt").write_text("\n".join([f"seed {seed}", *found.story, *found.wrong]) + "\n", encoding="utf-8")
-    return folder
