@@ -99,8 +99,8 @@ class Node:
             idle_seconds=3.0,
         )
         ports = self._ports(disk)
-        echoing = Echoing(ports, options, self._plan.echo, Random(f"{self._plan.seed} echo {self._lives}"))
-        self._life = Life(process, ports, options, echoing)
+        random = Random(f"{self._plan.seed} echo {self._lives}")
+        self._life = Life(process, ports, options, partial(Echoing, chance=self._plan.echo, random=random))
         process.killed = self._died
         self._story.say("kernel", f"starts {process.name}")
         self._world.witness.process_starts()
@@ -228,8 +228,8 @@ class Node:
 class Echoing(Performer):
     """Some of what an effect finds out arrives twice, at once or when nobody expects it any more: it decides nothing then."""
 
-    def __init__(self, ports: Ports, options: Options, chance: float, random: Random) -> None:
-        super().__init__(ports, options)
+    def __init__(self, engine: Engine, ports: Ports, options: Options, chance: float, random: Random) -> None:
+        super().__init__(ports, options, engine)
         self._chance = chance
         self._random = random
 
@@ -245,7 +245,9 @@ class Echoing(Performer):
 class Life:
     """One process, from its start to its end."""
 
-    def __init__(self, process: Process, ports: Ports, options: Options, performer: Performer) -> None:
+    def __init__(
+        self, process: Process, ports: Ports, options: Options, performer: Callable[[Engine, Ports, Options], Performer]
+    ) -> None:
         self.process = process
         self.leave = asyncio.Event()
         self.left = False
@@ -259,7 +261,7 @@ class Life:
 
     async def live(self, up: Callable[[], None]) -> None:
         engine = Engine(self.ports, self._options)
-        engine._performer = self._performer
+        engine._performer = self._performer(engine, self.ports, self._options)
         async with engine:
             self.engine = engine
             up()

@@ -15,7 +15,7 @@ from quell.testing.torture.client import Order, Part
 from quell.testing.torture.ledger import Reader
 from quell.testing.torture.place import Place
 
-STARTS = 60.0
+STARTS = 240.0
 """Seconds that a start may take on a slow machine."""
 
 
