@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from quell.core import facts as f
 from quell.core.evolve import evolve
+from quell.core.messages import Message
 from quell.core.session import Session
 from quell.core.transcript import Transcript
 from quell.testing.audit import unsendable
@@ -20,7 +21,7 @@ def audit(records: Sequence[f.Recorded]) -> Session:
         _check_order(session, recorded.fact)
         session = evolve(session, recorded)
         transcript.add(recorded)
-        assert (reason := unsendable(transcript.to_send())) is None, f"I5: {reason}"
+        check_sendable(transcript.to_send())
     _check_counts([recorded.fact for recorded in records])
     if not session.busy:
         _check_rest(session, [recorded.fact for recorded in records])
@@ -70,3 +71,8 @@ def _check_rest(session: Session, facts: Sequence[f.AnyFact]) -> None:
     asked = [call.id for fact in facts if isinstance(fact, f.Replied) for call in fact.reply.calls]
     finished = [fact.call for fact in facts if isinstance(fact, f.CallFinished)]
     assert sorted(asked) == sorted(finished), "I5: a call without a result"
+
+
+def check_sendable(messages: Sequence[Message]) -> None:
+    """I5."""
+    assert (reason := unsendable(messages)) is None, f"I5: {reason}"
