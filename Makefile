@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench simulate contract machine lock clean
+.PHONY: help demo test check fix bench simulate torture contract machine lock clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: $(READY)  ## measure; ARGS reaches the benchmarks
 
 simulate: $(READY)  ## play SEEDS=n seeded stories of faults against the engine; ARGS="--seed 7 --shrink" tells one
 	@$(BIN)/python -m quell.testing.simulate --seeds $(or $(SEEDS),1000) $(ARGS)
+
+torture: $(READY)  ## kill the real server at random moments for MINUTES=n, and look at what is left; ARGS="--seed 7"
+	@$(BIN)/python -m quell.testing.torture --minutes $(or $(MINUTES),1) $(ARGS)
 
 contract: $(READY)  ## renew docs/reference/contract-tests.md from the tests' names
 	@$(BIN)/python scripts/contract.py

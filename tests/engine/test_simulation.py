@@ -15,12 +15,17 @@ from random import Random
 
 import pytest
 
+from quell.core import decide_run
+from quell.core.facts import CallFinished
+from quell.core.inputs import CallReturned
 from quell.core.messages import AssistantMessage, ToolCall, ToolMessage, ToolResult
+from quell.core.step import Step
 from quell.engine.inbox import Inbox
 from quell.engine.live import Streams
+from quell.testing.audit import unsendable
 from quell.testing.simulation import draw, shrink, simulate
-from quell.testing.simulation.audit import unsendable
 from quell.testing.simulation.loop import Process, Stuck, VirtualLoop
+from quell.testing.simulation.screen import Line
 
 DIGESTS = """
 from quell.testing.simulation import draw, simulate
@@ -28,7 +33,7 @@ print([simulate(draw(seed)).digest for seed in range(10)])
 """
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", range(30))
 def test_ten_seeds_on_sqlite_keep_the_contract(block: int, tmp_path: Path) -> None:
     for seed in range(block * 10, block * 10 + 10):
         folder = tmp_path / str(seed)
@@ -62,6 +67,25 @@ def test_a_lost_wakeup_is_found_and_its_story_made_smaller(monkeypatch: pytest.M
 def test_streamed_text_that_a_cancel_loses_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Streams, "fragment", lambda self: None)
     assert any("C7" in wrong for seed in range(100) for wrong in simulate(draw(seed)).wrong)
+
+
+def test_an_outcome_that_counts_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I5. Outcomes come twice, and late; the machine without its guard takes them."""
+
+    def returned(step: Step, input: CallReturned) -> None:
+        if decide_run._call(step, input.run, input.call) is not None:
+            step.add(CallFinished(run=input.run, call=input.call, result=input.result))
+            decide_run._go_on(step, "tool_use")
+
+    monkeypatch.setattr(decide_run, "call_returned", returned)
+    assert any("I5" in wrong for seed in range(100) for wrong in simulate(draw(seed)).wrong)
+
+
+def test_a_screen_that_misses_a_fact_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E1. It would mend itself by a new snapshot; that it has to is what is wrong."""
+    connect = Line.events
+    monkeypatch.setattr(Line, "events", lambda self, after: connect(self, after + (after > 3)))
+    assert any("began anew" in wrong for seed in range(100) for wrong in simulate(draw(seed)).wrong)
 
 
 def test_time_jumps_to_the_next_timer_and_never_back() -> None:

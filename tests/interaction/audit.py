@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from quell.core import facts as f
 from quell.core.evolve import evolve
-from quell.core.messages import AssistantMessage, Message, ToolCall, ToolMessage
+from quell.core.messages import Message
 from quell.core.session import Session
 from quell.core.transcript import Transcript
+from quell.testing.audit import unsendable
 
 
 def audit(records: Sequence[f.Recorded]) -> Session:
@@ -73,16 +74,5 @@ def _check_rest(session: Session, facts: Sequence[f.AnyFact]) -> None:
 
 
 def check_sendable(messages: Sequence[Message]) -> None:
-    """I5: every call that is sent is followed by exactly its results, in call order, and nothing is empty."""
-    rest = list(messages)
-    while rest:
-        message = rest.pop(0)
-        assert not isinstance(message, ToolMessage), "a result without its call"
-        if not isinstance(message, AssistantMessage):
-            continue
-        assert message.parts, "an empty message"
-        for part in message.parts:
-            if isinstance(part, ToolCall):
-                result = rest.pop(0) if rest else None
-                assert isinstance(result, ToolMessage), "a call without its result"
-                assert result.call == part.id
+    """I5."""
+    assert (reason := unsendable(messages)) is None, f"I5: {reason}"

@@ -1,5 +1,6 @@
 """What the disk can do to a journal. Each time: a clear text, nothing lost, and work goes on when it has passed."""
 
+import fcntl
 import os
 import resource
 import shutil
@@ -183,6 +184,28 @@ async def test_a_second_owner_is_told_who_the_first_one_is(tmp_path: Path) -> No
     await author.prompt()
     await journal.close()
     assert run(sys.executable, "-c", OPEN, str(path)).stdout == "opened\n"
+
+
+async def test_i10_k1_the_lock_of_an_owner_killed_while_it_starts_a_command_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I10, K1. What is about to become the command holds the lock for a moment longer: the next owner waits for it.
+
+    Fails when a lock that is held is refused at once.
+    """
+    path = tmp_path / "journal.db"
+    held = os.open(tmp_path / "journal.db.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    left: list[float] = []
+
+    def command_begins(pause: float) -> None:
+        os.close(held)
+        left.append(pause)
+
+    monkeypatch.setattr("quell.store.database.time.sleep", command_begins)
+    journal = SqliteJournal.open(path)
+    await journal.close()
+    assert len(left) == 1
 
 
 def test_a_refused_opening_gives_the_lock_back(tmp_path: Path) -> None:

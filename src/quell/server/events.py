@@ -44,7 +44,7 @@ async def follow(call: Call[api.EventsQuery, api.Nothing]) -> Stream:
 @asynccontextmanager
 async def _session_stream(call: Call[api.EventsQuery, api.Nothing], after: int) -> AsyncIterator[AsyncIterator[bytes]]:
     async with call.engine.follow(call.session, after) as batches:
-        yield (b"".join([_encoded(event) for event in batch]) async for batch in batches)
+        yield (b"".join([encoded(event) for event in batch]) async for batch in batches)
 
 
 async def watch(call: Call[api.WatchQuery, api.Nothing]) -> Stream:
@@ -58,10 +58,11 @@ async def watch(call: Call[api.WatchQuery, api.Nothing]) -> Stream:
 @asynccontextmanager
 async def _summary_stream(call: Call[api.WatchQuery, api.Nothing]) -> AsyncIterator[AsyncIterator[bytes]]:
     async with call.engine.follow_all(call.query.workspace, call.query.parent) as batches:
-        yield (b"".join([_encoded(event) for event in batch]) async for batch in batches)
+        yield (b"".join([encoded(event) for event in batch]) async for batch in batches)
 
 
-def _encoded(event: Event | Summary) -> bytes:
+def encoded(event: Event | Summary) -> bytes:
+    """An event as it is sent."""
     match event:
         case Recorded():
             return sse.fact(event)

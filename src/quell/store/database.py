@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -23,6 +24,9 @@ from quell.store.mounts import file_system, is_shared
 
 APPLICATION_ID = 0x5175656C
 """Marks the file as ours, in its header."""
+
+LINGERS = 0.5
+"""Seconds that a lock may outlive its owner: one killed while it starts a command leaves it to that, until the command begins."""
 
 
 class SqliteOptions(Struct, frozen=True):
@@ -108,6 +112,15 @@ class Lock:
             raise _unusable(self._database, error) from error
         os.close(descriptor)
         return False
+
+    def take_soon(self) -> bool:
+        """The same, and waits a moment for whoever is about to let go of it."""
+        deadline = time.monotonic() + LINGERS
+        while not self.take():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
 
     def in_use(self) -> StorageRefused:
         """Why it could not be taken."""

@@ -71,7 +71,7 @@ class SqliteJournal:
         with ExitStack() as undo:
             lock = Lock(path)
             undo.callback(lock.release)
-            owned = lock.take()
+            owned = lock.take() if guest else lock.take_soon()
             if not (owned or guest):
                 raise lock.in_use()
             if owned:

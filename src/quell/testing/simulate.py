@@ -16,6 +16,9 @@ from pathlib import Path
 
 from quell.testing.simulation import Plan, Report, draw, shrink, simulate
 
+PROGRESS = 60.0
+"""Seconds after which it is said how far it is."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="simulate", description="Plays seeded stories against the real engine.")
@@ -36,35 +39,59 @@ def main() -> int:
     return _play_many(range(given.first, given.first + given.seeds), given.minutes, memory=given.memory)
 
 
-def _play_many(seeds: range, minutes: float | None, *, memory: bool) -> int:
-    began, processor = time.perf_counter(), time.process_time()
-    played = kills = facts = 0
-    hours = 0.0
-    failed: list[int] = []
-    for seed in seeds:
-        if minutes is not None and time.perf_counter() - began > minutes * 60:
-            break
-        report = _play(draw(seed), memory=memory)
-        played, kills, facts, hours = (
-            played + 1,
-            kills + report.kills,
-            facts + report.facts,
-            hours + report.seconds / 3600,
-        )
+class Tally:
+    """What has been played so far."""
+
+    def __init__(self, *, memory: bool) -> None:
+        self.failed: list[int] = []
+        self._began, self._processor = time.perf_counter(), time.process_time()
+        self._played = self._kills = self._facts = 0
+        self._hours = 0.0
+        self._where = "memory" if memory else "SQLite"
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def add(self, report: Report) -> None:
+        self._played += 1
+        self._kills += report.kills
+        self._facts += report.facts
+        self._hours += report.seconds / 3600
         if report.wrong:
-            failed.append(seed)
-            if len(failed) == 1:
-                _tell(report)
-            _say(f"seed {seed}: {report.wrong[0]}")
-    took, used = time.perf_counter() - began, time.process_time() - processor
-    where = "memory" if memory else "SQLite"
-    _say(
-        f"{played} seeds on {where}, {len(failed)} failed; {facts} facts, {kills} kills, {hours:.1f} virtual hours; "
-        f"{took:.1f} s, {played / took:.1f} seeds a second, {used / max(played, 1) * 1000:.0f} ms of processor time each"
-    )
-    if failed:
-        _say(f"failed: {failed}\nAgain: python -m quell.testing.simulate --seed {failed[0]} --shrink")
-    return 1 if failed else 0
+            self.failed.append(report.plan.seed)
+
+    def __str__(self) -> str:
+        used = time.process_time() - self._processor
+        return (
+            f"{self._played} seeds on {self._where}, {len(self.failed)} failed; {self._facts} facts, {self._kills} kills,"
+            f" {self._hours:.1f} virtual hours; {self.seconds:.1f} s, {self._played / self.seconds:.1f} seeds a second,"
+            f" {used / max(self._played, 1) * 1000:.0f} ms of processor time each"
+        )
+
+
+def _play_many(seeds: range, minutes: float | None, *, memory: bool) -> int:
+    """Until all are played, the time is up, or somebody has seen enough (Ctrl-C); each minute it is said how far it is."""
+    tally, said = Tally(memory=memory), 0.0
+    try:
+        for seed in seeds:
+            if minutes is not None and tally.seconds > minutes * 60:
+                break
+            report = _play(draw(seed), memory=memory)
+            tally.add(report)
+            if report.wrong:
+                if len(tally.failed) == 1:
+                    _tell(report)
+                _say(f"seed {seed}: {report.wrong[0]}")
+            if tally.seconds - said > PROGRESS:
+                said = tally.seconds
+                _say(str(tally))
+    except KeyboardInterrupt:
+        pass
+    _say(str(tally))
+    if tally.failed:
+        _say(f"failed: {tally.failed}\nAgain: python -m quell.testing.simulate --seed {tally.failed[0]} --shrink")
+    return 1 if tally.failed else 0
 
 
 def _play(plan: Plan, *, memory: bool) -> Report:

@@ -1,4 +1,4 @@
-"""The clients of the simulation, and what they remember: the ghost ledger that the audit holds the journal against.
+"""The clients of the simulation. What they remember is the ghost ledger that the audit holds the journal against.
 
 A client does what the plan says, and notes when it asked, what it was told and when. It repeats a submission
 whose answer was lost, with the same id, as a careful client does. A follower folds what it is sent and can go on after a lost connection.
@@ -10,15 +10,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, assert_never
 
-from msgspec import Struct
-
 from quell.core import inputs as i
 from quell.core.errors import QuellError, SessionNotFound, StorageRefused, Unavailable
 from quell.core.events import Deleted, Delta, DraftPart, Reset
 from quell.core.facts import Limits, Recorded
 from quell.core.messages import Part, Text
-from quell.core.session import Session
+from quell.core.questions import QuestionAnswer
+from quell.core.session import Call, Session
 from quell.engine import Event
+from quell.testing.ghost import Cancelling, Ghost, Submission
 from quell.testing.simulation import plan as p
 from quell.testing.simulation.node import ConnectionLost, Node
 from quell.testing.simulation.story import Story
@@ -30,37 +30,6 @@ SLOW = 6.0
 
 TRIES = 8
 """How often a request is repeated whose answer was lost, or that could not be recorded."""
-
-
-class Submission(Struct):
-    """A prompt, and the answers to it: more than one when it was repeated."""
-
-    session: str
-    prompt: str
-    text: str
-    answers: list[i.Accepted]
-
-
-class Cancelling(Struct):
-    """A cancel: asked at a time, and answered, refused or lost at another."""
-
-    session: str
-    input: i.Cancel
-    asked: float
-    ended: float = float("inf")
-    covered: i.Covered | None = None
-
-
-class Ghost:
-    """What clients were told."""
-
-    def __init__(self) -> None:
-        self.submissions: dict[str, Submission] = {}
-        self.cancels: list[Cancelling] = []
-        self.interrupts: list[Cancelling] = []
-        self.deleted: set[str] = set()
-        self.deleting: set[str] = set()
-        self.restless: list[str] = []
 
 
 class Client:
@@ -199,6 +168,10 @@ class Client:
 
     async def _answer(self, session: str, deed: p.Answer) -> None:
         state = await self.state(session)
+        asking = [call for call in state.awaiting if call.questions]
+        if asking and not deed.late:
+            await self._apply(session, allowance(asking[int(deed.pick * len(asking))]))
+            return
         requests = sorted(state.requests) if deed.late else sorted(call.request or "" for call in state.awaiting)
         if requests:
             request = requests[int(deed.pick * len(requests))]
@@ -315,6 +288,13 @@ class Follower:
                 texts = [part.text for part in parts if isinstance(part, Text)]
                 if texts and not any(text.startswith(held) or held.startswith(text) for text in texts):
                     self.wrong.append(f"E2: {held!r} was streamed and {texts!r} was recorded of {message}")
+
+
+def allowance(call: Call) -> i.Request:
+    """What a call that awaits a person is to be told, so that it goes on."""
+    if call.questions:
+        return i.AnswerQuestions(request=call.request or "", answers=tuple(QuestionAnswer() for _ in call.questions))
+    return i.Answer(request=call.request or "", option="allow_once")
 
 
 async def patiently(ask: Callable[[], Awaitable[T]], node: Node) -> T | None:

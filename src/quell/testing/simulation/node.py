@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TypeVar
 
 from quell.core.errors import QuellError
 from quell.core.facts import Recorded
+from quell.core.inputs import Input
 from quell.core.ports import Journal, Workspace
-from quell.core.session import Session
+from quell.core.session import Effect, Session
 from quell.engine import Engine, Event, Options, Ports
+from quell.engine.perform import Performer
+from quell.engine.scene import Scene
 from quell.testing.simulation.disk import Disk, Store, Weather
 from quell.testing.simulation.loop import Process, VirtualLoop
 from quell.testing.simulation.plan import Plan
@@ -93,7 +98,9 @@ class Node:
             idle_actors=self._plan.idle_actors,
             idle_seconds=3.0,
         )
-        self._life = Life(process, self._loop, self._ports(disk), options)
+        ports = self._ports(disk)
+        random = Random(f"{self._plan.seed} echo {self._lives}")
+        self._life = Life(process, ports, options, partial(Echoing, chance=self._plan.echo, random=random))
         process.killed = self._died
         self._story.say("kernel", f"starts {process.name}")
         self._world.witness.process_starts()
@@ -218,10 +225,29 @@ class Node:
         )
 
 
+class Echoing(Performer):
+    """Some of what an effect finds out arrives twice, at once or when nobody expects it any more: it decides nothing then."""
+
+    def __init__(self, engine: Engine, ports: Ports, options: Options, chance: float, random: Random) -> None:
+        super().__init__(ports, options, engine)
+        self._chance = chance
+        self._random = random
+
+    async def perform(self, effect: Effect, scene: Scene) -> None:
+        await super().perform(effect, replace(scene, post=partial(self._post, scene.post)))
+
+    def _post(self, post: Callable[[Input], None], outcome: Input) -> None:
+        post(outcome)
+        if self._random.random() < self._chance:
+            asyncio.get_running_loop().call_later(self._random.choice((0.0, 0.001, 0.5, 5.0)), post, outcome)
+
+
 class Life:
     """One process, from its start to its end."""
 
-    def __init__(self, process: Process, loop: VirtualLoop, ports: Ports, options: Options) -> None:
+    def __init__(
+        self, process: Process, ports: Ports, options: Options, performer: Callable[[Engine, Ports, Options], Performer]
+    ) -> None:
         self.process = process
         self.leave = asyncio.Event()
         self.left = False
@@ -231,9 +257,12 @@ class Life:
         self.engine: Engine
         self.ports = ports
         self._options = options
+        self._performer = performer
 
     async def live(self, up: Callable[[], None]) -> None:
-        async with Engine(self.ports, self._options) as engine:
+        engine = Engine(self.ports, self._options)
+        engine._performer = self._performer(engine, self.ports, self._options)
+        async with engine:
             self.engine = engine
             up()
             await self.leave.wait()

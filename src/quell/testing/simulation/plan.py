@@ -123,7 +123,10 @@ class Following(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """`disorder`: of the scheduler. `wild`: how often the model and the tools misbehave."""
+    """`disorder`: of the scheduler. `wild`: how often the model and the tools misbehave. `echo`: how often an outcome comes twice.
+
+    `screens` follow as a front end does: by `client.follow`, from a snapshot on.
+    """
 
     seed: int
     sessions: tuple[str, ...]
@@ -137,6 +140,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     resume_interrupted: bool = False
     recover_within: float = 3600.0
     idle_actors: int = 64
+    screens: tuple[Following, ...] = ()
+    echo: float = 0.0
 
 
 NAMES = ("ann", "bob", "cleo")
@@ -182,7 +187,14 @@ def draw(seed: int) -> Plan:
         resume_interrupted=random.random() < 0.3,
         recover_within=random.choice((3600.0, 3600.0, 2.0)),
         idle_actors=random.choice((64, 1)),
+        screens=tuple(_screen(random, session, horizon) for session in sessions if random.random() < 0.5),
+        echo=random.choice((0.0, 0.0, 0.3)),
     )
+
+
+def _screen(random: Random, session: str, horizon: float) -> Following:
+    pause = random.choice((0.0, 0.0, 0.05, 1.0))
+    return Following("eve", session, random.uniform(0, horizon), pause, random.uniform(0.1, horizon))
 
 
 def _when(random: Random, horizon: float) -> float:

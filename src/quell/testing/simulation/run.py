@@ -25,13 +25,15 @@ from quell.core.evolve import fold
 from quell.core.facts import Recorded
 from quell.core.messages import ModelRequest
 from quell.core.session import Session
+from quell.testing.audit import Settled, audit, unsendable
+from quell.testing.ghost import Ghost
 from quell.testing.simulation import plan as p
-from quell.testing.simulation.audit import Settled, audit, unsendable
-from quell.testing.simulation.clients import Client, Follower, Ghost, patiently
+from quell.testing.simulation.clients import Client, Follower, allowance, patiently
 from quell.testing.simulation.disk import MemoryStore, SqliteStore, Store
 from quell.testing.simulation.family import audit_families
 from quell.testing.simulation.loop import Stuck, VirtualLoop
 from quell.testing.simulation.node import ConnectionLost, Node
+from quell.testing.simulation.screen import Screen
 from quell.testing.simulation.story import Story
 from quell.testing.simulation.world import World
 
@@ -130,11 +132,13 @@ class Stage:
         self._node.start()
         clients = {name: Client(name, self._node, self.ghost, self.story) for name in (*p.NAMES, "dora")}
         followers = [Follower(following, self._node, self.landed[following.session]) for following in plan.followings]
+        screens = [Screen(planned, self._node) for planned in plan.screens]
         for session in plan.sessions:
             await clients["dora"].insist(session, i.Create(session=session, workspace="/work", model="simulated/model"))
         async with asyncio.TaskGroup() as group:
             acting = [group.create_task(clients[act.who].act(act)) for act in plan.acts]
             following = [group.create_task(follower.follow()) for follower in followers]
+            following += [group.create_task(screen.follow()) for screen in screens]
             breaking = group.create_task(self._break())
             await asyncio.sleep(plan.horizon)
             await asyncio.wait([breaking])
@@ -142,12 +146,12 @@ class Stage:
             await asyncio.wait([breaking, *acting, *following])
         await self._come_to_rest(clients["dora"])
         if not self.wrong:
-            await self._audit(followers, final=False)
+            await self._audit(followers, screens, final=False)
         for session in plan.sessions:
             await patiently(lambda session=session: self._resume(session), self._node)  # type: ignore[misc]  # bound now
         await self._come_to_rest(clients["dora"])
         if not self.wrong:
-            await self._audit(followers, final=True)
+            await self._audit(followers, screens, final=True)
         await self._node.shut_down()
 
     async def _resume(self, session: str) -> None:
@@ -226,22 +230,20 @@ class Stage:
                     self.wrong.append(f"liveness: {session} is busy for ever: {_brief(state)}")
                     break
                 for call in state.awaiting if state is not None else ():
-                    await self._allow(session, call.request or "")
+                    await self._allow(session, allowance(call))
                 await asyncio.sleep(0.25)
 
     async def _is_gone(self, session: str) -> bool:
         """Whether a session that is not found is being deleted no more."""
         return await self._node.journal.summary(session) is None
 
-    async def _allow(self, session: str, request: str) -> None:
+    async def _allow(self, session: str, answer: i.Request) -> None:
         try:
-            await self._node.request(
-                lambda engine: engine.apply(session, i.Answer(request=request, option="allow_once"))
-            )
+            await self._node.request(lambda engine: engine.apply(session, answer))
         except (ConnectionLost, QuellError):
             pass
 
-    async def _audit(self, followers: Sequence[Follower], *, final: bool) -> None:
+    async def _audit(self, followers: Sequence[Follower], screens: Sequence[Screen], *, final: bool) -> None:
         self.wrong.extend(self.ghost.restless)
         self.wrong.extend(await audit_families(self._node.journal, self._plan.sessions, self.landed))
         for session in self._plan.sessions:
@@ -262,10 +264,23 @@ class Stage:
                         self.wrong.append(
                             f"E1: a follower of {session} holds {len(follower.records)} of {len(records)}"
                         )
+            for screen in screens:
+                if screen.session == session:
+                    await self._look(screen)
         self.wrong.extend(wrong for follower in followers for wrong in follower.wrong)
+        self.wrong.extend(wrong for screen in screens for wrong in screen.wrong)
         for (session, call), times in self.world.executed.items():
             if times > 1:
                 self.wrong.append(f"K3: {session}: {call} was started {times} times")
+
+    async def _look(self, screen: Screen) -> None:
+        """A cancel that was kept may still land: then what the screen shows is newer than what it is to be compared with."""
+        while True:
+            seq, view = await self._node.request(lambda engine: engine.view(screen.session))
+            await screen.read_until(lambda: screen.seq >= seq, 60.0)  # noqa: B023  # called in this turn of the loop only
+            if screen.seq <= seq:
+                break
+        screen.compare(seq, view)
 
     async def _audit_deleted(self, session: str) -> None:
         """K7: nothing is left, and nobody is told otherwise."""
@@ -314,6 +329,10 @@ def _smaller(plan: p.Plan) -> Iterator[p.Plan]:
         yield replace(plan, wild=0.0)
     if plan.latency:
         yield replace(plan, latency=0.0)
+    if plan.echo:
+        yield replace(plan, echo=0.0)
+    if plan.screens:
+        yield replace(plan, screens=())
     if plan.followings:
         yield replace(plan, followings=())
     for size in (8, 4, 2, 1):
@@ -324,4 +343,6 @@ def _smaller(plan: p.Plan) -> Iterator[p.Plan]:
     for session in plan.sessions[1:]:
         if not any(act.session == session for act in plan.acts):
             followings = tuple(following for following in plan.followings if following.session != session)
-            yield replace(plan, sessions=tuple(s for s in plan.sessions if s != session), followings=followings)
+            screens = tuple(screen for screen in plan.screens if screen.session != session)
+            sessions = tuple(s for s in plan.sessions if s != session)
+            yield replace(plan, sessions=sessions, followings=followings, screens=screens)

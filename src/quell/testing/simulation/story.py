@@ -21,13 +21,18 @@ class Story:
         self.lines.append(f"{self._time():9.3f}  {who:<8} {what}")
 
     def recorded(self, session: str, recorded: Recorded) -> None:
-        fields = msgspec.to_builtins(recorded.fact)
-        kind = fields.pop("kind")
-        told = ", ".join(f"{name}={_short(value)}" for name, value in fields.items() if name != "digest")
-        self.say("journal", f"{session}#{recorded.seq} {kind} {told}")
+        self.say("journal", tell(session, recorded))
 
     def digest(self) -> str:
         return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()[:16]
+
+
+def tell(session: str, recorded: Recorded) -> str:
+    """A fact as a line."""
+    fields = msgspec.to_builtins(recorded.fact)
+    kind = fields.pop("kind")
+    told = ", ".join(f"{name}={_short(value)}" for name, value in fields.items() if name != "digest")
+    return f"{session}#{recorded.seq} {kind} {told}"
 
 
 def _short(value: object) -> str:

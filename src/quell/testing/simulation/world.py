@@ -43,6 +43,7 @@ STUBBORN = 20.0
 """Seconds for which something ignores that it was cancelled."""
 
 WINDOW = 400
+QUESTIONS = (Question(type="yes_no", question="Go on?"),)
 BURST = 5
 """Words that come one by one; more of them come at once."""
 
@@ -188,7 +189,9 @@ def _reply(request: ModelRequest, random: Random, *, bare: bool) -> Reply:
         parts.append(Text(" ".join(words)))
     if request.tools and not bare and random.random() < 0.4:
         for number in range(random.randint(1, 3)):
-            input = msgspec.json.encode({"kind": random.choice(("read", "edit")), "outside": random.random() < 0.3})
+            input = msgspec.json.encode(
+                {"kind": random.choice(("read", "edit", "read", "edit", "question")), "outside": random.random() < 0.3}
+            )
             name = "touch" if random.random() < 0.95 else "nonsense"
             parts.append(ToolCall(call_id(request.message, number), name, input.decode()))
     if request.tools and not bare and not request.sub_agent and random.random() < 0.3:
@@ -208,14 +211,14 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class SimulatedCall:
-    """A call of the tool: outside it has to be asked for; reading runs beside others."""
+    """A call of the tool: outside it has to be asked for; reading runs beside others; a question is never run."""
 
     def __init__(self, world: World, input: Input) -> None:
         self.kind: ToolKind = "read" if input.kind == "read" else "edit"
         self.concurrent = self.kind == "read"
         path = "/elsewhere/file" if input.outside else "/work/file"
         outside = (path,) if input.outside else ()
-        self.questions: tuple[Question, ...] = ()
+        self.questions = QUESTIONS if input.kind == "question" else ()
         self.reason = ""
         self.access = Access(tool="touch", kind=self.kind, title="touch a file", paths=(path,), outside=outside)
         self._world = world

@@ -1,4 +1,4 @@
-"""What must hold of a session when a simulation has come to rest: the journal against contract.md, and against what clients were told.
+"""What must hold of a session, in a simulation and under torture: the journal against contract.md, and against what clients were told.
 
 The journal is read by walking its facts, not by asking the machine that wrote them; only the comparison of fold, row and view uses that.
 Each finding is a line that names the requirement.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quell.core import facts as f
 from quell.core.evolve import fold
@@ -16,14 +17,17 @@ from quell.core.messages import AssistantMessage, Message, Reasoning, ToolCall, 
 from quell.core.session import Summary, summary
 from quell.core.transcript import Transcript
 from quell.core.view import View, apply
-from quell.testing.simulation.clients import Cancelling, Ghost
+from quell.testing.ghost import Cancelling, Ghost
 
 CANCEL_SETTLES = 5.0
 """Seconds from the fact that a run is ending to its settlement, at most (C7)."""
 
 
 class Settled(Struct):
-    """The journal of one session, its row, and when each fact was written. `troubled` are the times when disk or process failed."""
+    """The journal of one session, its row, and when each fact was written. `troubled` are the times when disk or process failed.
+
+    `resting`: nothing goes on any more; `final`: nothing is parked either. `settles` is `CANCEL_SETTLES`, and what the clock adds.
+    """
 
     session: str
     records: Sequence[f.Recorded]
@@ -31,6 +35,8 @@ class Settled(Struct):
     landed: Sequence[float]
     troubled: Sequence[tuple[float, float]]
     final: bool
+    resting: bool = True
+    settles: float = CANCEL_SETTLES
 
 
 class Place(Struct):
@@ -61,6 +67,15 @@ def unsendable(messages: Sequence[Message]) -> str | None:
     return f"{open_calls[0]} has no result" if open_calls else None
 
 
+def differs(theirs: View, start: int, ours: View) -> str | None:
+    """E1, E2: what a follower, who holds a view from the item `start` on, shows otherwise than the server does."""
+    shown = replace(ours, items=ours.items[start:])
+    for name in View.__struct_fields__:
+        if getattr(theirs, name) != getattr(shown, name):
+            return f"{name} is {getattr(theirs, name)!r:.300}, and should be {getattr(shown, name)!r:.300}"
+    return None
+
+
 def audit(settled: Settled, ghost: Ghost, asked: set[str]) -> Iterator[str]:
     """Everything that is wrong."""
     records = settled.records
@@ -78,7 +93,7 @@ def audit(settled: Settled, ghost: Ghost, asked: set[str]) -> Iterator[str]:
     yield from _order(records, walk)
     yield from _cancels(settled, walk, ghost)
     yield from _endings(settled)
-    if session.busy and not session.awaiting:
+    if settled.resting and session.busy and not session.awaiting:
         yield "liveness: the session is busy for ever"
 
 
@@ -207,7 +222,7 @@ def _prompts(settled: Settled, walk: Walk, ghost: Ghost, asked: set[str]) -> Ite
     for prompt, place in walk.prompts.items():
         running = place.run is not None and place.run not in walk.outcomes
         resting = place.parked or running  # awaits a person: nothing else is left running
-        if place.ends != 1 and (settled.final or place.ends or not resting):
+        if place.ends != 1 and (settled.final or place.ends or (settled.resting and not resting)):
             yield f"I1: {prompt} has ended {place.ends} times"
         if place.dropped is not None and prompt in asked:
             yield f"C6: {prompt} was dropped, and a model has seen it"
@@ -295,7 +310,7 @@ def _endings(settled: Settled) -> Iterator[str]:
                     for start, end in settled.troubled
                     if start < at and end > since
                 )
-                if at - since > CANCEL_SETTLES + excused:
+                if at - since > settled.settles + excused:
                     yield f"C7: {run} settled {at - since:.3f} s after it was to end"
                 begun = None
             case _:

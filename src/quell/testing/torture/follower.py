@@ -1,0 +1,157 @@
+"""Followers under torture: one that lets `client.follow` do everything, and one that keeps the facts itself and folds them.
+
+Both change to another session now and then; the second one drops its connection as well, and goes on behind the last fact it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+from typing import Literal
+
+from quell.client.client import Client, RemoteSession
+from quell.client.follow import Began
+from quell.core.errors import QuellError, SessionNotFound
+from quell.core.events import Deleted, Reset
+from quell.core.facts import Recorded
+from quell.core.session import Summary
+from quell.core.view import View, apply
+from quell.testing.torture.ledger import Held, Ledger
+from quell.wire import sse
+
+CATCHES_UP = 45.0
+"""Seconds that a follower may take to hold what was recorded long ago, on a slow machine."""
+
+
+class Follower(ABC):
+    """`seq` and `view` are what it holds of `session`; `ended`: it was told that the session is gone."""
+
+    by: Literal["following", "facts"]
+
+    def __init__(self, client: Client, notes: Ledger, random: Random) -> None:
+        self.session = ""
+        self.seq = 0
+        self.start = 0
+        self.view = View()
+        self.ended = False
+        self.notes = notes
+        self.random = random
+        self._client = client
+        self._moved = asyncio.Condition()
+        self._leave = asyncio.Event()
+
+    @abstractmethod
+    async def hold(self, session: RemoteSession) -> None:
+        """Follow until the session ends, or the connection does."""
+
+    def leave(self) -> None:
+        """Follow another one from now on."""
+        self._leave.set()
+
+    async def follow(self, some_session: Callable[[], Awaitable[Summary | None]]) -> None:
+        while True:
+            self._leave.clear()
+            self.session, self.seq, self.start, self.view, self.ended = "", 0, 0, View(), False
+            try:
+                found = await some_session()
+            except QuellError:
+                found = None
+            if found is None:
+                await asyncio.sleep(0.1)
+                continue
+            self.session = found.id
+            async with asyncio.TaskGroup() as group:
+                holding = group.create_task(self._keep(self._client.session(found.id)))
+                await self._leave.wait()
+                holding.cancel()
+
+    async def _keep(self, session: RemoteSession) -> None:
+        while not self.ended:
+            try:
+                await self.hold(session)
+            except SessionNotFound:
+                self.ended = True
+            except QuellError:
+                await asyncio.sleep(0.05)
+        await self.moved()
+
+    async def moved(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()
+
+    async def compare(self, ends: Mapping[str, int]) -> None:
+        """Note what is held, once it is all that there is. A session that is not in `ends` has gone."""
+        if not self.session:
+            return
+        end = ends.get(self.session)
+        try:
+            async with asyncio.timeout(CATCHES_UP), self._moved:
+                await self._moved.wait_for(lambda: self.ended or (end is not None and self.seq >= end))
+        except TimeoutError:
+            told = "its end" if end is None else f"fact {end}"
+            self.notes.wrong(
+                self.session, f"E1: a follower ({self.by}) holds {self.seq} facts, and is not told of {told}"
+            )
+            return
+        view = None if self.ended else self.view
+        self.notes.write(Held(time.time(), self.session, self.by, self.seq, self.start, view))
+
+
+class ViewFollower(Follower):
+    """As a screen does it."""
+
+    by = "following"
+
+    async def hold(self, session: RemoteSession) -> None:
+        async with session.follow() as following:
+            if following.seq < self.seq:
+                self.notes.wrong(self.session, f"E1: a snapshot is of {following.seq}, and {self.seq} were seen before")
+            await self._see(following.view, following.seq, following.more)
+            async for happening in following:
+                if isinstance(happening, Began):  # nothing that it has seen can go away, so there is no reason for one
+                    self.notes.wrong(self.session, f"E1: a follower of {self.seq} facts began anew at {happening.seq}")
+                if isinstance(happening, Deleted):
+                    self.ended = True
+                    return
+                if following.seq != self.seq:
+                    await self._see(following.view, following.seq, following.more)
+
+    async def _see(self, view: View, seq: int, more: int | None) -> None:
+        self.view, self.seq, self.start = view, seq, more or 0
+        await self.moved()
+
+
+class FactFollower(Follower):
+    """Every fact from the first one on, each once, in order; whatever the connection does."""
+
+    by = "facts"
+
+    async def hold(self, session: RemoteSession) -> None:
+        try:
+            async with asyncio.timeout(self.random.choice((0.05, 0.3, 1.0, 30.0))):
+                await self._read(session)
+        except TimeoutError:
+            await asyncio.sleep(self.random.choice((0.0, 0.1)))
+
+    async def _read(self, session: RemoteSession) -> None:
+        decoder = sse.Decoder()
+        async with session.events(self.seq) as pieces:
+            async for piece in pieces:
+                for frame in decoder.feed(piece):
+                    match sse.parse(frame):
+                        case Recorded() as recorded:
+                            if recorded.seq != self.seq + 1:
+                                self.notes.wrong(self.session, f"E1: fact {recorded.seq} came after {self.seq}")
+                            apply(self.view, recorded)
+                            self.seq = recorded.seq
+                        case Reset(seq):
+                            self.notes.wrong(self.session, f"E1: reset to {seq}, and {self.seq} were seen")
+                        case Deleted():
+                            self.ended = True
+                            return
+                        case _:
+                            pass
+                await self.moved()
