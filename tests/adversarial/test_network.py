@@ -120,6 +120,7 @@ async def test_what_cannot_be_reached_says_so_and_names_the_proxy_that_is_not_fo
         ("http://2130706433/", "four decimal numbers"),
         ("http://a@127.0.0.1:{port}/", "user name"),
         ("http://[::1", "not asked for"),
+        ("http://127.0.0.1:1/", "another port: http://127.0.0.1:1/"),
         ("/loop", "more than 10 times"),
     ],
 )

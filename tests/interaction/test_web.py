@@ -85,7 +85,7 @@ async def test_headless_a_host_has_to_be_allowed_and_the_denial_names_the_rule(h
         await chat.ended("denied")
         text, status = results(await chat.said())[0]
         assert status == "denied"
-        assert "--allow 'fetch(127.0.0.1)'" in text
+        assert f"--allow 'fetch(127.0.0.1:{running.port})'" in text
         assert running.heads == []
         await chat.submit(NewPrompt(text="web", id="allowed", on_ask="deny", allow=("fetch(127.0.0.1)",)))
         await chat.ended("allowed")

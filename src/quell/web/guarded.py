@@ -164,13 +164,14 @@ class GuardedWeb:
 
 
 def _next(target: Target, following: Target) -> Target:
-    if following.host != target.host:
-        raise WebRefused(
-            f"{target.url} redirects to another host: {following.url} Nothing was asked there, because each host has to be"
-            " allowed by itself. If that is where you want to go, call the tool again with that URL."
-        )
-    if target.scheme == "https" and following.scheme == "http":
+    if target.host == following.host and target.scheme == "https" and following.scheme == "http":
         raise WebRefused(f"{target.url} redirects to {following.url}, which is not encrypted; that was not followed.")
+    if following.netloc != target.netloc:  # rules may name a port
+        other = "host" if following.host != target.host else "port"
+        raise WebRefused(
+            f"{target.url} redirects to another {other}: {following.url} Nothing was asked there, because it has to be allowed"
+            " by itself. If that is where you want to go, call the tool again with that URL."
+        )
     return following
 
 
