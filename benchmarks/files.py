@@ -52,7 +52,7 @@ async def measure(quick: bool) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(LocalWorkspace(folder).root)
         hands = Hands(root)
-        _plant(root, FOLDERS // scale, LARGE // scale)
+        _plant(root, FOLDERS // scale, LARGE // min(scale, 10))  # one that could be edited is another matter
         try:
             return [*await _tree(hands, root), *await _large(hands, root), await _printing(hands, PRINTED // scale)]
         finally:
