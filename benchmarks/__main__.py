@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import uvloop
 
-from benchmarks import cancel, crowd, lasting, permission, recovery, report, start, submit, turn
+from benchmarks import cancel, crowd, files, lasting, permission, recovery, report, start, submit, turn
 from benchmarks.figures import Figure
 
 GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
@@ -22,6 +22,7 @@ GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
     "lasting": lasting.measure,
     "permission": permission.measure,
     "recovery": recovery.measure,
+    "files": files.measure,
 }
 GROUP_SECONDS = 300.0
 BUSY = 1.0

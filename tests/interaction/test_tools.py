@@ -56,6 +56,31 @@ prompt = "write"
 step = [{ tool = "write", input = { file_path = "big.txt", content = "%s" } }]
 [[when.reply]]
 step = [{ tool = "write", input = { file_path = "big.txt", content = "%s" } }]
+
+[[when]]
+prompt = "look"
+[[when.reply]]
+step = [{ tool = "view", input = { file_path = "shared.txt" } }]
+[[when.reply]]
+step = [{ text = "I see." }]
+
+[[when]]
+prompt = "one"
+[[when.reply]]
+step = [{ tool = "edit", input = { file_path = "shared.txt", old_string = "one", new_string = "ONE" } }]
+[[when.reply]]
+step = [{ text = "Done." }]
+
+[[when]]
+prompt = "two"
+[[when.reply]]
+step = [{ tool = "edit", input = { file_path = "shared.txt", old_string = "two", new_string = "TWO" } }]
+[[when.reply]]
+step = [{ tool = "view", input = { file_path = "shared.txt" } }]
+[[when.reply]]
+step = [{ tool = "edit", input = { file_path = "shared.txt", old_string = "two", new_string = "TWO" } }]
+[[when.reply]]
+step = [{ text = "Done." }]
 """
 
 
@@ -179,6 +204,24 @@ async def test_t2_the_end_of_a_job_is_a_fact_and_the_next_turn_is_told(server: S
         assert len(told) == 1
         assert "has ended: exit code 4" in told[0]
         audit(await chat.records())
+
+
+async def test_of_two_sessions_on_one_file_neither_undoes_the_other(server: Server) -> None:
+    """And the one that comes late is told what the other did."""
+    file = server.home.workspace / "shared.txt"
+    file.write_text("one\ntwo\n")
+    async with server.life() as (client, _):
+        mine, yours = await server.chat(client), await server.chat(client)
+        for chat in (mine, yours):
+            assert (await chat.ended(await chat.says("look"))).outcome == "completed"
+        assert (await mine.ended(await mine.says("one"))).outcome == "completed"
+        assert (await yours.ended(await yours.says("two"))).outcome == "completed"
+        refused = results(await yours.said())[1]
+        assert refused[1] == "failed"
+        assert "What changed:" in refused[0]
+        assert "\n-one\n+ONE\n" in refused[0]
+        assert results(await yours.said())[3][1] == "completed"
+    assert file.read_text() == "ONE\nTWO\n"
 
 
 async def test_t3_k1_a_file_is_as_before_or_as_after_however_often_the_server_is_killed(server: Server) -> None:

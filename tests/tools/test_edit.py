@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from quell.core.messages import ToolCall, ToolResult
+from quell.tools import Tools
+from quell.tools.contents import Contents
 from tests.tools.conftest import Hands
 
 
@@ -66,6 +68,72 @@ async def test_a_file_that_changed_is_refused_and_one_touched_is_not(hands: Hand
     assert "has changed since you last saw it" in await refused(hands, "TWO", "three")
     assert "has changed" in (await hands.use("write", file_path="a.txt", content="x")).text
     assert path.read_text() == "TWO\n"
+
+
+async def test_the_model_is_told_what_changed(hands: Hands) -> None:
+    path = await seen(hands, "a.txt", "".join(f"line {n}\n" for n in range(1, 21)))
+    await edit(hands, "line 20", "LINE 20")
+    path.write_text(path.read_text().replace("line 7\n", "seven\n"))
+    for result in (
+        await hands.use("edit", file_path="a.txt", old_string="line 8", new_string="x"),
+        await hands.use("write", file_path="a.txt", content="x"),
+    ):
+        assert "What changed:\n@@ -4,7 +4,7 @@\n line 4" in result.text
+        assert "\n-line 7\n+seven\n" in result.text
+        assert "LINE 20" not in result.text  # the model did that itself
+    path.write_text("".join(f"other {n}\n" for n in range(1, 21)) * 10)
+    text = await refused(hands, "line 8", "x")
+    assert len(text.splitlines()) < 50
+    assert "more lines of the difference)" in text
+
+
+async def test_only_the_line_endings_changed(hands: Hands) -> None:
+    path = await seen(hands, "a.txt", "one\ntwo\n")
+    path.write_bytes(b"one\r\ntwo\r\n")
+    assert "Only its line endings or its encoding changed." in await refused(hands, "one", "1")
+
+
+async def test_what_is_kept_of_files_is_bounded() -> None:
+    contents = Contents()
+    digests = [contents.keep(bytes([n]) * 1024 * 1024) for n in range(9)]
+    assert contents.find(digests[0]) is None
+    assert all(contents.find(digest) for digest in digests[1:])
+    contents.keep(b"\1" * 1024 * 1024)  # shown again: it is the newest now
+    contents.keep(b"x" * 1024 * 1024)
+    assert contents.find(digests[1])
+    assert contents.find(digests[2]) is None
+    assert contents.find(contents.keep(b"y" * (1024 * 1024 + 1))) is None
+
+
+async def test_a_file_that_changed_unseen_is_refused_without_a_difference(hands: Hands) -> None:
+    path = await seen(hands, "a.txt", "one\n")
+    path.write_text("two\n")
+    hands.tools = Tools()  # as after a restart
+    text = await refused(hands, "two", "three")
+    assert "has changed since you last saw it" in text
+    assert "What changed" not in text
+
+
+async def test_two_sessions_that_edit_one_file_lose_nothing(hands: Hands) -> None:
+    path = await seen(hands, "a.txt", "0\n")
+
+    async def session(name: str) -> None:
+        mine = Hands(hands.root)
+        mine.tools = hands.tools
+        done = 0
+        while done < 10:
+            await mine.use("view", file_path="a.txt")
+            text = path.read_text()
+            result = await mine.use("write", file_path="a.txt", content=f"{text}{name}{done}\n")
+            done += result.status == "completed"
+
+    async with asyncio.TaskGroup() as group:
+        for name in ("a", "b", "c"):
+            group.create_task(session(name))
+    lines = path.read_text().splitlines()
+    assert len(lines) == 31
+    for name in ("a", "b", "c"):
+        assert [line for line in lines if line.startswith(name)] == [f"{name}{n}" for n in range(10)]
 
 
 async def test_what_an_edit_wrote_is_known(hands: Hands) -> None:
@@ -143,6 +211,27 @@ async def test_white_space_is_forgiven_and_indentation_kept(hands: Hands) -> Non
     assert path.read_text() == (
         "class A:\n\tdef f(self):\n\t\tif  x:\n\t\t\treturn 1\n\t\telif y:\n\t\t\twhile z:\n\t\t\t\tpass\n\t\treturn 3\n"
     )
+
+
+async def test_the_same_line_in_two_depths_stays_where_it_is(hands: Hands) -> None:
+    path = await seen(
+        hands, "a.py", "def f():\n    try:\n        raise\n    finally:\n        if x:\n            raise\n"
+    )
+    await edit(
+        hands, "try:\n  raise\nfinally:\n  if x:\n    raise", "try:\n  raise\nfinally:\n  if y:\n    raise", "a.py"
+    )
+    assert path.read_text() == "def f():\n    try:\n        raise\n    finally:\n        if y:\n            raise\n"
+
+
+async def test_the_stars_of_a_comment_are_no_steps_of_indentation(hands: Hands) -> None:
+    path = await seen(hands, "a.js", "  /**\n   * Name.\n   */\n  f() {\n    return x;\n  }\n")
+    await edit(
+        hands,
+        "/**\n * Name.\n */\nf() {\n  return x;\n}",
+        "/**\n * The name.\n */\nf() {\n  if (x) {\n    return x;\n  }\n}",
+        "a.js",
+    )
+    assert path.read_text() == "  /**\n   * The name.\n   */\n  f() {\n    if (x) {\n      return x;\n    }\n  }\n"
 
 
 async def test_a_forgiven_match_must_be_unique(hands: Hands) -> None:

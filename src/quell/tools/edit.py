@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools import files
+from quell.tools.contents import Contents
 from quell.tools.replace import NoMatch, locate
 from quell.tools.tool import Call, Options, Refused, place, touches
 
@@ -22,29 +23,28 @@ class Edit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def prepare_edit(asked: Edit, workspace: Workspace, options: Options) -> Call:
-    del options
     where = place(workspace, asked.file_path)
     access = touches("edit", "edit", f"Edit {where.shown}", where, workspace)
-    return Call("edit", access, partial(_edit, asked, where))
+    return Call("edit", access, partial(_edit, asked, where, options.contents))
 
 
-async def _edit(asked: Edit, where: Place, context: ToolContext) -> ToolResult:
+async def _edit(asked: Edit, where: Place, contents: Contents, context: ToolContext) -> ToolResult:
     if not asked.old_string:
-        return await _create(asked, where, context)
-    file = await files.known(context, where)
+        return await _create(asked, where, contents, context)
+    file = await files.known(context, where, contents)
     try:
         found = locate(file.document, asked.old_string, asked.new_string, everywhere=asked.replace_all)
     except NoMatch as problem:
         raise Refused(f"{where.shown} was not changed: {problem}") from None
     after = file.document.splice(found.changes)
-    content = await files.save(context, file, after)
+    content = await files.save(context, file, after, contents)
     count = f"{len(found.changes)} places" if len(found.changes) > 1 else f"line {_line(file, found.changes[0].start)}"
     note = f" {found.note}" if found.note else ""
     return files.done(where, file.document.raw, content, after, f"Edited {where.shown}: {count}.{note}")
 
 
-async def _create(asked: Edit, where: Place, context: ToolContext) -> ToolResult:
-    content = await files.create(context, where, asked.new_string)
+async def _create(asked: Edit, where: Place, contents: Contents, context: ToolContext) -> ToolResult:
+    content = await files.create(context, where, asked.new_string, contents)
     return files.done(where, "", content, asked.new_string, f"Created {where.shown}.")
 
 

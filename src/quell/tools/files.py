@@ -12,11 +12,16 @@ from msgspec import Struct
 
 from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext
+from quell.tools.contents import Contents
 from quell.tools.diff import compare
 from quell.tools.paths import not_found
 from quell.tools.text import Document, Unwritable, decode
 from quell.tools.tool import Refused, printable
 from quell.tools.view import EDITABLE
+
+_SHOWN = 40
+_WIDTH = 200
+"""Lines of what changed, and characters of each, that a model is told."""
 
 
 class Known(Struct, frozen=True):
@@ -46,7 +51,7 @@ async def exists(context: ToolContext, where: Place) -> bool:
     return True
 
 
-async def known(context: ToolContext, where: Place) -> Known:
+async def known(context: ToolContext, where: Place, contents: Contents) -> Known:
     """The file, if the model may change it as it is now."""
     if not await exists(context, where):
         raise Refused(await not_found(context.workspace, where))
@@ -64,15 +69,28 @@ async def known(context: ToolContext, where: Place) -> Known:
             f"{where.shown} has not been viewed in this session. View it first, so that the change fits what is there."
         )
     if saw != file.digest:
-        raise Refused(changed(where))
+        raise Refused(_changed(file, contents.find(saw)))
     return file
 
 
-def changed(where: Place) -> str:
+def _changed(now: Known, before: bytes | None) -> str:
+    """`before` is what the model saw, if that is still known."""
+    where = now.where
+    then = None if before is None else decode(before)
     return (
         f"{where.shown} has changed since you last saw it: a command, a person or another session wrote to it. Nothing was written."
-        " View it again, then make the change anew, on what is there now."
+        f" View it again, then make the change anew, on what is there now.{_difference(then, now.document)}"
     )
+
+
+def _difference(before: Document | None, after: Document) -> str:
+    if before is None:
+        return ""
+    hunks = compare("", before.text, after.text).text.split("\n")[2:-1]
+    if not hunks:
+        return " Only its line endings or its encoding changed."
+    more = f"\n… ({len(hunks) - _SHOWN} more lines of the difference)" if len(hunks) > _SHOWN else ""
+    return "\nWhat changed:\n" + "\n".join(line[:_WIDTH] for line in hunks[:_SHOWN]) + more
 
 
 def _understood(where: Place, content: bytes) -> Known:
@@ -82,7 +100,7 @@ def _understood(where: Place, content: bytes) -> Known:
     return Known(where, content, document)
 
 
-async def save(context: ToolContext, file: Known, raw: str) -> bytes:
+async def save(context: ToolContext, file: Known, raw: str, contents: Contents) -> bytes:
     """Replace the file's content."""
     try:
         content = file.document.encode(raw)
@@ -91,17 +109,23 @@ async def save(context: ToolContext, file: Known, raw: str) -> bytes:
             f"Nothing was written: {problem}. Use other characters, or convert {file.where.shown} to UTF-8 with `bash` first."
         ) from None
     if not await context.workspace.write(file.where.path, content, replaces=file.digest):
-        raise Refused(changed(file.where))
+        try:
+            now = _understood(file.where, await context.workspace.read(file.where.path, limit=EDITABLE))
+        except FileNotFoundError:
+            raise Refused(f"{file.where.shown} was removed in this moment. Nothing was written.") from None
+        raise Refused(_changed(now, file.content))
+    contents.keep(content)
     return content
 
 
-async def create(context: ToolContext, where: Place, text: str) -> bytes:
+async def create(context: ToolContext, where: Place, text: str, contents: Contents) -> bytes:
     """Make a new file. One that is empty counts as new."""
     content = text.encode()
     empty = hashlib.sha256(b"").hexdigest()
     replaces = empty if await exists(context, where) else None
     if not await context.workspace.write(where.path, content, replaces=replaces):
         raise Refused(f"{where.shown} exists already, and nothing was written. View it and change it with `edit`.")
+    contents.keep(content)
     return content
 
 

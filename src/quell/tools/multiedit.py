@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools import files
+from quell.tools.contents import Contents
 from quell.tools.replace import NoMatch, locate
 from quell.tools.text import Document, new_document
 from quell.tools.tool import Call, Options, Refused, place, touches
@@ -38,16 +39,15 @@ class Failure(Struct, frozen=True):
 
 
 def prepare_multiedit(asked: MultiEdit, workspace: Workspace, options: Options) -> Call:
-    del options
     where = place(workspace, asked.file_path)
     access = touches("multiedit", "edit", f"Edit {where.shown}", where, workspace)
-    return Call("edit", access, partial(_multiedit, asked, where))
+    return Call("edit", access, partial(_multiedit, asked, where, options.contents))
 
 
-async def _multiedit(asked: MultiEdit, where: Place, context: ToolContext) -> ToolResult:
+async def _multiedit(asked: MultiEdit, where: Place, contents: Contents, context: ToolContext) -> ToolResult:
     creates = not asked.edits[0].old_string
     edits = asked.edits[1:] if creates else asked.edits
-    file = None if creates else await files.known(context, where)
+    file = None if creates else await files.known(context, where, contents)
     document = new_document().with_raw(asked.edits[0].new_string) if file is None else file.document
     before = "" if file is None else file.document.raw
     document, failures, notes = _apply(document, edits, len(asked.edits) - len(edits))
@@ -55,7 +55,9 @@ async def _multiedit(asked: MultiEdit, where: Place, context: ToolContext) -> To
     if not made:
         raise Refused(f"{where.shown} was not changed: none of the edits could be made.\n" + _listed(failures))
     content = await (
-        files.create(context, where, document.raw) if file is None else files.save(context, file, document.raw)
+        files.create(context, where, document.raw, contents)
+        if file is None
+        else files.save(context, file, document.raw, contents)
     )
     text = f"{'Created' if creates else 'Edited'} {where.shown}: {made} of {len(asked.edits)} edits made."
     result = files.done(where, before, content, document.raw, " ".join([text, *notes]))

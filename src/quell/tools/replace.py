@@ -127,13 +127,17 @@ def _indented(new: Sequence[str], old: Sequence[str], there: Sequence[str], line
         if mine.strip():
             known.setdefault(_indent(mine), _indent(real))
     unit = _unit(old), _unit(lines)
-    kept = {_key(mine): real for mine, real in zip(old, there, strict=True) if mine.strip()}
+    kept: dict[str, str] = {}
+    for mine, real in zip(old, there, strict=True):
+        kept[mine] = (
+            real if kept.get(mine, real) == real else ""
+        )  # the same line in two ways: which is meant is not known
     result = []
     for line in new:
         if not line.strip():
             result.append("")
-        elif line in old and _key(line) in kept:
-            result.append(kept[_key(line)])  # not changed by the model: not changed in the file, to the last blank
+        elif kept.get(line):
+            result.append(kept[line])  # not changed by the model: not changed in the file, to the last blank
         else:
             result.append(_mapped(_indent(line), known, unit) + line.lstrip(" \t"))
     return "\n".join(result)
@@ -142,6 +146,9 @@ def _indented(new: Sequence[str], old: Sequence[str], there: Sequence[str], line
 def _mapped(indent: str, known: dict[str, str], unit: tuple[str, str]) -> str:
     if indent in known:
         return known[indent]
+    shifts = {there.removesuffix(sent) if there.endswith(sent) else None for sent, there in known.items()}
+    if len(known) > 1 and len(shifts) == 1 and (shift := shifts.pop()) is not None:
+        return shift + indent  # all that is known was moved by the same; steps can mislead, as in ` * ` of a comment
     mine, real = unit
     shorter = [each for each in known if indent.startswith(each)]
     if shorter:

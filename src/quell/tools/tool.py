@@ -21,6 +21,7 @@ from quell.core.permissions import Access
 from quell.core.ports import Place, ToolContext, Web, Workspace
 from quell.core.questions import Question
 from quell.tools import parameters
+from quell.tools.contents import Contents
 from quell.tools.jobs import Jobs
 
 _UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
@@ -33,6 +34,7 @@ class Refused(Exception):
 class Options(Struct, frozen=True):
     """`hidden` are the environment variables that commands must not see, such as providers' keys. `jobs` is where they run on, `kept`
     the folder with one for each session for what is too long for a result, `own` the agent's own folders. Without `web` there is no way to it.
+    `contents` is what models were shown of files.
     """
 
     hidden: frozenset[str] = frozenset()
@@ -40,6 +42,7 @@ class Options(Struct, frozen=True):
     own: tuple[str, ...] = ()
     jobs: Jobs = msgspec.field(default_factory=Jobs)
     web: Web | None = None
+    contents: Contents = msgspec.field(default_factory=Contents)
 
 
 class Call(Struct, frozen=True):

@@ -6,7 +6,6 @@ as needed, and is not remembered.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from msgspec import Meta, Struct
 
 from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext, Workspace
+from quell.tools.contents import Contents
 from quell.tools.paths import not_found
 from quell.tools.text import decode, looks_binary
 from quell.tools.tool import Call, Options, Refused, place, touches
@@ -48,19 +48,18 @@ class Section(Struct, frozen=True):
 
 
 def prepare_view(asked: View, workspace: Workspace, options: Options) -> Call:
-    del options
     where = place(workspace, asked.file_path)
     access = touches("view", "read", f"View {where.shown}", where, workspace)
-    return Call("read", access, partial(_view, asked, where), concurrent=True)
+    return Call("read", access, partial(_view, asked, where, options.contents), concurrent=True)
 
 
-async def _view(asked: View, where: Place, context: ToolContext) -> ToolResult:
+async def _view(asked: View, where: Place, contents: Contents, context: ToolContext) -> ToolResult:
     size = await _size(context.workspace, where)
     seen: dict[str, str] = {}
     if size <= EDITABLE:
         content = await context.workspace.read(where.path, limit=EDITABLE)
         section = _of_small(content, asked, where)
-        seen = {where.path: hashlib.sha256(content).hexdigest()}
+        seen = {where.path: contents.keep(content)}
     else:
         section = await _of_large(context.workspace, asked, where, size)
     return ToolResult(

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools import files
+from quell.tools.contents import Contents
 from quell.tools.tool import Call, Options, Refused, place, touches
 
 
@@ -19,21 +20,20 @@ class Write(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def prepare_write(asked: Write, workspace: Workspace, options: Options) -> Call:
-    del options
     where = place(workspace, asked.file_path)
     access = touches("write", "edit", f"Write {where.shown}", where, workspace)
-    return Call("edit", access, partial(_write, asked, where))
+    return Call("edit", access, partial(_write, asked, where, options.contents))
 
 
-async def _write(asked: Write, where: Place, context: ToolContext) -> ToolResult:
+async def _write(asked: Write, where: Place, contents: Contents, context: ToolContext) -> ToolResult:
     if not await files.exists(context, where):
-        content = await files.create(context, where, asked.content)
+        content = await files.create(context, where, asked.content, contents)
         return files.done(where, "", content, asked.content, f"Created {where.shown}.")
-    file = await files.known(context, where)
+    file = await files.known(context, where, contents)
     text = asked.content.replace("\r\n", "\n") if file.document.crlf else asked.content
     if text == file.document.text:
         raise Refused(f"{where.shown} has exactly this content already; nothing was written.")
     # The document makes the line endings; where the file mixes them, each of the new lines gets the commoner one.
     after = text.replace("\n", "\r\n") if file.document.windows else text
-    content = await files.save(context, file, after)
+    content = await files.save(context, file, after, contents)
     return files.done(where, file.document.raw, content, after, f"Wrote {where.shown}.")

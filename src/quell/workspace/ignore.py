@@ -9,7 +9,7 @@ ignored folder is not entered. What is asked for by its own path is never ignore
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -66,22 +66,26 @@ class Ignored:
     def hides(self, path: str) -> bool:
         """Whether our own patterns ignore the file, or a folder between it and `top`: what ripgrep does not know."""
         above = os.path.dirname(path)
-        if above not in self._hidden:
-            self._hidden[above] = self._hides_folder(above)
+        for folder in _unknown(above, self._hidden):
+            over = os.path.dirname(folder)
+            self._hidden[folder] = self._hidden[over] or bool(_last(self._of(over).own, folder, folder=True))
         return self._hidden[above] or bool(_last(self._of(above).own, path, folder=False))
 
-    def _hides_folder(self, folder: str) -> bool:
-        above = os.path.dirname(folder)
-        if above not in self._hidden:
-            self._hidden[above] = len(above) > len(self._top) and self._hides_folder(above)
-        return self._hidden[above] or bool(_last(self._of(above).own, folder, folder=True))
-
     def _of(self, folder: str) -> _Rules:
-        if folder not in self._rules:
-            above = self._of(os.path.dirname(folder))
-            git = [*_read(folder, os.path.join(".git", "info", "exclude")), *_read(folder, ".gitignore")]
-            self._rules[folder] = _Rules((*above.git, *git), (*above.own, *_read(folder, OWN)))
+        for each in _unknown(folder, self._rules):
+            above = self._rules[os.path.dirname(each)]
+            git = [*_read(each, os.path.join(".git", "info", "exclude")), *_read(each, ".gitignore")]
+            self._rules[each] = _Rules((*above.git, *git), (*above.own, *_read(each, OWN)))
         return self._rules[folder]
+
+
+def _unknown(folder: str, known: Container[str]) -> list[str]:
+    """The folder and those above it up to a known one, from the top down. Not by recursion: a path may have two thousand folders."""
+    found: list[str] = []
+    while folder not in known:
+        found.append(folder)
+        folder = os.path.dirname(folder)
+    return found[::-1]
 
 
 def _last(patterns: Sequence[_Patterns], path: str, folder: bool) -> bool | None:
