@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench simulate contract machine lock clean
+.PHONY: help demo test check fix bench simulate explore mutants contract machine lock clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ bench: $(READY)  ## measure; ARGS reaches the benchmarks
 
 simulate: $(READY)  ## play SEEDS=n seeded stories of faults against the engine; ARGS="--seed 7 --shrink" tells one
 	@$(BIN)/python -m quell.testing.simulate --seeds $(or $(SEEDS),1000) $(ARGS)
+
+explore: $(READY)  ## explore the session machine; ARGS="--large --minutes 30", or a world of your own: ARGS="submits=3 cancels=2"
+	@$(BIN)/python -m quell.testing.explore $(ARGS)
+
+mutants: $(READY)  ## break the session machine in every way, and see that it is noticed; ARGS="--pairs 500"
+	@$(BIN)/python -m quell.testing.mutate $(ARGS)
 
 contract: $(READY)  ## renew docs/reference/contract-tests.md from the tests' names
 	@$(BIN)/python scripts/contract.py
