@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench simulate torture contract machine lock clean
+.PHONY: help demo test check fix bench simulate torture explore mutants contract machine lock clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ simulate: $(READY)  ## play SEEDS=n seeded stories of faults against the engine;
 
 torture: $(READY)  ## kill the real server at random moments for MINUTES=n, and look at what is left; ARGS="--seed 7"
 	@$(BIN)/python -m quell.testing.torture --minutes $(or $(MINUTES),1) $(ARGS)
+
+explore: $(READY)  ## explore the session machine; ARGS="--large --minutes 30", or a world of your own: ARGS="submits=3 cancels=2"
+	@$(BIN)/python -m quell.testing.explore $(ARGS)
+
+mutants: $(READY)  ## break the session machine in every way, and see that it is noticed; ARGS="--pairs 500"
+	@$(BIN)/python -m quell.testing.mutate $(ARGS)
 
 contract: $(READY)  ## renew docs/reference/contract-tests.md from the tests' names
 	@$(BIN)/python scripts/contract.py

@@ -10,16 +10,16 @@ from pathlib import Path
 from quell.core import inputs as i
 from quell.core.messages import Reply
 from quell.core.session import due
-from quell.testing.explore import Budget, Taken, explore, phase
+from quell.testing.exploration import Budget, Taken, explore, phase
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "machine.md"
 
 WORLDS = (
-    Budget(submits=("queue", "steer"), cancels=1, calls=1, failures=1, restarts=0),
-    Budget(submits=("queue", "steer"), cancels=0, calls=1, failures=0, restarts=1),
-    Budget(submits=("queue", "queue"), cancels=1, calls=0, failures=0, restarts=0, edits=1),
-    Budget(submits=("queue",), cancels=0, calls=1, failures=1, restarts=0, compactions=1),
-    Budget(submits=("queue",), cancels=1, calls=1, failures=0, restarts=1, deletions=1),
+    Budget(submits=2, cancels=1, calls=1, failures=1),
+    Budget(submits=2, calls=1, restarts=1),
+    Budget(submits=3, cancels=1, edits=1),
+    Budget(submits=2, calls=1, failures=1, compactions=1, crowded=True),
+    Budget(submits=1, cancels=1, calls=1, restarts=1, deletions=1),
 )
 
 STATES = {
@@ -66,7 +66,7 @@ def render() -> str:
             " + ".join(sorted(type(effect).__name__ for effect in due(taken.before.session))) or "nothing"
         )
         facts = tuple(type(recorded.fact).__name__ for recorded in taken.records)
-        decided[name(taken.move.input)][before].add((f"*refused: {taken.refused}*",) if taken.refused else facts)
+        decided[name(taken.input)][before].add((f"*refused: {taken.refused}*",) if taken.refused else facts)
 
     for budget in WORLDS:
         explore(budget, watch)

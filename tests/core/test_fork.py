@@ -17,30 +17,33 @@ from quell.core.messages import ToolCall, ToolMessage
 from quell.core.session import Session, due
 from quell.core.transcript import Transcript
 from quell.core.view import CallItem, View, apply
-from quell.testing.explore import CREATE, NOW, Budget, Taken, World, explore
+from quell.testing.exploration import NOW, Budget, Taken, explore, start
+from quell.testing.exploration.worlds import CREATE
 from tests.interaction.audit import check_sendable
 
 LATER = "2026-01-02T00:00:00.000Z"
 
 WORLDS = {
-    "a cancel": Budget(submits=("queue",), cancels=1, calls=1, failures=0, restarts=0),
-    "a steer": Budget(submits=("queue", "steer"), cancels=0, calls=1, failures=0, restarts=0),
-    "two calls": Budget(submits=("queue",), cancels=0, calls=2, failures=0, restarts=0),
-    "a crash": Budget(submits=("queue",), cancels=0, calls=1, failures=1, restarts=1),
-    "edits": Budget(submits=("queue", "queue"), cancels=0, edits=1, calls=0, failures=0, restarts=0),
-    "compactions": Budget(submits=("queue",), cancels=0, compactions=1, calls=1, failures=0, restarts=0),
+    "a cancel": Budget(submits=1, cancels=1, calls=1),
+    "a steer": Budget(submits=2, calls=1),
+    "two calls": Budget(submits=1, calls=2),
+    "a crash": Budget(submits=1, calls=1, failures=1, restarts=1),
+    "edits": Budget(submits=3, edits=1),
+    "compactions": Budget(submits=1, compactions=1, calls=1),
 }
 
 
-def journals(budget: Budget) -> Iterator[tuple[f.Recorded, ...]]:
-    """A journal that leads to each world."""
-    paths = {World(decide(Session(), CREATE, NOW).session, budget): decide(Session(), CREATE, NOW).records}
+def journals(size: Budget) -> Iterator[tuple[f.Recorded, ...]]:
+    """A journal that leads to each state, and on with each move from there."""
+    paths = {start(): decide(Session(), CREATE, NOW).records}
+    found: list[tuple[f.Recorded, ...]] = []
 
     def walk(taken: Taken) -> None:
-        paths.setdefault(taken.after, (*paths[taken.before], *taken.records))
+        found.append((*paths[taken.before], *taken.records))
+        paths.setdefault(taken.after, found[-1])
 
-    explore(budget, walk)
-    yield from paths.values()
+    explore(size, walk)
+    yield from found
 
 
 def fork(records: Sequence[f.Recorded], at: int) -> Decision:

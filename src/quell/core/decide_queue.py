@@ -82,11 +82,11 @@ def cancel(step: Step, input: i.Cancel) -> i.Covered:
     if input.prompt is not None:
         return _cancel_prompt(step, input.prompt, input.origin)
     covered = [entry for entry in step.session.waiting if input.upto is None or entry.seq <= input.upto]
-    covers_run = run is not None and (input.upto is None or run.entry.seq <= input.upto)
-    if input.scope == "active" and not covers_run:
+    if run is not None and input.upto is not None and run.entry.seq > input.upto:
+        run = None
+    if input.scope == "active" and run is None:
         return i.Covered(step.session.seq)
-    prompts = run.prompts if run is not None and covers_run else ()
-    if covers_run:
+    if run is not None:
         _end_run(step, input.origin)
     if input.scope == "all":
         _drop(step, covered, "cancelled")
@@ -99,8 +99,8 @@ def cancel(step: Step, input: i.Cancel) -> i.Covered:
             step.add(f.QueueParked(entries=tuple(entry.id for entry in affected), reason="cancelled"))
     return i.Covered(
         step.session.seq,
-        run.id if run is not None and covers_run else None,
-        (*prompts, *(entry.id for entry in affected if entry.kind == "prompt")),
+        run.id if run is not None else None,
+        (*(run.prompts if run is not None else ()), *(entry.id for entry in affected if entry.kind == "prompt")),
     )
 
 
@@ -157,7 +157,7 @@ def edit(step: Step, input: i.Edit) -> None:
         raise EmptyPrompt("The prompt would be empty; drop it instead.")
     text = None if input.text == entry.text else input.text
     run = _run_to_join(step) if input.delivery == "steer" else None
-    delivery = None if input.delivery is None or run == entry.run else input.delivery
+    delivery = None if run == entry.run else input.delivery
     if text is not None or delivery is not None:
         step.add(f.EntryEdited(entry=entry.id, text=text, delivery=delivery, run=run if delivery else None))
 
@@ -190,7 +190,7 @@ def promote(step: Step, input: i.Promote) -> None:
 
 def resume(step: Step, input: i.Resume) -> None:
     """Q3: only a user releases what a user parked."""
-    if input.origin == "user" and (step.session.parked or any(entry.parked for entry in step.session.waiting)):
+    if input.origin == "user" and step.session.parked:
         step.add(f.QueueResumed())
         step.start_next()
 

@@ -226,9 +226,9 @@ def _steers(step: Step, run: Run) -> tuple[str, ...]:
 def _go_on(step: Step, stop_reason: StopReason) -> None:
     """After a reply or a result: wait for more results, start the next turn, or settle."""
     run = step.session.run
-    if run is None or run.ending is not None or not isinstance(run.phase, Calling):
-        return
-    if any(call.status != "done" for call in run.phase.calls):
+    assert run is not None, "a reply or a result is of a run"
+    assert isinstance(run.phase, Calling), "a reply or a result is followed by its calls"
+    if run.ending is not None or any(call.status != "done" for call in run.phase.calls):
         return
     if run.phase.calls or _steers(step, run):
         _next_turn(step)

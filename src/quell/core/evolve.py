@@ -327,8 +327,9 @@ def _answered(session: Session, fact: f.PermissionAnswered | f.QuestionsAnswered
 
 
 def _compaction_started(session: Session, fact: f.CompactionStarted) -> Session:
-    attempt = _run(session).attempt + 1
-    return _with_run(session, attempt=attempt, phase=Compacting(fact.upto), overflowed=True)
+    run = _run(session)
+    phase = Compacting(fact.upto)
+    return _with_run(session, attempt=run.attempt + 1, phase=phase, overflowed=True, denied=_was_denied(run))
 
 
 def _compacted(session: Session, fact: f.Compacted) -> Session:

@@ -78,9 +78,7 @@ class Calling(Struct, frozen=True, tag=True):
     @property
     def denied(self) -> bool:
         """Something was denied, and nothing was done."""
-        return any(call.denied for call in self.calls) and all(
-            call.denied for call in self.calls if call.status == "done"
-        )
+        return all(call.denied for call in self.calls)
 
 
 class Compacting(Struct, frozen=True, tag=True):

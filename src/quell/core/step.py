@@ -35,14 +35,14 @@ class Step:
     def start_next(self) -> None:
         """Start the first entry that is not parked, if nothing runs (I2, I3)."""
         session = self.session
-        if session.run is not None or session.deleting:
+        if session.run is not None:
             return
         entry = next((entry for entry in session.waiting if not entry.parked), None)
         if entry is None:
             return
         run = run_id(session.seq + 1)
         self.add(f.RunStarted(run=run, entry=entry.id, entry_kind=entry.kind))
-        if entry.kind == "prompt" and session.crowded:
+        if entry.kind != "compaction" and session.crowded:
             self.add(f.CompactionStarted(run=run, upto=self.session.seq - 1))
 
     def settle(

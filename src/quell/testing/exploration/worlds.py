@@ -1,0 +1,95 @@
+"""What a world is: a session, what may still happen to it, and the ledger that is kept of it outside the machine."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from quell.core import facts as f
+from quell.core import inputs as i
+from quell.core.decide import decide
+from quell.core.errors import QuellError
+from quell.core.session import Session
+from quell.testing.exploration.ledger import Ledger
+
+NOW = "2026-01-01T00:00:00.000Z"
+CREATE = i.Create(session="s", workspace="/w", model="m")
+
+
+class Budget(Struct, frozen=True):
+    """How much of each may still happen; what has no number (answers, resumes, moves of the system) may happen whenever it applies.
+
+    Prompts come in either delivery, cancels in every form. `crowded`: a reply may say that the window is nearly full. `limits` are
+    those of every prompt; so is `origin`: of a parent's nothing goes on by itself.
+    """
+
+    submits: int = 0
+    cancels: int = 0
+    edits: int = 0
+    compactions: int = 0
+    calls: int = 0
+    failures: int = 0
+    restarts: int = 0
+    deletions: int = 0
+    changes: int = 0
+    loops: int = 0
+    crowded: bool = False
+    limits: f.Limits = f.Limits()
+    origin: f.Origin = "system"
+    titled: bool = False
+
+    @property
+    def left(self) -> Left:
+        return tuple(getattr(self, kind) for kind in KINDS)
+
+
+Left = tuple[int, ...]
+"""What is left of a budget, in the order of KINDS."""
+
+KINDS = ("submits", "cancels", "edits", "compactions", "calls", "failures", "restarts", "deletions", "changes", "loops")
+
+
+class World(Struct, frozen=True):
+    """A state, and what the ledger says of it."""
+
+    session: Session
+    ledger: Ledger
+
+
+class Move(Struct, frozen=True):
+    """An input, and what it takes from the budget. `system`: an outcome of what is due, so it happens by itself."""
+
+    input: i.Input
+    spends: str = ""
+    count: int = 1
+    system: bool = False
+
+
+class Taken(Struct, frozen=True):
+    """A move that was made: what it decided and answered, or what it was refused with."""
+
+    before: World
+    input: i.Input
+    records: tuple[f.Recorded, ...]
+    after: World
+    reaction: i.Reaction | None = None
+    refused: str | None = None
+
+
+class Violation(AssertionError):
+    """An invariant does not hold; the message tells the story that led there."""
+
+
+def start() -> World:
+    """A session that was just created."""
+    created = decide(Session(), CREATE, NOW)
+    return World(created.session, Ledger().after(created.records))
+
+
+def take(world: World, input: i.Input) -> Taken:
+    """Make one move, and enter it into the ledger, which may refuse."""
+    try:
+        decision = decide(world.session, input, NOW)
+    except QuellError as refusal:
+        return Taken(world, input, (), world, refused=refusal.code)
+    after = World(decision.session, world.ledger.after(decision.records))
+    return Taken(world, input, decision.records, after, decision.reaction)

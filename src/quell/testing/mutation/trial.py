@@ -1,0 +1,36 @@
+"""Tries mutants: the small worlds are explored with the changed machine, until something does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+
+from quell.testing.exploration import Budget, Search
+from quell.testing.exploration.nodes import ONE_TAKEOVER, Nodes, explore_nodes
+from quell.testing.exploration.table import SMALL
+from quell.testing.mutation.changes import Mutant, planted
+
+
+class Trial:
+    """The small worlds, and how large each is with the machine as it is: a mutant in which it is far larger goes on for ever."""
+
+    def __init__(self, worlds: Mapping[str, Budget] = SMALL, nodes: Mapping[str, Nodes] = ONE_TAKEOVER) -> None:
+        self._worlds = {name: (size, Search(size).run().states) for name, size in worlds.items()}
+        self._nodes = {name: (size, explore_nodes(size)[0]) for name, size in nodes.items()}
+
+    def catches(self, mutants: Iterable[Mutant]) -> str | None:
+        """The world in which these changes, made together, are caught; None: in none."""
+        with ExitStack() as stack:
+            for mutant in mutants:
+                stack.enter_context(planted(mutant))
+            for name, (size, states) in self._worlds.items():
+                try:
+                    Search(size).run(limit=5 * states + 100)
+                except Exception:  # noqa: BLE001  # however it breaks, it was noticed
+                    return name
+            for name, (nodes, states) in self._nodes.items():
+                try:
+                    explore_nodes(nodes, limit=5 * states + 100)
+                except Exception:  # noqa: BLE001  # however it breaks, it was noticed
+                    return name
+        return None
