@@ -65,7 +65,7 @@ def short(text: str) -> str:
 
 # What needs special care, and what "always" may be generous with
 
-_MARKED_FOLDERS: tuple[patterns.Steps, ...] = (
+MARKED_FOLDERS: tuple[patterns.Steps, ...] = (
     (".git",),
     (".husky",),
     (".idea",),
@@ -80,7 +80,7 @@ _MARKED_FOLDERS: tuple[patterns.Steps, ...] = (
     (".config", "systemd"),
     ("library", "launchagents"),
 )
-_MARKED_FILES = frozenset(
+MARKED_FILES = frozenset(
     {
         ".bash_aliases",
         ".bash_login",
@@ -264,6 +264,6 @@ def is_protected(steps: patterns.Steps, own: Sequence[str]) -> bool:
 def is_marked(steps: patterns.Steps) -> bool:
     """A protected place, or something in one. Case is ignored, as some file systems do."""
     names = tuple(name.casefold() for name in steps)
-    if not _MARKED_FILES.isdisjoint(names):
+    if not MARKED_FILES.isdisjoint(names):
         return True
-    return any(names[at : at + len(folder)] == folder for folder in _MARKED_FOLDERS for at in range(len(names)))
+    return any(names[at : at + len(folder)] == folder for folder in MARKED_FOLDERS for at in range(len(names)))
