@@ -273,7 +273,7 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(own_home: Home) -> None:
         "rg",
         "git",
         "bash",
-        "bwrap",
+        "sandbox",
     ):
         assert what in found, done
     assert found["model"].startswith("BAD")

@@ -217,6 +217,30 @@ def test_a_project_may_not_widen(place: Place) -> None:
     assert allow.startswith(f"{place.project}:3: rules that allow are ignored")
 
 
+@pytest.mark.parametrize(
+    ("own", "project", "mode", "network", "ignored"),
+    [
+        ("", 'mode = "strict"', "strict", False, 0),
+        ('mode = "off"', 'mode = "workspace"', "workspace", False, 0),
+        ('mode = "workspace"', 'mode = "off"', "workspace", False, 1),
+        ("", 'mode = "off"', None, False, 1),
+        ('mode = "read-only"', 'mode = "strict"', "read-only", False, 1),
+        ('mode = "strict"', 'mode = "read-only"', "strict", False, 1),
+        ("network = true", "network = false", None, False, 0),
+        ("", "network = true", None, False, 1),
+        ("network = true", "network = true", None, True, 0),
+        ("", 'writable = ["/"]\nmode = "off"', None, False, 2),
+        ("network = true", "", None, True, 0),
+    ],
+)
+def test_a_project_may_narrow_the_sandbox_only(
+    place: Place, own: str, project: str, mode: str | None, network: bool, ignored: int
+) -> None:
+    loaded = place.load(f"[sandbox]\n{own}", f"[sandbox]\n{project}")
+    sandbox = loaded.settings.sandbox
+    assert (sandbox.mode, sandbox.network, sandbox.writable, len(loaded.notices)) == (mode, network, (), ignored)
+
+
 def test_a_project_may_not_redirect_keys_or_change_the_daemon(place: Place) -> None:
     loaded = place.load(
         '[providers.anthropic]\napi_key_env = "MY_KEY"',

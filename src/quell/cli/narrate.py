@@ -52,7 +52,8 @@ def result_state(result: Json) -> tuple[str, str]:
             if "signal" in metadata:
                 return (f"ended by signal {metadata.number('signal')}", "yellow")
             exit = metadata.number("exit")
-            return (f"exit {exit}" if exit else "", "yellow")
+            where = " in the sandbox" if "sandbox" in metadata else ""
+            return (f"exit {exit}{where}" if exit else "", "yellow")
         case "unknown":
             return ("outcome unknown: the server stopped in the middle of it", "yellow")
         case "failed":

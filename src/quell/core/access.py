@@ -42,6 +42,7 @@ class Access(Struct, frozen=True, kw_only=True):
     it is not the usual one; the paths of such a call are what it writes. `root` and `home`, links resolved, are what
     relative patterns and `~` begin at; without them such an allow matches nothing, and such a deny or ask matches wherever
     it might. `own` are the folders of the agent's configuration and state, protected like the marked ones.
+    `sandboxed`: its commands run in a sandbox, so that what they can reach is bounded whatever they do.
     """
 
     tool: str
@@ -55,6 +56,7 @@ class Access(Struct, frozen=True, kw_only=True):
     root: str = ""
     home: str = ""
     own: tuple[str, ...] = ()
+    sandboxed: bool = False
 
 
 def short(text: str) -> str:

@@ -424,7 +424,7 @@ class ToolContext(Struct, frozen=True):
     """What a running call has in hand. `seen` maps the absolute paths whose content the session knows to its SHA-256, `todos` is its list.
 
     `note` puts a line into the session for its model and its people, also when the call has ended: the next turn is told.
-    There is no `delegate` for a sub-agent, which has none of its own.
+    There is no `delegate` for a sub-agent, which has none of its own. `read_only`: nothing is to be changed (mode `plan`).
     """
 
     session: str
@@ -436,6 +436,7 @@ class ToolContext(Struct, frozen=True):
     todos: tuple[Todo, ...] = ()
     note: Callable[[str], None] = lambda text: None
     delegate: Delegate | None = None
+    read_only: bool = False
 
 
 class PreparedCall(Protocol):

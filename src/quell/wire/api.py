@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
 from quell.core.messages import Message, StopReason
 from quell.core.permissions import Mode, Rule
-from quell.core.ports import JobState
+from quell.core.ports import JobState, SandboxMode
 from quell.core.questions import QuestionAnswer
 from quell.core.session import Summary
 from quell.core.view import QueueItem, RequestView, View
@@ -242,8 +242,13 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     """What is configured for a folder, before anything that a caller's environment says.
 
     `files` are those that were read, `notices` what a person should know of them. `problem`: why they cannot be used as they are now; new
+<<<<<<< HEAD
     sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right). `search` is the
     search engine, `search_key` the variable that its key has to be in and is not.
+=======
+    sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right).
+    `sandbox` is the one that commands run in, `sandbox_problem` why none can be made on this machine.
+>>>>>>> ceccde5 (Commands run in the sandbox where there is one; settings, a way out that is judged, and a word where it may be why something failed)
     """
 
     workspace: str
@@ -253,8 +258,13 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     model: str | None = None
     mode: Mode | None = None
     rules: tuple[Rule, ...] = ()
+<<<<<<< HEAD
     search: str | None = None
     search_key: str | None = None
+=======
+    sandbox: SandboxMode = "off"
+    sandbox_problem: str | None = None
+>>>>>>> ceccde5 (Commands run in the sandbox where there is one; settings, a way out that is judged, and a word where it may be why something failed)
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):
