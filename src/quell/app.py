@@ -310,9 +310,13 @@ class Configured:
             title=asked.title,
             model=model,
             small_model=asked.small_model or settings.small_model or "",
-            mode=asked.mode or settings.mode,
+            mode=asked.mode or settings.mode or self._default_mode(asked),
             extra=workspace.extra,
         )
+
+    def _default_mode(self, asked: api.NewSession) -> Mode:
+        """What bounds a command does it without a person as well."""
+        return "auto" if asked.unattended and self.sandbox(asked.workspace).mode != "off" else "edits"
 
     async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
         """What a session can use, or could if what is missing were mended."""

@@ -124,7 +124,7 @@ def test_everything_a_user_may_say(place: Place) -> None:
         ("recover_within = nan", "found nan"),
         ("recover_within = inf", "found inf"),
         ("recover_within = 2026-01-01", "found a date or a time"),
-        ('mode = "yes"', '`mode` has to be one of "ask", "edits", "plan", "yolo"; found the text "yes"'),
+        ('mode = "yes"', '`mode` has to be one of "ask", "edits", "auto", "plan", "yolo"; found the text "yes"'),
         ("permissions = 5", ":1: `permissions` has to be a table; found 5"),
         ("[providers]\na = 5", ":2: `providers.a` has to be a table; found 5"),
         ('permissions.rules.deny = "edit"', ':1: `permissions.rules.deny` has to be a list; found the text "edit"'),
@@ -188,7 +188,7 @@ def test_files_that_are_none(place: Place) -> None:
 def test_the_environment_goes_before_both_files(place: Place) -> None:
     loaded = place.load('model = "a/b"', 'mode = "plan"', QUELL_MODEL="c/d", QUELL_MODE="ask")
     assert (loaded.settings.model, loaded.settings.mode) == ("c/d", "ask")
-    with pytest.raises(ConfigError, match=r"\$QUELL_MODE is 'all'; it has to be one of ask, edits, plan, yolo"):
+    with pytest.raises(ConfigError, match=r"\$QUELL_MODE is 'all'; it has to be one of ask, edits, auto, plan, yolo"):
         place.load(QUELL_MODE="all")
     assert place.load('model = "a/b"', "", QUELL_MODEL="").settings.model == "a/b"
 

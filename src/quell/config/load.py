@@ -26,7 +26,7 @@ from quell.core.permissions import Answer, Mode, Rule
 from quell.core.ports import SandboxMode
 
 PROJECT_FILE = os.path.join(".quell", "config.toml")
-_NARROWNESS: dict[Mode, int] = {"plan": 0, "ask": 1, "edits": 2, "yolo": 3}
+_NARROWNESS: dict[Mode, int] = {"plan": 0, "ask": 1, "edits": 2, "auto": 3, "yolo": 4}
 _NARROWER: dict[SandboxMode | None, tuple[SandboxMode, ...]] = {
     "off": get_args(SandboxMode),
     None: ("workspace", "read-only", "strict"),
@@ -185,12 +185,13 @@ def _narrowed(settings: Settings, project: SettingsFile) -> tuple[Settings, tupl
         elif spec is not None:
             changes[key] = spec
     if "mode" in project.content:
-        if _NARROWNESS[wanted.mode] <= _NARROWNESS[settings.mode]:
+        own: Mode = settings.mode or "edits"
+        if wanted.mode is not None and _NARROWNESS[wanted.mode] <= _NARROWNESS[own]:
             changes["mode"] = wanted.mode
         else:
             remarks.append(
                 f'{project.place(("mode",))}: the mode "{wanted.mode}" is ignored in a project\'s file, because it'
-                f' allows more than "{settings.mode}"'
+                f' allows more than "{own}"'
             )
     lists = wanted.permissions.rules
     if lists.allow:

@@ -182,12 +182,13 @@ class Settings(Section, frozen=True, kw_only=True):
         None
     )
     mode: Annotated[
-        Mode,
+        Mode | None,
         Meta(
             description="What is done without asking: `ask` reads and searches in the workspace; `edits` also edits in"
-            " it and commands that only read; `plan` is read only; `yolo` everything that no rule denies."
+            " it and commands that only read; `auto` also any command in the sandbox; `plan` is read only; `yolo` everything"
+            " that no rule denies. Not given: `auto` for `quell run` where there is a sandbox, else `edits`."
         ),
-    ] = "edits"
+    ] = None
     queue_limit: Annotated[Count, Meta(description="How many prompts may wait in a session.")] = 100
     sub_agents: Annotated[Count, Meta(description="How many sub-agents of a session work at the same time.")] = 4
     titles: Annotated[

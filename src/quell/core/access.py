@@ -165,6 +165,7 @@ class Part(Struct, frozen=True, kw_only=True):
     named: tuple[str, ...] = ()
     doubt: str = ""
     rules: tuple[str, ...] = ()
+    sandboxed: bool = False
 
 
 def parts(access: Access) -> Sequence[Part]:
@@ -187,13 +188,15 @@ def parts(access: Access) -> Sequence[Part]:
         )
     else:
         found.extend(_path(path, access, access.tool, access.kind, own) for path in access.paths)
-    found.extend(_command(command, own) for command in access.commands)
+    found.extend(_command(command, access, own) for command in access.commands)
     found.extend(_host(host, access, own) for host in access.hosts)
     if access.opaque or not found:
         # For a line that was not understood, "always" would have to mean any line at all: that is not offered.
         rules = () if access.kind == "execute" else (access.tool,)
         shown = short(access.title or access.tool)
-        found.append(Part(what="whole", shown=shown, kind=access.kind, kinds=own, rules=rules))
+        found.append(
+            Part(what="whole", shown=shown, kind=access.kind, kinds=own, rules=rules, sandboxed=access.sandboxed)
+        )
     return found
 
 
@@ -219,10 +222,11 @@ def _path(
         outside=(path,) if path in access.outside else (),
         protected=is_protected(steps, access.own),
         rules=() if set(path) & set("*?") else (f"{tool}({relative}{end})", f"{tool}({path}{end})"),
+        sandboxed=access.sandboxed,
     )
 
 
-def _command(command: Command, own: dict[str, str]) -> Part:
+def _command(command: Command, access: Access, own: dict[str, str]) -> Part:
     exact = patterns.command_text(command.words)
     lengths = [len(known) - 1 for known in _WITH_ARGUMENTS if patterns.covers(known, command.words)]
     useful = (patterns.command_text(command.words[: max(lengths)], more=True),) if lengths else ()
@@ -238,6 +242,7 @@ def _command(command: Command, own: dict[str, str]) -> Part:
         named=command.protected,
         doubt=command.doubt,
         rules=() if _is_fed(command.words) else (*useful, exact),
+        sandboxed=access.sandboxed,
     )
 
 

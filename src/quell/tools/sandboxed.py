@@ -43,7 +43,7 @@ def explained(result: ToolResult, sandbox: Sandbox) -> ToolResult:
     """The result of a command, with what the sandbox has to do with it."""
     if sandbox.mode == "off":
         return result
-    text = result.text
+    text, metadata = result.text, {**result.metadata, "sandbox": sandbox.mode}
     if _is_suspect(result, sandbox):
         network = "has network access" if sandbox.network else "has no network"
         text += (
@@ -51,7 +51,8 @@ def explained(result: ToolResult, sandbox: Sandbox) -> ToolResult:
             " .git/config, .git/hooks and other files that make programs run are read-only. If it has to reach further, run it again"
             " with `outside_sandbox`, for which the user may be asked."
         )
-    return replace(result, text=text, metadata={**result.metadata, "sandbox": sandbox.mode})
+        metadata["sandbox_suspected"] = True
+    return replace(result, text=text, metadata=metadata)
 
 
 def _is_suspect(result: ToolResult, sandbox: Sandbox) -> bool:
