@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import uvloop
 
-from benchmarks import cancel, crowd, files, lasting, permission, recovery, report, start, submit, turn
+from benchmarks import cancel, confined, crowd, files, lasting, permission, recovery, report, start, submit, turn
 from benchmarks.figures import Figure
 
 GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
@@ -23,6 +23,7 @@ GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
     "permission": permission.measure,
     "recovery": recovery.measure,
     "files": files.measure,
+    "sandbox": confined.measure,
 }
 GROUP_SECONDS = 300.0
 BUSY = 1.0

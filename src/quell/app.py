@@ -32,7 +32,7 @@ from quell.context.build import SystemPrompts, prompt
 from quell.core import inputs as i
 from quell.core.errors import ModelFailed, NoModel, UnknownModel, WebRefused
 from quell.core.permissions import Mode, Rule
-from quell.core.ports import LanguageModel, Workspace
+from quell.core.ports import LanguageModel, Sandbox, Workspace
 from quell.core.session import Session
 from quell.engine import Engine, Options, Ports
 from quell.engine.clock import WallClock
@@ -54,6 +54,7 @@ from quell.web import search as web_search
 from quell.web.options import SearchOptions
 from quell.wire import api
 from quell.workspace.folder import open_workspace
+from quell.workspace.sandboxing import unavailable
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ async def _serve(
     standby: bool,
     ready: Callable[[str], None],
 ) -> None:
-    configured = Configured(Configuration(place.config_file, environment, builtin=PROVIDERS), environment)
+    configuration = Configuration(place.config_file, environment, builtin=PROVIDERS)
+    configured = Configured(configuration, environment, _hidden(place))
     settings = configured.settings()
     variables = key_variables(KNOWN_VARIABLES, settings)
     configured.secrets(environment)
@@ -131,6 +133,12 @@ async def _serve(
             doorbell.close()
             await journal.close()
             await configured.close()
+
+
+def _hidden(place: Paths) -> tuple[str, ...]:
+    """What no command in a sandbox sees. A folder that only happens to hold the settings' file may hold anything else as well."""
+    settings = place.config_dir if os.path.basename(place.config_dir) == "quell" else place.config_file
+    return settings, place.data_dir, os.path.dirname(place.socket)
 
 
 @contextmanager
@@ -177,6 +185,7 @@ def _log_to_stderr(level: str, secrets: Collection[str]) -> None:
 async def _warm_up(configured: Configured, ownership: Ownership, answering: asyncio.Event) -> None:
     """A guest asks no model, and needs no library of one."""
     await answering.wait()
+    await asyncio.to_thread(unavailable)  # remembered
     await ownership.owned.wait()
     await asyncio.sleep(WARM_UP_AFTER)
     await configured.warm()
@@ -204,7 +213,9 @@ def _ports(
         sub_toolset=tools.only(SUB_AGENT),
         clock=WallClock(),
         rules=configured.rules,
-        open_workspace=lambda root, extra, session: open_workspace(root, extra, os.path.join(place.outputs, session)),
+        open_workspace=lambda root, extra, session: open_workspace(
+            root, extra, os.path.join(place.outputs, session), configured.sandbox(root)
+        ),
         system_prompt=system_prompt,
         compaction_prompt=prompt("compact"),
         title_prompt=prompt("title"),
@@ -248,8 +259,11 @@ class Configured:
     A configuration that was changed holds from the next session, sample or check, without a restart.
     """
 
-    def __init__(self, configuration: Configuration, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, configuration: Configuration, environment: Mapping[str, str], hidden: tuple[str, ...] = ()
+    ) -> None:
         self._configuration = configuration
+        self._hidden = hidden
         self._environment = environment
         self._providers: Mapping[str, ProviderSettings] = {}
         self._models = ProviderModels((), environment)
@@ -266,6 +280,12 @@ class Configured:
 
     def rules(self, workspace: str) -> Sequence[Rule]:
         return self._configuration.load(workspace).rules
+
+    def sandbox(self, workspace: str) -> Sandbox:
+        """Where none is asked for, it is used if it can be; one that is asked for and cannot be made keeps commands from running."""
+        wanted = self._configuration.load(workspace).settings.sandbox
+        mode = wanted.mode or ("off" if unavailable() else "workspace")
+        return Sandbox(mode=mode, network=wanted.network, writable=wanted.writable, hidden=self._hidden)
 
     def retry_delay(self, attempt: int, failure: ModelFailed) -> float | None:
         options = msgspec.convert(msgspec.to_builtins(self.settings().retry), RetryOptions)
@@ -290,9 +310,13 @@ class Configured:
             title=asked.title,
             model=model,
             small_model=asked.small_model or settings.small_model or "",
-            mode=asked.mode or settings.mode,
+            mode=asked.mode or settings.mode or self._default_mode(asked),
             extra=workspace.extra,
         )
+
+    def _default_mode(self, asked: api.NewSession) -> Mode:
+        """What bounds a command does it without a person as well."""
+        return "auto" if asked.unattended and self.sandbox(asked.workspace).mode != "off" else "edits"
 
     async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
         """What a session can use, or could if what is missing were mended."""
@@ -344,6 +368,8 @@ class Configured:
             rules=loaded.rules,
             search=loaded.settings.search.provider,
             search_key=self._search_key(),
+            sandbox=self.sandbox(workspace).mode,
+            sandbox_problem=unavailable() or None,
         )
 
     def _search_key(self) -> str | None:

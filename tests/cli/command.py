@@ -64,6 +64,15 @@ step = [{ tool = "ls", input = { path = "." } }]
 step = [{ text = "Tried." }]
 
 [[when]]
+prompt = "leave the sandbox"
+[[when.reply]]
+step = [{ tool = "bash", input = { command = "touch ~/left" } }]
+[[when.reply]]
+step = [{ tool = "bash", input = { command = "touch ~/left", outside_sandbox = true } }]
+[[when.reply]]
+step = [{ text = "Tried." }]
+
+[[when]]
 prompt = "fail it"
 [[when.reply]]
 step = [{ tool = "bash", input = { command = "exit 3" } }]

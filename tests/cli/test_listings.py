@@ -273,7 +273,7 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(own_home: Home) -> None:
         "rg",
         "git",
         "bash",
-        "bwrap",
+        "sandbox",
     ):
         assert what in found, done
     assert found["model"].startswith("BAD")
@@ -411,6 +411,7 @@ def test_the_end_of_a_run_is_told_once(home: Home) -> None:
 def test_show_has_the_exit_status_of_a_command_and_a_denial_once(home: Home) -> None:
     failing = str(home.run("--json", "--allow", "bash", "fail it").json()["session"])
     assert "→ bash  exit 3  exit 3" in home.quell("sessions", "show", failing).out.splitlines()
-    denied = home.quell("sessions", "show", new_session(home, "touch it")).out
+    session = str(home.run("--json", "--mode", "edits", "touch it").json()["session"])
+    denied = home.quell("sessions", "show", session).out
     assert "→ bash  touch touched.txt  denied" in denied.splitlines()
     assert denied.count("nobody is there to be asked") == 1

@@ -75,7 +75,7 @@ def test_stream_json_is_one_event_a_line(home: Home) -> None:
 
 
 def test_no_colours_in_a_pipe(home: Home) -> None:
-    done = home.run("touch it")
+    done = home.run("--mode", "edits", "touch it")
     assert "\x1b" not in done.out + done.err
 
 
@@ -155,7 +155,7 @@ def test_exit_statuses(home: Home, arguments: list[str], status: int, said: str)
 
 
 def test_what_would_ask_is_denied_and_the_rule_that_allows_it_is_named(home: Home) -> None:
-    done = home.run("touch it")
+    done = home.run("--mode", "edits", "touch it")
     assert done.status in (0, 3), done
     assert "denied" in done.err
     assert "--allow" in done.err
@@ -163,20 +163,24 @@ def test_what_would_ask_is_denied_and_the_rule_that_allows_it_is_named(home: Hom
 
 
 def test_a_run_that_was_denied_something_says_at_its_end_what_would_allow_it(home: Home) -> None:
-    done = home.run("touch much")
+    done = home.run("--mode", "edits", "touch much")
     assert (done.status, done.out) == (0, "Tried.\n")
     assert "2 calls were denied; to allow them: --allow" in done.err
     last = done.err.splitlines()[-2]
     assert last.count("--allow 'bash(touch") >= 1
     rules = [word for word in shlex.split(last) if word.startswith("bash(")]
-    allowed = home.run("--json", *(word for rule in rules for word in ("--allow", rule)), "touch much")
+    allowed = home.run(
+        "--json", "--mode", "edits", *(word for rule in rules for word in ("--allow", rule)), "touch much"
+    )
     assert (allowed.status, allowed.json()["denied"]) == (0, 0), (rules, allowed)
     (home.workspace / "touched.txt").unlink()
-    assert home.run("--quiet", "touch much").err == ""
+    assert home.run("--quiet", "--mode", "edits", "touch much").err == ""
 
 
 def test_a_denied_call_is_called_so_on_a_narrow_terminal(home: Home) -> None:
-    _, shown = home.on_terminal("run", "--model", home.model, "touch much", environment={"NO_COLOR": "1"})
+    _, shown = home.on_terminal(
+        "run", "--model", home.model, "--mode", "edits", "touch much", environment={"NO_COLOR": "1"}
+    )
     lines = [line for line in shown.splitlines() if line.startswith("bash  touch")]
     assert len(lines) == 2
     assert all("  denied: " in line for line in lines), lines

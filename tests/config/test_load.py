@@ -124,7 +124,7 @@ def test_everything_a_user_may_say(place: Place) -> None:
         ("recover_within = nan", "found nan"),
         ("recover_within = inf", "found inf"),
         ("recover_within = 2026-01-01", "found a date or a time"),
-        ('mode = "yes"', '`mode` has to be one of "ask", "edits", "plan", "yolo"; found the text "yes"'),
+        ('mode = "yes"', '`mode` has to be one of "ask", "edits", "auto", "plan", "yolo"; found the text "yes"'),
         ("permissions = 5", ":1: `permissions` has to be a table; found 5"),
         ("[providers]\na = 5", ":2: `providers.a` has to be a table; found 5"),
         ('permissions.rules.deny = "edit"', ':1: `permissions.rules.deny` has to be a list; found the text "edit"'),
@@ -188,7 +188,7 @@ def test_files_that_are_none(place: Place) -> None:
 def test_the_environment_goes_before_both_files(place: Place) -> None:
     loaded = place.load('model = "a/b"', 'mode = "plan"', QUELL_MODEL="c/d", QUELL_MODE="ask")
     assert (loaded.settings.model, loaded.settings.mode) == ("c/d", "ask")
-    with pytest.raises(ConfigError, match=r"\$QUELL_MODE is 'all'; it has to be one of ask, edits, plan, yolo"):
+    with pytest.raises(ConfigError, match=r"\$QUELL_MODE is 'all'; it has to be one of ask, edits, auto, plan, yolo"):
         place.load(QUELL_MODE="all")
     assert place.load('model = "a/b"', "", QUELL_MODEL="").settings.model == "a/b"
 
@@ -215,6 +215,30 @@ def test_a_project_may_not_widen(place: Place) -> None:
     mode, allow = loaded.notices
     assert mode.startswith(f'{place.project}:1: the mode "yolo" is ignored')
     assert allow.startswith(f"{place.project}:3: rules that allow are ignored")
+
+
+@pytest.mark.parametrize(
+    ("own", "project", "mode", "network", "ignored"),
+    [
+        ("", 'mode = "strict"', "strict", False, 0),
+        ('mode = "off"', 'mode = "workspace"', "workspace", False, 0),
+        ('mode = "workspace"', 'mode = "off"', "workspace", False, 1),
+        ("", 'mode = "off"', None, False, 1),
+        ('mode = "read-only"', 'mode = "strict"', "read-only", False, 1),
+        ('mode = "strict"', 'mode = "read-only"', "strict", False, 1),
+        ("network = true", "network = false", None, False, 0),
+        ("", "network = true", None, False, 1),
+        ("network = true", "network = true", None, True, 0),
+        ("", 'writable = ["/"]\nmode = "off"', None, False, 2),
+        ("network = true", "", None, True, 0),
+    ],
+)
+def test_a_project_may_narrow_the_sandbox_only(
+    place: Place, own: str, project: str, mode: str | None, network: bool, ignored: int
+) -> None:
+    loaded = place.load(f"[sandbox]\n{own}", f"[sandbox]\n{project}")
+    sandbox = loaded.settings.sandbox
+    assert (sandbox.mode, sandbox.network, sandbox.writable, len(loaded.notices)) == (mode, network, (), ignored)
 
 
 def test_a_project_may_not_redirect_keys_or_change_the_daemon(place: Place) -> None:

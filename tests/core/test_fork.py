@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from quell.core import facts as f
 from quell.core import inputs as i
-from quell.core.decide import Decision, decide
+from quell.core.decide import decide
 from quell.core.errors import Conflict
 from quell.core.evolve import fold
-from quell.core.messages import ToolCall, ToolMessage
-from quell.core.session import Session, due
-from quell.core.transcript import Transcript
-from quell.core.view import CallItem, View, apply
-from quell.testing.exploration import NOW, Budget, Taken, explore, start
+from quell.core.session import Session
+from quell.testing.exploration import NOW, Budget
+from quell.testing.exploration.forks import LATER, check_fork, fork, journals
 from quell.testing.exploration.worlds import CREATE
-from tests.interaction.audit import check_sendable
-
-LATER = "2026-01-02T00:00:00.000Z"
 
 WORLDS = {
     "a cancel": Budget(submits=1, cancels=1, calls=1),
@@ -31,53 +23,6 @@ WORLDS = {
     "edits": Budget(submits=3, edits=1),
     "compactions": Budget(submits=1, compactions=1, calls=1),
 }
-
-
-def journals(size: Budget) -> Iterator[tuple[f.Recorded, ...]]:
-    """A journal that leads to each state, and on with each move from there."""
-    paths = {start(): decide(Session(), CREATE, NOW).records}
-    found: list[tuple[f.Recorded, ...]] = []
-
-    def walk(taken: Taken) -> None:
-        found.append((*paths[taken.before], *taken.records))
-        paths.setdefault(taken.after, found[-1])
-
-    explore(size, walk)
-    yield from found
-
-
-def fork(records: Sequence[f.Recorded], at: int) -> Decision:
-    return decide(Session(), i.Fork(session="new", source="s", records=tuple(records[:at])), LATER)
-
-
-def check_fork(records: Sequence[f.Recorded], at: int) -> None:
-    """At rest, acceptable after every fact, and ready for a prompt under an id that its source has used."""
-    source, decision = fold(records[:at]), fork(records, at)
-    session, transcript, view = decision.session, Transcript(), View()
-    assert [recorded.seq for recorded in decision.records] == [*range(1, at + 2)]
-    assert fold(decision.records) == session
-    for recorded in decision.records:
-        transcript.add(recorded)
-        apply(view, recorded)
-    check_sendable(transcript.to_send())
-    assert (session.id, session.parent, session.created) == ("new", None, LATER)
-    assert (session.busy, session.run, session.waiting, session.parked, due(session)) == (False, None, (), False, ())
-    assert len(session.prompts) + len(session.requests) + session.cost == 0
-    assert (session.model, session.mode, session.rules) == (source.model, source.mode, source.rules)
-    if source.run is not None:
-        assert session.runs[source.run.id].outcome == "interrupted"
-    assert (view.session, view.busy, view.run, view.queue, view.requests) == ("new", False, None, [], [])
-    assert all(item.result is not None for item in view.items if isinstance(item, CallItem))
-    called = [part.id for m in transcript.messages for part in getattr(m, "parts", ()) if isinstance(part, ToolCall)]
-    assert sorted(called) == sorted(m.call for m in transcript.messages if isinstance(m, ToolMessage))
-    goes_on = decide(session, i.Submit(prompt="p1", text="go on"), LATER)
-    assert goes_on.session.run is not None
-    assert goes_on.session.run.id not in session.runs
-    for recorded in goes_on.records:
-        transcript.add(recorded)
-        apply(view, recorded)
-    check_sendable(transcript.to_send())
-    assert view.busy
 
 
 @pytest.mark.parametrize("name", WORLDS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import msgspec
 import pytest
 from msgspec import Struct
@@ -23,7 +21,7 @@ from quell.core.permissions import (
 )
 from tests.core.accesses import bash, edit, fetch, grep, touch, view
 
-MODES: tuple[Mode, ...] = get_args(Mode)
+MODES: tuple[Mode, ...] = ("ask", "edits", "plan", "yolo")
 
 
 class RuleText(Struct, frozen=True, array_like=True):
@@ -50,10 +48,11 @@ class Row(Struct, frozen=True):
 
 
 def everywhere(access: Access, text: str, answers: str) -> list[Row]:
-    """One row for each mode, in the order ask, edits, plan, yolo."""
+    """One row for each mode, in the order ask, edits, plan, yolo; what holds in `edits` holds in `auto`."""
+    given = answers.split()
     return [
         msgspec.convert({"access": access, "mode": mode, "rules": text, "answer": answer}, Row)
-        for mode, answer in zip(MODES, answers.split(), strict=True)
+        for mode, answer in zip((*MODES, "auto"), [*given, given[1]], strict=True)
     ]
 
 

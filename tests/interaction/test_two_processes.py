@@ -18,6 +18,7 @@ import pytest
 from quell.client.client import Client, NewSession, UnixSocket
 from quell.config.paths import paths
 from quell.core import facts as f
+from quell.core.events import PartKind
 from quell.core.messages import AssistantMessage
 from tests.cli.command import Home, until
 from tests.interaction.audit import audit
@@ -131,10 +132,10 @@ def pair() -> Iterator[Pair]:
     home.close()
 
 
-async def streams(chat: Chat) -> None:
-    """Some text has arrived. Of what streams only the owner tells."""
+async def streams(chat: Chat, kind: PartKind | None = None) -> None:
+    """Something (of a kind) has arrived. Of what streams only the owner tells."""
     async with chat.follow() as following:
-        while not following.drafts.open:
+        while not any(kind in (None, draft.kind) for draft in following.drafts.open.values()):
             await anext(following)
 
 
@@ -196,7 +197,7 @@ async def test_k2_k3_a_guest_takes_over_when_the_owner_is_killed(pair: Pair) -> 
         await parked.stops(scope="active")
         await parked.rests()
         await chat.says("run a tree", id="one")
-        await streams(chat)
+        await streams(chat, "output")
         await chat.says("two", id="two")
         there = guest.chat(chat)
         async with there.follow() as following:
@@ -231,7 +232,7 @@ async def test_race_owner_paused_and_resumed_after_another_has_claimed(pair: Pai
         await chat.says("for ever", id="one")
         await streams(chat)
         await other.says("run a tree", id="tree")
-        await streams(other)
+        await streams(other, "output")
         third = await pair.new_chat(owner)
         await third.says("leave one", id="left")
         assert (await third.ended("left")).outcome == "completed"

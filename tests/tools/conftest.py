@@ -25,6 +25,7 @@ class Hands:
         self.live: list[str] = []
         self.notes: list[str] = []
         self.calls = 0
+        self.read_only = False
         self.environment: Mapping[str, str] = dict(os.environ)
 
     def keep(self, folder: Path) -> None:
@@ -45,6 +46,7 @@ class Hands:
             self.live.append,
             self.todos,
             self.notes.append,
+            read_only=self.read_only,
         )
 
     async def use(self, tool: str, **input: object) -> ToolResult:

@@ -86,7 +86,7 @@ def test_an_empty_task_is_refused(hands: Hands) -> None:
     assert "The prompt is empty" in refused.text
 
 
-@pytest.mark.parametrize("mode", ["ask", "edits", "plan", "yolo"])
+@pytest.mark.parametrize("mode", ["ask", "edits", "auto", "plan", "yolo"])
 def test_it_needs_no_permission_and_runs_beside_others(hands: Hands, mode: Any) -> None:
     call = prepare(hands, prompt="find it")
     assert call.concurrent

@@ -72,7 +72,6 @@ def _look(place: Paths) -> Iterator[Finding]:
     yield _program("rg", "search is slower without it", "ripgrep", beside_python=True)
     yield _program("git", "the model is told nothing about the repository", "git")
     yield _program("bash", "commands run in sh", "bash")
-    yield _program("bwrap", "commands are not sandboxed", "bubblewrap")
 
 
 def _present_folder() -> str | None:
@@ -101,6 +100,22 @@ def _settings(status: Json, own: str) -> Iterator[Finding]:
         return
     for notice in status.texts("notices"):
         yield Finding("note", "settings", notice)
+
+
+def _sandbox(status: Json) -> Finding:
+    mode, problem = status.text("sandbox"), status.text("sandbox_problem")
+    if not problem:
+        note = "off, by your settings: commands reach all that you can" if mode == "off" else mode
+        return Finding("note" if mode == "off" else "ok", "sandbox", note)
+    if sys.platform != "linux":
+        mend = "There is none on this system: mode `auto` is not available, and `edits` is what `quell run` uses"
+    elif shutil.which("bwrap") is None:
+        mend = "Install bubblewrap (apt install bubblewrap), then: quell serve --stop"
+    else:
+        mend = "Allow user namespaces: sysctl kernel.unprivileged_userns_clone=1 or kernel.apparmor_restrict_unprivileged_userns=0"
+    if mode != "off":
+        return Finding("bad", "sandbox", f"{mode} is asked for, but {problem}: no command can run", mend)
+    return Finding("note", "sandbox", f"none, because {problem}: mode auto is not available", mend)
 
 
 def _keys() -> Finding:
@@ -217,6 +232,8 @@ def _configured(connection: Connection, place: Paths) -> Iterator[Finding]:
     status = connection.request("GET", f"/v1/workspaces/status?workspace={quoted(folder or '/')}")
     yield from _settings(status, place.config_file)
     yield _search(status)
+    if "problem" not in status:
+        yield _sandbox(status)
     yield _model(known_models(connection, None if "problem" in status else folder))
 
 

@@ -52,7 +52,8 @@ def result_state(result: Json) -> tuple[str, str]:
             if "signal" in metadata:
                 return (f"ended by signal {metadata.number('signal')}", "yellow")
             exit = metadata.number("exit")
-            return (f"exit {exit}" if exit else "", "yellow")
+            why = "perhaps because of the sandbox" if metadata.flag("sandbox_suspected") else ""
+            return (" · ".join(filter(None, (f"exit {exit}" if exit else "", why))), "yellow")
         case "unknown":
             return ("outcome unknown: the server stopped in the middle of it", "yellow")
         case "failed":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LONGEST_SECONDS = 31_536_000
 """A year: what the server takes, too."""
 
-MODES = ("ask", "edits", "plan", "yolo")
+MODES = ("ask", "edits", "auto", "plan", "yolo")
 
 
 class Option:
@@ -46,7 +46,8 @@ OPTIONS = (
         "--mode",
         "mode",
         "MODE",
-        "What this run may do unasked: ask, edits, plan or yolo. Otherwise as configured, which is edits unless you say so.",
+        "What this run may do unasked: ask, edits, auto, plan or yolo. Otherwise as configured; if nothing is, auto where there is a"
+        " sandbox for commands, else edits.",
     ),
     Option("--allow", "many", "RULE", "Allow this too, in this run: edit(docs/**), bash(npm test). May be repeated."),
     Option("--yolo", "flag", "", "Allow everything that no rule denies: the same as --mode yolo."),

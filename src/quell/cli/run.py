@@ -309,7 +309,11 @@ def _session(
     wanted: dict[str, object] = {} if options.model is None else {"model": _model(options.model)}
     extra = [_folder(path, "add") for path in options.add_dir]
     if options.session is None and not options.continue_:
-        body = {"workspace": workspace, "environment": environment} | wanted | ({"extra": extra} if extra else {})
+        body = (
+            {"workspace": workspace, "environment": environment, "unattended": True}
+            | wanted
+            | ({"extra": extra} if extra else {})
+        )
         return connection.request("POST", "/v1/sessions", body), True
     if options.session is not None:
         session = find_session(connection, argument_text(options.session))

@@ -21,11 +21,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from quell.config.file import ConfigError, SettingsFile, read
-from quell.config.settings import PROJECT_KEYS, Settings
+from quell.config.settings import PROJECT_KEYS, SandboxSettings, Settings
 from quell.core.permissions import Answer, Mode, Rule
+from quell.core.ports import SandboxMode
 
 PROJECT_FILE = os.path.join(".quell", "config.toml")
-_NARROWNESS: dict[Mode, int] = {"plan": 0, "ask": 1, "edits": 2, "yolo": 3}
+_NARROWNESS: dict[Mode, int] = {"plan": 0, "ask": 1, "edits": 2, "auto": 3, "yolo": 4}
+_NARROWER: dict[SandboxMode | None, tuple[SandboxMode, ...]] = {
+    "off": get_args(SandboxMode),
+    None: ("workspace", "read-only", "strict"),
+    "workspace": ("workspace", "read-only", "strict"),
+    "read-only": ("read-only",),
+    "strict": ("strict",),
+}
+"""What allows no more than each: of the last two, one lets commands write in the workspace, the other read outside."""
 _ANSWERS: tuple[Answer, ...] = get_args(Answer)
 
 
@@ -176,18 +185,41 @@ def _narrowed(settings: Settings, project: SettingsFile) -> tuple[Settings, tupl
         elif spec is not None:
             changes[key] = spec
     if "mode" in project.content:
-        if _NARROWNESS[wanted.mode] <= _NARROWNESS[settings.mode]:
+        own: Mode = settings.mode or "edits"
+        if wanted.mode is not None and _NARROWNESS[wanted.mode] <= _NARROWNESS[own]:
             changes["mode"] = wanted.mode
         else:
             remarks.append(
                 f'{project.place(("mode",))}: the mode "{wanted.mode}" is ignored in a project\'s file, because it'
-                f' allows more than "{settings.mode}"'
+                f' allows more than "{own}"'
             )
     lists = wanted.permissions.rules
     if lists.allow:
         where = project.place(("permissions", "rules", "allow"))
         remarks.append(f"{where}: rules that allow are ignored in a project's file. Put those you want into your own")
-    return replace(settings, **changes), project.rules(lists, "project", ("ask", "deny")), remarks
+    narrowed = replace(settings, **changes, sandbox=_narrowed_sandbox(settings.sandbox, project, remarks))
+    return narrowed, project.rules(lists, "project", ("ask", "deny")), remarks
+
+
+def _narrowed_sandbox(own: SandboxSettings, project: SettingsFile, remarks: list[str]) -> SandboxSettings:
+    wanted = project.settings().sandbox
+    said = project.content.get("sandbox")
+    for key in said if isinstance(said, Mapping) else ():
+        widens = {
+            "mode": wanted.mode not in _NARROWER[own.mode],
+            "network": wanted.network and not own.network,
+            "writable": bool(wanted.writable),
+        }
+        if widens.get(key, False):
+            where = project.place(("sandbox", key))
+            remarks.append(
+                f"{where}: this `{key}` is ignored in a project's file, because commands could reach more with it"
+            )
+        elif key == "mode":
+            own = replace(own, mode=wanted.mode)
+        elif key == "network":
+            own = replace(own, network=wanted.network)
+    return own
 
 
 def _overridden(loaded: Loaded, environment: Mapping[str, str]) -> Loaded:

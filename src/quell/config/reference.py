@@ -25,7 +25,7 @@ Quell reads two files, both optional, both TOML:
   repository.
 
 A project's file came with the repository, so it may ask for less and never for more. It may set only what is marked
-*project* below: a mode that allows less than yours, rules that ask or deny, and which of your models to use. Everything
+*project* below: a mode that allows less than yours, a narrower sandbox, rules that ask or deny, and which of your models to use. Everything
 else in it is ignored, and said to be.
 
 `$QUELL_MODEL` and `$QUELL_MODE` go before both files, and what is given with a command (`--model`, `--mode`, `--allow`)
@@ -61,7 +61,8 @@ Of the rules that match, a narrower one overrules a wider one, wherever it comes
 one overrules: given with the run, then answered in the session, then the project's, then yours. Of those left the
 strictest answers: deny, ask, allow. A project's rule never overrules a stricter one of yours.
 
-How calls are judged in full, with examples, is in [permissions](permissions.md).
+How calls are judged in full, with examples, is in [permissions](permissions.md); what a sandbox does is in
+[the guide](../guide/sandbox.md).
 
 Some places are edited only with a rule that names them, or after asking: `.git`, `.quell`, start-up files of shells,
 and what else decides what other programs run. Mode `plan` stays read only whatever the rules allow.

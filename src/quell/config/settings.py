@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from quell.core.permissions import Mode
+from quell.core.ports import SandboxMode
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Dialect = Literal["openai", "anthropic"]
@@ -42,6 +43,26 @@ class Permissions(Section, frozen=True, kw_only=True):
     """What the agent may do without asking."""
 
     rules: RuleLists = RuleLists()
+
+
+class SandboxSettings(Section, frozen=True, kw_only=True):
+    """What commands can reach. A project's file may narrow it: another `mode` that allows less, no `network`."""
+
+    mode: Annotated[
+        SandboxMode | None,
+        Meta(
+            description="`workspace`: a command writes in the workspace only, and reads the rest but for secrets; `read-only`: it"
+            " writes nowhere; `strict`: it sees the workspace and the system's programs only; `off`. Not given: `workspace`"
+            " where bubblewrap works, else `off`."
+        ),
+    ] = None
+    network: Annotated[bool, Meta(description="Let commands reach the network, and servers on this machine.")] = False
+    writable: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="More folders that commands may write to, such as `~/.cargo/registry`. Ignored in a project's file."
+        ),
+    ] = ()
 
 
 class ModelSettings(Section, frozen=True, kw_only=True):
@@ -161,12 +182,13 @@ class Settings(Section, frozen=True, kw_only=True):
         None
     )
     mode: Annotated[
-        Mode,
+        Mode | None,
         Meta(
             description="What is done without asking: `ask` reads and searches in the workspace; `edits` also edits in"
-            " it and commands that only read; `plan` is read only; `yolo` everything that no rule denies."
+            " it and commands that only read; `auto` also any command in the sandbox; `plan` is read only; `yolo` everything"
+            " that no rule denies. Not given: `auto` for `quell run` where there is a sandbox, else `edits`."
         ),
-    ] = "edits"
+    ] = None
     queue_limit: Annotated[Count, Meta(description="How many prompts may wait in a session.")] = 100
     sub_agents: Annotated[Count, Meta(description="How many sub-agents of a session work at the same time.")] = 4
     titles: Annotated[
@@ -180,6 +202,7 @@ class Settings(Section, frozen=True, kw_only=True):
         Meta(description="After a longer break than this, in seconds, waiting prompts wait until you resume them."),
     ] = 3600.0
     permissions: Permissions = Permissions()
+    sandbox: SandboxSettings = SandboxSettings()
     providers: dict[str, ProviderSettings] = {}
     server: Server = Server()
     logging: Logging = Logging()
@@ -189,5 +212,5 @@ class Settings(Section, frozen=True, kw_only=True):
     search: Search = Search()
 
 
-PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions"})
+PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions", "sandbox"})
 """What a project's file, .quell/config.toml, may set. It came with the repository: it may allow less, never more."""

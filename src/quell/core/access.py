@@ -42,6 +42,7 @@ class Access(Struct, frozen=True, kw_only=True):
     it is not the usual one; the paths of such a call are what it writes. `root` and `home`, links resolved, are what
     relative patterns and `~` begin at; without them such an allow matches nothing, and such a deny or ask matches wherever
     it might. `own` are the folders of the agent's configuration and state, protected like the marked ones.
+    `sandboxed`: its commands run in a sandbox, so that what they can reach is bounded whatever they do.
     """
 
     tool: str
@@ -55,6 +56,7 @@ class Access(Struct, frozen=True, kw_only=True):
     root: str = ""
     home: str = ""
     own: tuple[str, ...] = ()
+    sandboxed: bool = False
 
 
 def short(text: str) -> str:
@@ -65,7 +67,7 @@ def short(text: str) -> str:
 
 # What needs special care, and what "always" may be generous with
 
-_MARKED_FOLDERS: tuple[patterns.Steps, ...] = (
+MARKED_FOLDERS: tuple[patterns.Steps, ...] = (
     (".git",),
     (".husky",),
     (".idea",),
@@ -80,7 +82,7 @@ _MARKED_FOLDERS: tuple[patterns.Steps, ...] = (
     (".config", "systemd"),
     ("library", "launchagents"),
 )
-_MARKED_FILES = frozenset(
+MARKED_FILES = frozenset(
     {
         ".bash_aliases",
         ".bash_login",
@@ -163,6 +165,7 @@ class Part(Struct, frozen=True, kw_only=True):
     named: tuple[str, ...] = ()
     doubt: str = ""
     rules: tuple[str, ...] = ()
+    sandboxed: bool = False
 
 
 def parts(access: Access) -> Sequence[Part]:
@@ -185,13 +188,15 @@ def parts(access: Access) -> Sequence[Part]:
         )
     else:
         found.extend(_path(path, access, access.tool, access.kind, own) for path in access.paths)
-    found.extend(_command(command, own) for command in access.commands)
+    found.extend(_command(command, access, own) for command in access.commands)
     found.extend(_host(host, access, own) for host in access.hosts)
     if access.opaque or not found:
         # For a line that was not understood, "always" would have to mean any line at all: that is not offered.
         rules = () if access.kind == "execute" else (access.tool,)
         shown = short(access.title or access.tool)
-        found.append(Part(what="whole", shown=shown, kind=access.kind, kinds=own, rules=rules))
+        found.append(
+            Part(what="whole", shown=shown, kind=access.kind, kinds=own, rules=rules, sandboxed=access.sandboxed)
+        )
     return found
 
 
@@ -217,10 +222,11 @@ def _path(
         outside=(path,) if path in access.outside else (),
         protected=is_protected(steps, access.own),
         rules=() if set(path) & set("*?") else (f"{tool}({relative}{end})", f"{tool}({path}{end})"),
+        sandboxed=access.sandboxed,
     )
 
 
-def _command(command: Command, own: dict[str, str]) -> Part:
+def _command(command: Command, access: Access, own: dict[str, str]) -> Part:
     exact = patterns.command_text(command.words)
     lengths = [len(known) - 1 for known in _WITH_ARGUMENTS if patterns.covers(known, command.words)]
     useful = (patterns.command_text(command.words[: max(lengths)], more=True),) if lengths else ()
@@ -236,6 +242,7 @@ def _command(command: Command, own: dict[str, str]) -> Part:
         named=command.protected,
         doubt=command.doubt,
         rules=() if _is_fed(command.words) else (*useful, exact),
+        sandboxed=access.sandboxed,
     )
 
 
@@ -264,6 +271,6 @@ def is_protected(steps: patterns.Steps, own: Sequence[str]) -> bool:
 def is_marked(steps: patterns.Steps) -> bool:
     """A protected place, or something in one. Case is ignored, as some file systems do."""
     names = tuple(name.casefold() for name in steps)
-    if not _MARKED_FILES.isdisjoint(names):
+    if not MARKED_FILES.isdisjoint(names):
         return True
-    return any(names[at : at + len(folder)] == folder for folder in _MARKED_FOLDERS for at in range(len(names)))
+    return any(names[at : at + len(folder)] == folder for folder in MARKED_FOLDERS for at in range(len(names)))

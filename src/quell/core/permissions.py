@@ -38,6 +38,9 @@ For each part, in this order:
 
    (*) allowed beside a command of the same line that a rule allows: `npm test | tail`. In `yolo`, what a rule would ask
    about is allowed.
+
+   Mode `auto` is `edits`, but for a line that runs in a sandbox: all of it is allowed, except that it writes to a
+   protected place by a redirection.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ from quell.core.errors import InvalidRequest
 
 __all__ = ["Access", "Answer", "Command", "Mode", "Rule", "Scope", "Verdict", "check", "headless_reason", "parse_rule"]
 
-Mode = Literal["ask", "edits", "plan", "yolo"]
+Mode = Literal["ask", "edits", "auto", "plan", "yolo"]
 Answer = Literal["allow", "ask", "deny"]
 Scope = Literal["user", "project", "session", "run"]
 
@@ -170,9 +173,13 @@ def _by_mode(part: Part, mode: Mode) -> Answer:
         case "edit" | "delete" | "move":
             if mode == "plan":
                 return "deny"
-            free = part.kind == "edit" and part.what == "path" and not part.outside and not part.protected
-            return "allow" if mode == "edits" and free else "ask"
+            path = part.kind == "edit" and part.what == "path" and not part.protected
+            if mode == "auto" and part.sandboxed and path:
+                return "allow"
+            return "allow" if mode in ("edits", "auto") and path and not part.outside else "ask"
         case "execute":
+            if mode == "auto" and part.sandboxed:
+                return "allow"
             if not part.read_only:
                 return "deny" if mode == "plan" else "ask"
             return "ask" if mode == "ask" or part.outside else "allow"
@@ -300,7 +307,13 @@ def _allowed(judged: Sequence[_Judged], mode: Mode) -> str:
 
 def _asked(judged: Sequence[_Judged], mode: Mode) -> str:
     reasons = (_why(j.part) if j.rule is None else f"{_named(j.rule)} asks before `{j.part.shown}`" for j in judged)
-    return f"{_listed(reasons)} (mode {mode})."
+    # Of what runs in the sandbox, mode `auto` asks about nothing but protected places.
+    where = (
+        ", not in a sandbox"
+        if mode == "auto" and any(j.part.kind == "execute" for j in judged if j.rule is None)
+        else ""
+    )
+    return f"{_listed(reasons)} (mode {mode}{where})."
 
 
 def _why(part: Part) -> str:

@@ -251,8 +251,25 @@ class Process(Protocol):
         """Call back once, soon after its end."""
 
 
+SandboxMode = Literal["off", "workspace", "read-only", "strict"]
+
+
+class Sandbox(Struct, frozen=True, kw_only=True):
+    """What a command may reach. `workspace`: it writes in the workspace and the `writable` folders and reads the rest, without secrets;
+    `read-only`: it writes nowhere that lasts; `strict`: nothing but the system's programs and the workspace exists.
+
+    `hidden` are places that it never sees, beside those that are known to hold secrets.
+    """
+
+    mode: SandboxMode = "off"
+    network: bool = False
+    writable: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+
+
 class Workspace(Protocol):
-    """The folder that a session works in, and the processes started there. `kept` is where what is too long for a result is put.
+    """The folder that a session works in, and the processes started there. `kept` is where what is too long for a result is put,
+    `sandbox` the one that its commands are meant to run in.
 
     `path` is always one of `place`: a symbolic link that appears in it afterwards is refused, not followed. What the disk refuses
     is an `OSError`.
@@ -261,6 +278,7 @@ class Workspace(Protocol):
     root: str
     extra: tuple[str, ...]
     kept: str
+    sandbox: Sandbox
 
     def place(self, path: str) -> Place:
         """Relative paths are relative to the root; `~` is expanded. `inside` holds for the root and the extra folders."""
@@ -305,8 +323,11 @@ class Workspace(Protocol):
         directory: str,
         environment: Mapping[str, str],
         output: Callable[[bytes], None],
+        sandbox: Sandbox = Sandbox(),
     ) -> Process:
-        """Start a command, standard input closed, both outputs to `output` as they come. Raises `OSError` when it cannot be."""
+        """Start a command, standard input closed, both outputs to `output` as they come. Raises `OSError` when it cannot be, or cannot be
+        in that sandbox.
+        """
 
 
 class JobState(Struct, frozen=True, kw_only=True):
@@ -403,7 +424,7 @@ class ToolContext(Struct, frozen=True):
     """What a running call has in hand. `seen` maps the absolute paths whose content the session knows to its SHA-256, `todos` is its list.
 
     `note` puts a line into the session for its model and its people, also when the call has ended: the next turn is told.
-    There is no `delegate` for a sub-agent, which has none of its own.
+    There is no `delegate` for a sub-agent, which has none of its own. `read_only`: nothing is to be changed (mode `plan`).
     """
 
     session: str
@@ -415,6 +436,7 @@ class ToolContext(Struct, frozen=True):
     todos: tuple[Todo, ...] = ()
     note: Callable[[str], None] = lambda text: None
     delegate: Delegate | None = None
+    read_only: bool = False
 
 
 class PreparedCall(Protocol):

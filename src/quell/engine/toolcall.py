@@ -91,6 +91,7 @@ async def execute(
         todos=scene.ledger.transcript.todos,
         note=lambda text: scene.post(i.Note(text=redactor.text(text))),
         delegate=child,
+        read_only=session.mode_now == "plan",
     )
     try:
         result = await prepared.run(context)

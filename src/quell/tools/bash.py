@@ -14,10 +14,11 @@ from functools import partial
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from quell.core.messages import ToolResult
-from quell.core.ports import Place, Process, ProcessEnd, ToolContext, Workspace
-from quell.tools import gitsafe
+from quell.core.ports import Place, Process, ProcessEnd, Sandbox, ToolContext, Workspace
+from quell.tools import gitsafe, sandboxed
 from quell.tools.jobs import MOST, Job, Jobs
 from quell.tools.output import Output
 from quell.tools.reach import access
@@ -81,6 +82,9 @@ class Bash(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=0, description=f"Stop it after so many seconds, at most {_LONGEST}, instead of letting it go on."),
     ] = 0
+    outside_sandbox: Annotated[
+        bool, Meta(description="Run it outside of the sandbox, if it failed because of that. The user may be asked.")
+    ] = False
 
 
 def prepare_bash(asked: Bash, workspace: Workspace, options: Options) -> Call:
@@ -91,6 +95,11 @@ def prepare_bash(asked: Bash, workspace: Workspace, options: Options) -> Call:
     where = place(workspace, asked.working_dir or ".")
     reached = access(asked.command, where, workspace, options.own)
     careful = gitsafe.line(asked.command, reached)
+    if workspace.sandbox.mode != "off":
+        title = (
+            reached.title.replace("Run ", "Run outside of the sandbox: ", 1) if asked.outside_sandbox else reached.title
+        )
+        reached = replace(reached, title=title, sandboxed=not asked.outside_sandbox)
     return Call("execute", reached, partial(_bash, careful, asked, where, options))
 
 
@@ -99,8 +108,10 @@ async def _bash(command: str, asked: Bash, where: Place, options: Options, conte
         raise Refused(f"{MOST} background jobs are running, which is the limit. End one with `job_kill` first.")
     kept = context.workspace.kept
     output = Output(context.output, os.path.join(kept, f"{context.call}.txt") if kept else "")
+    sandbox = Sandbox() if asked.outside_sandbox else sandboxed.of(context)
+    environment = _environment(context.environment, options) | sandboxed.environment(sandbox)
     try:
-        process = _start(command, where, _environment(context.environment, options), output, context)
+        process = _start(command, where, environment, output, context, sandbox)
         end = await _ended(process, _patience(asked))
     except FileNotFoundError:
         raise Refused(f"The command was not run: there is no folder {where.shown}, or no shell.") from None
@@ -111,7 +122,7 @@ async def _bash(command: str, asked: Bash, where: Place, options: Options, conte
     if end is None:
         return _in_background(asked, process, output, options.jobs, context)
     output.close()
-    return _result(end, output.text().rstrip(), asked.timeout)
+    return sandboxed.explained(_result(end, output.text().rstrip(), asked.timeout), sandbox)
 
 
 async def _ended(process: Process, patience: float) -> ProcessEnd | None:
@@ -129,11 +140,17 @@ def _patience(asked: Bash) -> float:
     return _FAILS_AT_ONCE if asked.run_in_background else asked.auto_background_after
 
 
-def _start(command: str, where: Place, environment: Mapping[str, str], output: Output, context: ToolContext) -> Process:
+def _start(
+    command: str, where: Place, environment: Mapping[str, str], output: Output, context: ToolContext, sandbox: Sandbox
+) -> Process:
     for program in _SHELLS:
         try:
             return context.workspace.start(
-                [program, "-c", command], directory=where.path, environment=environment, output=output.take
+                [program, "-c", command],
+                directory=where.path,
+                environment=environment,
+                output=output.take,
+                sandbox=sandbox,
             )
         except FileNotFoundError as error:
             if error.filename != program:

@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
 from quell.core.messages import Message, StopReason
 from quell.core.permissions import Mode, Rule
-from quell.core.ports import JobState
+from quell.core.ports import JobState, SandboxMode
 from quell.core.questions import QuestionAnswer
 from quell.core.session import Summary
 from quell.core.view import QueueItem, RequestView, View
@@ -43,7 +43,9 @@ class Nothing(Body, frozen=True):
 
 
 class NewSession(Body, frozen=True, kw_only=True):
-    """What is left out is as configured. `extra` are folders beside the workspace that may be worked in."""
+    """What is left out is as configured. `extra` are folders beside the workspace that may be worked in. `unattended`: nobody will be there
+    to be asked, so that the mode, if it is not configured either, is `auto` where there is a sandbox.
+    """
 
     workspace: Path
     title: Name = ""
@@ -52,6 +54,7 @@ class NewSession(Body, frozen=True, kw_only=True):
     mode: Mode | None = None
     extra: tuple[Path, ...] = ()
     environment: Environment = {}
+    unattended: bool = False
 
 
 class SessionChange(Body, frozen=True, kw_only=True):
@@ -242,8 +245,9 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     """What is configured for a folder, before anything that a caller's environment says.
 
     `files` are those that were read, `notices` what a person should know of them. `problem`: why they cannot be used as they are now; new
-    sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right). `search` is the
-    search engine, `search_key` the variable that its key has to be in and is not.
+    sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right; `mode` is null, too,
+    where none is set). `search` is the search engine, `search_key` the variable that its key has to be in and is not. `sandbox` is the one
+    that commands run in, `sandbox_problem` why none can be made on this machine.
     """
 
     workspace: str
@@ -255,6 +259,8 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     search: str | None = None
     search_key: str | None = None
+    sandbox: SandboxMode = "off"
+    sandbox_problem: str | None = None
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):

@@ -6,15 +6,18 @@ import os
 from collections.abc import Sequence
 
 from quell.core.errors import InvalidRequest
+from quell.core.ports import Sandbox
 from quell.workspace.local import LocalWorkspace
 
 
-def open_workspace(root: str, extra: Sequence[str] = (), kept: str = "") -> LocalWorkspace:
+def open_workspace(
+    root: str, extra: Sequence[str] = (), kept: str = "", sandbox: Sandbox = Sandbox()
+) -> LocalWorkspace:
     """The workspace at `root`. Raises `InvalidRequest`, naming the folder and what is wrong with it."""
     for folder in (root, *extra):
         if problem := _problem(folder):
             raise InvalidRequest(f"The folder {folder} {problem}")
-    return LocalWorkspace(root, extra, kept)
+    return LocalWorkspace(root, extra, kept, sandbox)
 
 
 def _problem(folder: str) -> str | None:

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from quell.core.ports import Entry, Listing, Matches, Place, Process
-from quell.workspace import files, repository
+from quell.core.ports import Entry, Listing, Matches, Place, Process, Sandbox
+from quell.workspace import files, repository, sandboxing
 from quell.workspace.process import Running
 from quell.workspace.search import Query, list_files, ripgrep, search
 from quell.workspace.walk import Stop, find, walk
@@ -31,10 +31,11 @@ T = TypeVar("T")
 class LocalWorkspace:
     """`root` is where relative paths start and commands run; `extra` are further folders that count as inside."""
 
-    def __init__(self, root: str, extra: Sequence[str] = (), kept: str = "") -> None:
+    def __init__(self, root: str, extra: Sequence[str] = (), kept: str = "", sandbox: Sandbox = Sandbox()) -> None:
         self.root = os.path.realpath(root)
         self.extra = tuple(os.path.realpath(folder) for folder in extra)
         self.kept = os.path.realpath(kept) if kept else ""
+        self.sandbox = sandbox
 
     def place(self, path: str) -> Place:
         if "\0" in path:
@@ -91,9 +92,14 @@ class LocalWorkspace:
         directory: str,
         environment: Mapping[str, str],
         output: Callable[[bytes], None],
+        sandbox: Sandbox = Sandbox(),
     ) -> Process:
+        words = list(command)
+        if sandbox.mode != "off":
+            folders = (self.root, *self.extra)
+            words = sandboxing.confined(words, directory, sandbox, folders, environment.get("HOME", ""), self.kept)
         running = Running(output)
-        running.start(list(command), directory, environment)
+        running.start(words, directory, environment)
         return running
 
 

@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Iterator
 
+from msgspec import Struct
+
 _LONGEST = 1_000_000
 _RUNS = re.compile(r"filter\..*\.(clean|process|smudge)|include\.path|includeif\..*|lfs\.extension\..*")
 _LARGE_FILES = frozenset({"git-lfs clean -- %f", "git-lfs smudge -- %f", "git-lfs filter-process"})
@@ -37,6 +39,42 @@ def git_programs(folder: str) -> tuple[str, ...]:
     except (OSError, ValueError):
         return (_UNREADABLE,)
     return tuple(found)
+
+
+class GitFolders(Struct, frozen=True):
+    """Where the repository that a folder is in keeps itself. `entry` is its `.git`; `own` and `common` are one, but in a worktree."""
+
+    entry: str
+    own: str
+    common: str
+    hooks: str
+
+
+def git_folders(folder: str) -> GitFolders | None:
+    """None without a repository, and with one that is not understood.
+
+    A `.git` that names a folder elsewhere is believed if that folder names it as well: what came with an archive cannot have made it do so.
+    """
+    try:
+        top = _top(folder)
+        if top is None:
+            return None
+        entry, own = os.path.join(top, ".git"), _git_folder(top)
+        common = _linked(own, "commondir") or own
+        configured = dict(settings(_text(os.path.join(common, "config"))))
+        if own != entry:
+            back = _linked(own, "gitdir")
+            worktree = back == entry and common == os.path.dirname(os.path.dirname(own))
+            mentioned = configured.get("core.worktree", "")
+            module = common == own and bool(mentioned) and os.path.realpath(os.path.join(own, mentioned)) == top
+            if not (worktree or module):
+                return None
+        elif common != own:
+            return None
+        hooks = os.path.expanduser(configured.get("core.hookspath", ""))
+        return GitFolders(entry, own, common, os.path.realpath(os.path.join(top, hooks)) if hooks else "")
+    except (OSError, ValueError):
+        return None
 
 
 def settings(text: str) -> Iterator[tuple[str, str]]:

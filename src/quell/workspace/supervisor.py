@@ -29,6 +29,9 @@ LINGER = 0.1
 TAG = "QUELL_CALL"
 """The environment variable that marks a command's processes, for the case that this process itself is killed."""
 
+SANDBOX = "bwrap"
+"""The first process of a sandbox lives as long as anything in it, and is nothing that a command has left."""
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _HAS_PROC = os.path.isdir("/proc/self")
 _NOTICED = (signals.SIGCHLD, signals.SIGTERM, signals.SIGINT, signals.SIGHUP, signals.SIGQUIT)
@@ -250,7 +253,8 @@ class Supervisor:
             stopped = self.wait(None, stoppable=True)
         if not stopped:
             self.wait_until_empty(LINGER)
-            self.report.leftover = [] if self.empty else [each.name for each in self.alive()]
+            names = [] if self.empty else [each.name for each in self.alive()]
+            self.report.leftover = [name for name in names if name != SANDBOX]
         if not self.empty:
             self.end()
         return self.report

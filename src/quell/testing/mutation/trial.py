@@ -6,9 +6,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
 from quell.testing.exploration import Budget, Search
+from quell.testing.exploration.forks import check_fork, journals
 from quell.testing.exploration.nodes import ONE_TAKEOVER, Nodes, explore_nodes
 from quell.testing.exploration.table import SMALL
 from quell.testing.mutation.changes import Mutant, planted
+
+FORKED = Budget(submits=2, cancels=1, calls=1)
+"""The world of whose journals every prefix is forked."""
 
 
 class Trial:
@@ -33,4 +37,10 @@ class Trial:
                     explore_nodes(nodes, limit=5 * states + 100)
                 except Exception:  # noqa: BLE001  # however it breaks, it was noticed
                     return name
+            try:
+                for records in journals(FORKED):
+                    for at in range(1, len(records) + 1):
+                        check_fork(records, at)
+            except Exception:  # noqa: BLE001  # however it breaks, it was noticed
+                return "forks"
         return None

@@ -1,0 +1,66 @@
+"""Forks (contract.md K8): what a copy of any prefix of a journal is, and what it goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from quell.core import facts as f
+from quell.core import inputs as i
+from quell.core.decide import Decision, decide
+from quell.core.evolve import fold
+from quell.core.messages import ToolCall, ToolMessage
+from quell.core.session import Session, due
+from quell.core.transcript import Transcript
+from quell.core.view import CallItem, View, apply
+from quell.testing.audit import unsendable
+from quell.testing.exploration.search import explore
+from quell.testing.exploration.worlds import CREATE, NOW, Budget, Taken, start
+
+LATER = "2026-01-02T00:00:00.000Z"
+
+
+def journals(size: Budget) -> Iterator[tuple[f.Recorded, ...]]:
+    """A journal that leads to each state, and on with each move from there."""
+    paths = {start(): decide(Session(), CREATE, NOW).records}
+    found: list[tuple[f.Recorded, ...]] = []
+
+    def walk(taken: Taken) -> None:
+        found.append((*paths[taken.before], *taken.records))
+        paths.setdefault(taken.after, found[-1])
+
+    explore(size, walk)
+    yield from found
+
+
+def fork(records: Sequence[f.Recorded], at: int) -> Decision:
+    return decide(Session(), i.Fork(session="new", source="s", records=tuple(records[:at])), LATER)
+
+
+def check_fork(records: Sequence[f.Recorded], at: int) -> None:
+    """At rest, acceptable after every fact, and ready for a prompt under an id that its source has used."""
+    source, decision = fold(records[:at]), fork(records, at)
+    session, transcript, view = decision.session, Transcript(), View()
+    assert [recorded.seq for recorded in decision.records] == [*range(1, at + 2)]
+    assert fold(decision.records) == session
+    for recorded in decision.records:
+        transcript.add(recorded)
+        apply(view, recorded)
+    assert unsendable(transcript.to_send()) is None, "I5: a provider would refuse what a fork sends"
+    assert (session.id, session.parent, session.created) == ("new", None, LATER)
+    assert (session.busy, session.run, session.waiting, session.parked, due(session)) == (False, None, (), False, ())
+    assert len(session.prompts) + len(session.requests) + session.cost == 0
+    assert (session.model, session.mode, session.rules) == (source.model, source.mode, source.rules)
+    if source.run is not None:
+        assert session.runs[source.run.id].outcome == "interrupted"
+    assert (view.session, view.busy, view.run, view.queue, view.requests) == ("new", False, None, [], [])
+    assert all(item.result is not None for item in view.items if isinstance(item, CallItem))
+    called = [part.id for m in transcript.messages for part in getattr(m, "parts", ()) if isinstance(part, ToolCall)]
+    assert sorted(called) == sorted(m.call for m in transcript.messages if isinstance(m, ToolMessage))
+    goes_on = decide(session, i.Submit(prompt="p1", text="go on"), LATER)
+    assert goes_on.session.run is not None
+    assert goes_on.session.run.id not in session.runs
+    for recorded in goes_on.records:
+        transcript.add(recorded)
+        apply(view, recorded)
+    assert unsendable(transcript.to_send()) is None, "I5: a provider would refuse what a fork sends"
+    assert view.busy
