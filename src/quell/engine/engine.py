@@ -11,7 +11,7 @@ asked for, and takes over when the owner is gone (contract.md I10).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 
@@ -43,13 +43,18 @@ PAGE = 500
 class Engine:
     """See the module. `ownership` says whether this process owns the journal; `toolset` knows of the jobs in the background."""
 
-    def __init__(self, ports: Ports, options: Options = Options()) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        options: Options = Options(),
+        performer: Callable[[Ports, Options, Engine], Performer] = Performer,
+    ) -> None:
         self.shutting_down = False
         self.toolset = ports.toolset
         self._ports = ports
         self._options = options
         self._bus = Bus()
-        self._performer = Performer(ports, options, self)
+        self._performer = performer(ports, options, self)
         self.ownership = self._performer.ownership
         self._tasks = asyncio.TaskGroup()
         self._actors = Actors(self._performer, self._bus, self._tasks)

@@ -48,6 +48,10 @@ def check_fork(records: Sequence[f.Recorded], at: int) -> None:
     assert unsendable(transcript.to_send()) is None, "I5: a provider would refuse what a fork sends"
     assert (session.id, session.parent, session.created) == ("new", None, LATER)
     assert (session.busy, session.run, session.waiting, session.parked, due(session)) == (False, None, (), False, ())
+    closing = decision.records[-1].fact
+    assert isinstance(closing, f.Forked)
+    assert (closing.source, closing.run) == ("s", source.run and source.run.id)
+    assert closing.entries == tuple(entry.id for entry in source.waiting), "F1: it names what it empties the queue of"
     assert len(session.prompts) + len(session.requests) + session.cost == 0
     assert (session.model, session.mode, session.rules) == (source.model, source.mode, source.rules)
     if source.run is not None:

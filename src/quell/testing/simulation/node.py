@@ -260,8 +260,9 @@ class Life:
         self._performer = performer
 
     async def live(self, up: Callable[[], None]) -> None:
-        engine = Engine(self.ports, self._options)
-        engine._performer = self._performer(engine, self.ports, self._options)
+        engine = Engine(
+            self.ports, self._options, lambda ports, options, engine: self._performer(engine, ports, options)
+        )
         async with engine:
             self.engine = engine
             up()
