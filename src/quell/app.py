@@ -108,7 +108,7 @@ async def _serve(
             listeners.append(daemon.Listener(tcp_socket(*listen), token, (listen[0],)))
         journal = SqliteJournal.open(Path(place.database), guest=standby)
         doorbell = PipeDoorbell(Path(place.database))
-        own = tuple(map(os.path.realpath, (place.config_dir, place.data_dir)))
+        own = tuple(map(os.path.realpath, (place.config_file, place.data_dir)))
         web = GuardedWeb(lambda: _web_options(configured.settings()), environment)
         tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs, own=own, web=web))
         ports = _ports(place, journal, doorbell, configured, tools, environment)

@@ -72,6 +72,8 @@ class _Stage:
         self._folder = folder
         self._project = folder / "till"
         self._colours = terminal.has_colours(sys.stdout)
+        # Without a sandbox, whatever this machine has: what is shown is looked at from outside, by its process number.
+        (folder / "config.toml").write_text('[sandbox]\nmode = "off"\n', encoding="utf-8")
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("QUELL_")},
             "QUELL_DATA_DIR": str(folder / "data"),
