@@ -296,6 +296,7 @@ def _of_failure(taken: Taken, input: i.SampleFailed, settled: f.RunSettled | Non
     parked = [r.fact for r in taken.records if isinstance(r.fact, f.QueueParked)]
     compacted = any(isinstance(r.fact, f.CompactionStarted) and r.fact.run == before.run.run for r in taken.records)
     assert first.retry_at == (None if compacted else input.retry_at), "I6: when the next attempt is due"
+    assert first.attempts == (input.attempts if first.retry_at else None), "I6: how many there will be"
     full = input.failure == "context_overflow" and before.run.doing == "sample"
     assert compacted == (full and not before.run.overflowed), "I8: an overflow is compacted for, once"
     if compacted or input.retry_at is not None:
@@ -379,6 +380,10 @@ def _of_restart(taken: Taken, input: i.Restarted) -> None:
     orphans = [item.id for item in before.waiting if item.origin == "parent"]
     assert dropped == orphans, "T4: what a parent asked for is not gone on with"
     waiting = [item.id for item in before.waiting if not item.parked and item.id not in orphans]
+    if before.titling is not None and not before.deleting:
+        prompt, attempt = before.titling
+        again = before.titling if input.stopping else (prompt, 2) if attempt == 1 else None
+        assert after.titling == again, "a model is asked for a title once more after a restart, and by no shutdown"
     if input.stopping:
         assert not started, "K6: a shutdown starts a run"
         assert after.parked == before.parked, "K6: a shutdown parks"

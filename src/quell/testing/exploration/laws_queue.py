@@ -93,6 +93,9 @@ def _of_submission(taken: Taken, input: i.Submit | i.Compact) -> None:
         assert entry is not None, "A2: it is nowhere"
         kept = (input.delivery, entry.attachments, entry.origin, entry.allow, entry.mode, entry.on_ask)
         assert kept == given, "A2: it waits, or runs, as it was sent"
+        asked = [r.fact for r in taken.records if isinstance(r.fact, f.TitleRequested)]
+        wanted = input.titled and input.origin == "user" and not taken.before.session.title
+        assert asked == [f.TitleRequested(prompt=item.id)] * wanted, "a model is asked for a title, once"
         assert entry.accepted == NOW, "Q1: when it was accepted"
         assert session.title == (taken.before.session.title or input.text), "a session is called after its first prompt"
     else:
@@ -298,4 +301,5 @@ def _of_change(taken: Taken, input: i.Change) -> None:
     for name in ("title", "model", "small_model", "mode", "extra"):
         given, was, now = getattr(input, name), getattr(before, name), getattr(after, name)
         assert now == (was if given is None else given), f"K8: {name} is {now}"
+    assert after.titling is None or input.title is None, "K8: a title that was given is looked for"
     assert after.waiting == before.waiting, "K8: a change of settings touches the queue"

@@ -107,6 +107,8 @@ def _requests(session: Session, size: Budget) -> Iterator[Move]:
         yield from _edits(session)
     yield Move(i.Note(text="a note"), "changes")
     yield Move(i.Change(title="other"), "changes")
+    if session.titling is not None:
+        yield Move(i.Change(title=session.title), "changes")
     yield Move(i.Change(model="other", small_model="other", mode="plan", extra=("/x",)), "changes")
     if session.parked or any(entry.parked for entry in session.waiting):
         yield Move(i.Resume())
@@ -179,7 +181,7 @@ def _outcomes(effect: Effect, session: Session, size: Budget) -> Iterator[Move]:
         case Unwind(run):
             yield Move(i.Unwound(run=run, spent=_spent(session)), system=True)
             if session.run is not None and isinstance(session.run.phase, Sampling):
-                yield Move(i.Unwound(run=run, reply=DRAFT), system=True)
+                yield Move(i.Unwound(run=run, reply=replace(DRAFT, cost=Decimal(1))), system=True)
                 yield Move(i.Unwound(run=run, reply=NOTHING), system=True)
             yield from _late(session, size)
         case Erase():
@@ -219,7 +221,7 @@ def _failures(effect: Sample | Compact) -> Iterator[Move]:
     replies = (None, DRAFT) if isinstance(effect, Sample) else (None,)
     failures: list[dict[str, Any]] = [{"failure": "invalid_request"}]
     for reply in replies:
-        failures.append({"failure": "unreachable", "retry_at": NOW, "reply": reply})
+        failures.append({"failure": "unreachable", "retry_at": NOW, "reply": reply, "attempts": 3})
         failures.append({"failure": "unreachable", "reply": reply})
     failures.append({"failure": "context_overflow", "reply": replies[-1]})
     failures.append({"failure": "context_overflow", "retry_at": NOW})

@@ -35,7 +35,7 @@ class Probes:
     def check(self, session: Session, key: StateKey) -> None:
         """Every probe of this state that was not tried in one like it. Raises `AssertionError`."""
         parts = (
-            (late(session), (key.deleting, key.run)),
+            (late(session), (key.deleting, key.run, key.titled)),
             (requests(session), (key.deleting, key.parked, key.waiting, key.run is None, _known(session))),
         )
         for found, part in parts:
@@ -49,7 +49,7 @@ def check_before_creation() -> None:
     """There is no session yet: whatever comes is refused or decides nothing, and then it is created as it was asked for."""
     nothing, created = Session(), start().session
     for input, _ in (*requests(created), *late(created)):
-        if not isinstance(input, i.Create):
+        if not isinstance(input, i.Create | i.Fork):
             _check(nothing, input, None if isinstance(input, i.Report) else "session_not_found")
     _check(nothing, i.Delete(), "session_not_found")
     _check(nothing, i.Note(text="too early"), None)
@@ -70,6 +70,8 @@ def check_before_creation() -> None:
     task = decide(nothing, replace(asked, prompt=submission("p", "queue")), NOW)
     assert task.session.run is not None, "T4: a session that is created with its task begins with it"
     assert task.reaction == i.Accepted("p", 2, task.session.run.id), "T4: and says so"
+    forked = decide(nothing, i.Fork(session="copy", source="s", records=made.records), NOW)
+    assert forked.session.id == "copy", "K8: a fork is a session of its own"
     attached = i.Submit(prompt="p", text=" ", attachments=(Attachment(name="a.txt", content="text"),))
     assert decide(created, attached, NOW).session.title == "a.txt", "a session is called after its first prompt"
     assert (made.session.id, made.session.created, made.session.updated) == ("s", NOW, NOW), "created"
@@ -110,6 +112,7 @@ def requests(session: Session) -> Iterator[Probe]:
     for request, code in _requests(session):
         yield request, gone or code
     yield CREATE, "conflict"
+    yield i.Fork(session="s", source="another"), "conflict"
     if session.deleting:
         yield i.Delete(), None
         yield i.Note(text="too late"), None
@@ -158,7 +161,8 @@ def _requests(session: Session) -> Iterator[Probe]:
             yield i.AnswerQuestions(request=str(call.request), answers=()), "invalid_request"
             yield i.Answer(request=str(call.request), option="allow_once"), "invalid_request"
         else:
-            yield i.AnswerQuestions(request=str(call.request), answers=SAID), "invalid_request"
+            for answers in (SAID, ()):
+                yield i.AnswerQuestions(request=str(call.request), answers=answers), "invalid_request"
     yield i.AnswerQuestions(request="another", answers=SAID), "not_found"
     open_now = {call.request for call in session.awaiting}
     for request, given in session.requests.items():
@@ -215,6 +219,8 @@ def late(session: Session) -> Iterator[Probe]:
     yield from _call("r0", call_id(message_id("r0", 1, 1), 0))
     yield i.Unwound(run="r0"), None
     yield i.TimeUp(run="r0"), None
+    if session.deleting and session.titling is not None:
+        yield i.TitleFound(prompt=session.titling.prompt, attempt=session.titling.attempt, title="late"), None
     attempt = 0 if session.titling is None else session.titling.attempt - 1
     yield i.TitleFound(prompt="p2", attempt=attempt, title="late"), None
     yield i.Looping(run="r0"), None

@@ -24,7 +24,14 @@ from msgspec import Struct
 MODULES = ("decide", "decide_queue", "decide_run", "evolve", "session", "step")
 """The machine: `quell.core.…`. Of `session` what is derived from the state; what others show of it (`Summary`) is left out."""
 
-LEFT_OUT = ("Summary", "summary", "Session.mode_now", "fold", "child_id")
+LEFT_OUT = (
+    "Summary",
+    "summary",
+    "Session.mode_now",
+    "fold",
+    "child_id",
+    "_fate",
+)  # the last one only says why, in words
 
 
 class Mutant(Struct, frozen=True):

@@ -38,6 +38,8 @@ EQUIVALENT: dict[str, str] = {
     "decide_queue.promote: swap with the next: if input.interrupt:": ORDER,
     "decide_queue.delete: swap with the next: step.add(f.DeletionStarted(session=step.session.id))": ORDER,
     'decide_queue.delete: swap with the next: _end_run(step, "user")': ORDER,
+    "decide_queue.submit: swap with the next: step.add(f.SettingsChanged(title=headline(input.text) or input.attachments[0].name))": ORDER,
+    "decide_run.restarted: swap with the next: _ask_again_for_a_title(step)": ORDER,
     "decide_run.answer_questions: swap with the next: check(call.questions, input.answers)": "a refusal leaves nothing of what was decided before it",
     "decide_run.answer_questions: swap with the next: if not call.questions:": WORDS,
     'evolve._replied: drop part 2 of or: crowded=fact.crowded or (session.crowded and fact.reply.stop_reason in ("cancelled", "interrupted")),': FULL,
