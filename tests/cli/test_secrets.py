@@ -19,6 +19,8 @@ step = [{ tool = "bash", input = { command = "head -c 20 keys.txt; sleep 0.3; ta
 [[reply]]
 step = [{ tool = "grep", input = { pattern = "key" } }, { tool = "edit", input = { file_path = "keys.txt", old_string = "is all", new_string = "was all" } }]
 [[reply]]
+step = [{ tool = "bash", input = { command = "cat keys.txt; sleep 1000", run_in_background = true } }]
+[[reply]]
 step = [{ fail = "unauthorized", detail = "Incorrect API key provided: KEY", times = 9 }]
 """.replace("KEY", KEY)
 
@@ -38,8 +40,11 @@ def test_no_secret_is_shown_anywhere(home: Home) -> None:
     as_json = home.quell("sessions", "export", session, "--format", "json").out
     shown = home.quell("sessions", "show", session, "--full").out
     stored = "".join(path.read_bytes().decode("latin-1") for path in home.data.rglob("*") if path.is_file())
+    jobs = home.quell("jobs", "--json").out
+    assert "[hidden]" in jobs
     places = {
-        "events": done.out, "messages": done.err, "export": exported, "json": as_json, "screen": shown, "disk": stored
+        "events": done.out, "messages": done.err, "export": exported, "json": as_json, "screen": shown, "disk": stored,
+        "jobs": jobs,
     }  # fmt: skip
     for where, text in places.items():
         for name, value in SECRETS.items():

@@ -423,7 +423,7 @@ class Web(Protocol):
 class ToolContext(Struct, frozen=True):
     """What a running call has in hand. `seen` maps the absolute paths whose content the session knows to its SHA-256, `todos` is its list.
 
-    `note` puts a line into the session for its model and its people, also when the call has ended: the next turn is told.
+    `note` puts a line into the session for its model and its people, also when the call has ended. `hide` takes keys and tokens out of a text.
     There is no `delegate` for a sub-agent, which has none of its own. `read_only`: nothing is to be changed (mode `plan`).
     """
 
@@ -435,6 +435,7 @@ class ToolContext(Struct, frozen=True):
     output: Callable[[str], None]
     todos: tuple[Todo, ...] = ()
     note: Callable[[str], None] = lambda text: None
+    hide: Callable[[str], str] = lambda text: text
     delegate: Delegate | None = None
     read_only: bool = False
 
@@ -479,6 +480,9 @@ class Toolset(Protocol):
 
     def jobs(self, session: str) -> Sequence[JobState]:
         """The commands that run on behind their calls, and those that did, oldest first."""
+
+    def works_behind(self, session: str) -> bool:
+        """Whether one of them runs: asked often."""
 
     async def end_job(self, session: str, job: str) -> JobState:
         """Stop one, its whole tree. Raises `NotFound`."""

@@ -113,7 +113,7 @@ class Actor:
     @property
     def works_behind(self) -> bool:
         """A command runs on behind its call, and will want to say how it ended."""
-        return any(job.running for job in self._performer.ports.toolset.jobs(self.ledger.id))
+        return self._performer.ports.toolset.works_behind(self.ledger.id)
 
     # Its life
 
@@ -122,7 +122,9 @@ class Actor:
         try:
             await self.ledger.load()
             # A title that was being asked for when the process ended; a session with unfinished work is told to recover.
-            self._recovering |= self.ledger.session.titling is not None and not self.ledger.session.busy
+            session = self.ledger.session
+            if self._performer.ownership.owns and session.titling is not None and not session.busy:
+                self._recovering = True
             self._loaded.set()
             await self._live()
         except QuellError as error:
@@ -257,9 +259,9 @@ class Actor:
         except StorageRefused as error:
             self._stall(error)
         else:
-            if not self._inbox.kept:
+            if self.stalled is not None and not self._inbox.kept:
                 self.stalled = None
-            self.ledger.tell(self.summary())
+                self.ledger.tell(self.summary())
         self.streams.settle_all(self.ledger.news())
 
     def drafts(self) -> list[DraftPart]:

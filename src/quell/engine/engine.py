@@ -243,10 +243,8 @@ class Engine:
                 continue
             actor = self._actors.find(session)
             if actor is not None and actor.ledger.session.seq < last and not _ends(news):
-                actor.look()
-                await (
-                    subscription.arrival()
-                )  # the follower came with a fact that the actor does not have: its drafts are old
+                actor.look()  # the follower came with a fact that the actor does not have: its drafts are old
+                await subscription.arrival()
                 continue
             drafts = actor.drafts() if actor is not None else []
             events: list[Event] = [*(event for event in _unseen(last, news) if not isinstance(event, Delta)), *drafts]

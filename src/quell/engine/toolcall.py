@@ -90,6 +90,7 @@ async def execute(
         output=printing.feed,
         todos=scene.ledger.transcript.todos,
         note=lambda text: scene.post(i.Note(text=redactor.text(text))),
+        hide=redactor.text,
         delegate=child,
         read_only=session.mode_now == "plan",
     )

@@ -85,6 +85,9 @@ class Tools:
     def jobs(self, session: str) -> Sequence[JobState]:
         return [job.state() for job in self._options.jobs.of(session)]
 
+    def works_behind(self, session: str) -> bool:
+        return self._options.jobs.running(session) > 0
+
     async def end_job(self, session: str, job: str) -> JobState:
         found = self._options.jobs.find(session, job)
         if found.ended is None:

@@ -161,7 +161,7 @@ def _start(
 def _in_background(asked: Bash, process: Process, output: Output, jobs: Jobs, context: ToolContext) -> ToolResult:
     """The command is a job from now on. Its id is the call's, whose name nobody else has."""
     output.hide()
-    job = Job(context.call, asked.command, asked.description, process, output, context.note)
+    job = Job(context, asked.command, asked.description, process, output)
     jobs.add(context.session, job)
     why = "" if asked.run_in_background else f" after {asked.auto_background_after} s"
     told = (

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from quell.core.access import short
 from quell.core.errors import NotFound
-from quell.core.ports import JobState, Process, ProcessEnd
+from quell.core.ports import JobState, Process, ProcessEnd, ToolContext
 from quell.tools.output import Output
 
 MOST = 50
@@ -26,19 +26,18 @@ KEPT_SECONDS = 8 * 3600.0
 
 
 class Job:
-    """One command and what it has printed. `note` tells the session of its end, unless somebody knows of it already."""
+    """One command and what it has printed. The session is told of its end, unless somebody knows of it already."""
 
-    def __init__(
-        self, id: str, command: str, description: str, process: Process, output: Output, note: Callable[[str], None]
-    ) -> None:
-        self.id = id
+    def __init__(self, context: ToolContext, command: str, description: str, process: Process, output: Output) -> None:
+        self.id = context.call
         self.command = command
         self.description = description
         self.started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.process = process
         self.output = output
         self.ended: float | None = None
-        self._note: Callable[[str], None] | None = note
+        self._note: Callable[[str], None] | None = context.note
+        self._hide = context.hide
         process.when_ended(self._when_ended)
 
     def known(self) -> None:
@@ -53,13 +52,13 @@ class Job:
         end = self._end()
         return JobState(
             id=self.id,
-            command=self.command,
-            description=self.description,
+            command=self._hide(self.command),
+            description=self._hide(self.description),
             started=self.started,
             running=self.ended is None,
             status=end.status if end is not None else None,
             signal=end.signal if end is not None else None,
-            printed=self.output.text(),
+            printed=self._hide(self.output.text()),
         )
 
     def _when_ended(self) -> None:

@@ -262,6 +262,9 @@ class SimulatedTools:
     def jobs(self, session: str) -> Sequence[JobState]:
         return ()
 
+    def works_behind(self, session: str) -> bool:
+        return False
+
     async def end_job(self, session: str, job: str) -> JobState:
         raise NotFound("A call of this tool leaves nothing behind.")
 
