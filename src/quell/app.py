@@ -91,7 +91,7 @@ async def _serve(
     ready: Callable[[str], None],
 ) -> None:
     configuration = Configuration(place.config_file, environment, builtin=PROVIDERS)
-    configured = Configured(configuration, environment, _hidden(place))
+    configured = Configured(configuration, environment, (*_own(place), os.path.dirname(place.socket)))
     settings = configured.settings()
     variables = key_variables(KNOWN_VARIABLES, settings)
     configured.secrets(environment)
@@ -108,7 +108,7 @@ async def _serve(
             listeners.append(daemon.Listener(tcp_socket(*listen), token, (listen[0],)))
         journal = SqliteJournal.open(Path(place.database), guest=standby)
         doorbell = PipeDoorbell(Path(place.database))
-        own = tuple(map(os.path.realpath, (place.config_file, place.data_dir)))
+        own = tuple(map(os.path.realpath, _own(place)))
         web = GuardedWeb(lambda: _web_options(configured.settings()), environment)
         tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs, own=own, web=web))
         ports = _ports(place, journal, doorbell, configured, tools, environment)
@@ -135,10 +135,10 @@ async def _serve(
             await configured.close()
 
 
-def _hidden(place: Paths) -> tuple[str, ...]:
-    """What no command in a sandbox sees. A folder that only happens to hold the settings' file may hold anything else as well."""
+def _own(place: Paths) -> tuple[str, str]:
+    """Our settings and our state. A folder that only happens to hold the settings' file may hold anything else as well."""
     settings = place.config_dir if os.path.basename(place.config_dir) == "quell" else place.config_file
-    return settings, place.data_dir, os.path.dirname(place.socket)
+    return settings, place.data_dir
 
 
 @contextmanager
@@ -273,7 +273,7 @@ class Configured:
     def secrets(self, environment: Mapping[str, str]) -> Collection[str]:
         """What must not be shown of an environment, and of the settings; from now on the log does not show it either."""
         settings = self.settings()
-        return self.shown.add(secret_values(environment, key_variables(KEY_VARIABLES, settings), settings))
+        return self.shown.add(secret_values(environment, key_variables(KNOWN_VARIABLES, settings), settings))
 
     def settings(self, workspace: str | None = None) -> Settings:
         return self._configuration.load(workspace).settings
