@@ -66,7 +66,7 @@ def home(addresses: Mapping[Dialect, str], default: str = "", plays: Sequence[Pl
         lines += [
             f'[providers.bench-{name}]\ndialect = "{name}"\nbase_url = "{url}"\n' for name, url in addresses.items()
         ]
-        (folder / "config.toml").write_text("\n".join(lines))
+        (folder / "config.toml").write_text("\n".join(("titles = false", *lines)))
         for name in ("data", "run"):
             (folder / name).mkdir(mode=0o700)
         environment = {
