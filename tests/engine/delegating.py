@@ -63,6 +63,12 @@ async def delegated(play: Play, *tasks: str, **fields: Any) -> tuple[str, list[s
     return session, [f"{session}-{call}" for call in calls]
 
 
+async def turns() -> None:
+    """Let everybody do what they can do at once: a test that would pass for want of time fails."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
 async def asked_for(play: Play, task: str) -> Asked:
     """The next sample, which has to be one of that task."""
     asked = await play.asked()

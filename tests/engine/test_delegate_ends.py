@@ -18,8 +18,9 @@ from quell.core.messages import Spent, Usage
 from quell.core.session import Session, Summary, summary
 from quell.engine import Options
 from quell.store.memory import MemoryJournal
+from quell.testing.faults import Hold, LoseAnswer
 from quell.testing.harness import Play, crashed, played
-from tests.engine.delegating import COSTS, Diary, asked_for, delegated, results, task_of
+from tests.engine.delegating import COSTS, Diary, asked_for, delegated, results, task_of, turns
 
 # Deletion
 
@@ -193,6 +194,52 @@ async def test_k6_a_shutdown_settles_the_child_then_its_call_and_starts_nothing(
     async with played(journal, Options(resume_interrupted=False)) as play:
         assert not play.engine.busy
         assert play.nothing_asked
+
+
+async def test_k6_a_shutdown_that_finds_a_run_unwinding_waits_for_its_child() -> None:
+    """T4. Fails when a call that is being stopped is told so a second time, and leaves its child."""
+    diary, release = Diary(MemoryJournal()), asyncio.Event()
+    async with played(diary, Options(stop_grace=3600, unwind_grace=3600)) as play:
+        session, (child,) = await delegated(play, "find it")
+        (asked := await play.asked()).call("touch", kind="read")
+        asked.reply()
+        (await play.touched()).hold(release)
+        await play.cancel(session)
+        await play.until(child, lambda state: state.run is not None and state.run.ending is not None)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(play.engine.shutdown())
+            await turns()
+            release.set()
+    assert [end for end in diary.ends() if "call" not in end[1]] == [(child, "cancelled"), (session, "cancelled")]
+
+
+async def test_t4_k3_a_shutdown_before_the_recovery_settles_the_child_first_and_counts_what_it_spent() -> None:
+    journal = MemoryJournal()
+    async with crashed(journal) as play:
+        session, (child,) = await delegated(play, "find it")
+        (asked := await play.asked()).call("touch", kind="read")
+        asked.reply(**COSTS)
+        await play.touched()
+    diary = Diary(journal)
+    async with played(diary):
+        pass
+    assert [end for end in diary.ends() if "call" not in end[1]] == [(child, "interrupted"), (session, "interrupted")]
+    assert fold(await journal.read(session)).cost == Decimal(1)
+
+
+async def test_t4_k5_a_cancel_while_a_child_that_was_refused_is_stopped() -> None:
+    """T4, K5: it was made all the same, and only the answer was lost; its call ends when it has settled, and not before."""
+    diary = Diary(MemoryJournal())
+    diary.plan = {5: LoseAnswer(), 6: Hold()}  # of the child: that it was made, that it is cancelled
+    async with played(diary, Options(unwind_grace=3600)) as play:
+        session, (child,) = await delegated(play, "find it")
+        await diary.until_held(6)
+        await play.cancel(session)
+        await turns()
+        await diary.release()
+        await play.idle(session)
+        await play.idle(child)
+    assert [end for end in diary.ends() if "call" not in end[1]] == [(child, "cancelled"), (session, "cancelled")]
 
 
 async def test_an_idle_engine_does_not_close_a_parent_that_waits() -> None:

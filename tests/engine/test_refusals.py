@@ -100,6 +100,20 @@ async def test_a_cancel_refused_while_the_run_unwinds_does_not_stop_the_unwindin
         assert await _outcomes(play, session) == ["cancelled"]
 
 
+@in_virtual_time
+async def test_i9_an_idle_engine_does_not_close_a_session_whose_first_prompt_is_on_its_way_to_a_slow_disk() -> None:
+    journal = FaultyJournal(MemoryJournal(), {2: Hold()})
+    async with played(journal, Options(idle_actors=0, idle_seconds=3)) as play, asyncio.TaskGroup() as group:
+        session = await play.session()
+        group.create_task(play.submit(session, "one"))
+        await journal.until_held(2)
+        await asyncio.sleep(4)
+        await play.session()
+        await journal.release()
+        (await play.asked()).reply()
+        assert await _outcomes(play, session) == ["completed"]
+
+
 class Contested(MemoryJournal):
     """Another writer is faster: `once`, with a prompt of its own, or `always`."""
 

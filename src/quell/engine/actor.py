@@ -144,22 +144,15 @@ class Actor:
         self._effects.forget()
         await self.ledger.load()
         if self.ledger.session.busy or self.ledger.session.titling is not None:
-            await self._take(Letter(await self._restarted()))
+            await self._take(Letter(await _found(self.ledger, self._performer)))
         if self._performer.ownership.generation == generation:  # else there is another recovery to come, or none
             self._recovering = False
 
-    async def _restarted(self) -> i.Restarted:
-        """What a new owner finds (contract.md K2, K3): whoever ran this before is gone, and nothing of it runs."""
-        options, ports = self._performer.options, self._performer.ports
-        draft = await ports.journal.draft(self.ledger.id)
-        since = datetime.fromisoformat(self.ledger.session.updated)
-        down = datetime.fromisoformat(ports.clock.now()) - since
-        return i.Restarted(
-            reply=draft.reply if draft is not None else None,
-            spent=await self._performer.delegates.recovered(self.ledger.session, options.unwind_grace),
-            park=down.total_seconds() > options.recover_within,
-            resume_interrupted=options.resume_interrupted,
-        )
+    async def _left(self) -> i.Restarted:
+        """What a process that stops leaves: of its own, or of the one before it, if that was not recovered yet."""
+        if self._recovering and self._performer.ownership.owns:
+            return await _found(self.ledger, self._performer)
+        return i.Restarted(reply=self.streams.fragment(), spent=self._performer.delegates.spent(self.ledger.id))
 
     async def _live(self) -> None:
         scene = Scene(self.ledger, self.streams, self.post, self._gone)
@@ -178,8 +171,7 @@ class Actor:
                     await self._effects.stop(grace(self.ledger.session, self._performer.options.stop_grace))
                     for letter in self._inbox.drain():
                         await self._take(letter)
-                    spent = self._performer.delegates.spent(self.ledger.id)
-                    await self._take(Letter(i.Restarted(reply=self.streams.fragment(), spent=spent, stopping=True)))
+                    await self._take(Letter(replace(await self._left(), stopping=True)))
                 self.ended.set()  # all of it is on disk; what does not stop when it is told to is not waited for
             finally:
                 self._effects.abandon()
@@ -294,3 +286,16 @@ class Actor:
                 self._performer.ownership.lose(generation)
             except StorageRefused as error:
                 log.warning("session %s: the draft was not saved: %s", self.ledger.id, error)
+
+
+async def _found(ledger: Ledger, performer: Performer) -> i.Restarted:
+    """What a new owner finds (contract.md K2, K3): whoever ran this before is gone, and nothing of it runs."""
+    options, ports = performer.options, performer.ports
+    draft = await ports.journal.draft(ledger.id)
+    down = datetime.fromisoformat(ports.clock.now()) - datetime.fromisoformat(ledger.session.updated)
+    return i.Restarted(
+        reply=draft.reply if draft is not None else None,
+        spent=await performer.delegates.recovered(ledger.session, options.unwind_grace),
+        park=down.total_seconds() > options.recover_within,
+        resume_interrupted=options.resume_interrupted,
+    )

@@ -125,21 +125,25 @@ class Child:
             siblings = self._all.working.setdefault(self._parent.id, {})
             siblings[self._call] = self
             try:
-                await self._begin(task)
-                await self._end()
-                await self._end_jobs()
+                await self._work(task)
             except asyncio.CancelledError:
                 await self.stop()
                 if self._settlement is None or self._settlement.outcome != "completed":
                     raise
-            except QuellError:  # perhaps of the answer only: it may have begun
-                await self.stop()
-                raise
             finally:
                 del siblings[self._call]
                 if not siblings:
                     del self._all.working[self._parent.id]
             return self._delegation()
+
+    async def _work(self, task: str) -> None:
+        try:
+            await self._begin(task)
+            await self._end()
+            await self._end_jobs()
+        except QuellError:  # perhaps of the answer only: it may have begun
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Cancel the task, and wait until it has settled. Of a server that shuts down, the child settles as its parent does."""

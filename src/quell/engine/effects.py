@@ -41,15 +41,14 @@ class Effects:
         """Stop what is not due, or will not be in a state that is not recorded yet; all that there is of it."""
         ending = [effect for effect in self._running if effect not in wanted and isinstance(effect, kinds)]
         for effect in ending:
-            if not self._running[effect].cancelling():  # a second one would break off its cleaning up
-                self._running[effect].cancel()
+            _cancel(self._running[effect])
         return ending
 
     async def stop(self, grace: float) -> None:
         """Stop everything, and wait for it for so many seconds."""
         tasks = self.working
         for task in tasks:
-            task.cancel()
+            _cancel(task)
         if tasks:
             await asyncio.wait(tasks, timeout=grace)
 
@@ -74,6 +73,11 @@ class Effects:
         scene.streams.settle_all(scene.ledger.news())
         spent = self._performer.delegates.spent(scene.ledger.id)
         scene.post(i.Unwound(run=effect.run, reply=scene.streams.fragment(), spent=spent))
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    if not task.cancelling():  # a second one would break off its cleaning up
+        task.cancel()
 
 
 def grace(session: Session, seconds: float) -> float:

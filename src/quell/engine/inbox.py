@@ -35,16 +35,20 @@ class Letter:
 
 
 class Inbox:
-    """`put` letters in, `keep` those that were refused; `wake` whoever waits for `next`."""
+    """`put` letters in, `keep` those that were refused; `wake` whoever waits for `next`.
+
+    It is not empty before the last letter was dealt with, which is when the next one is asked for.
+    """
 
     def __init__(self) -> None:
         self._letters: deque[Letter] = deque()
         self._kept: deque[Letter] = deque()
         self._arrival = asyncio.Event()
         self._again: float | None = None
+        self._in_hand = False
 
     def __bool__(self) -> bool:
-        return bool(self._letters or self._kept)
+        return bool(self._letters or self._kept) or self._in_hand
 
     @property
     def kept(self) -> bool:
@@ -52,10 +56,6 @@ class Inbox:
 
     def put(self, letter: Letter) -> None:
         self._letters.append(letter)
-        self._arrival.set()
-
-    def put_first(self, letter: Letter) -> None:
-        self._letters.appendleft(letter)
         self._arrival.set()
 
     def keep(self, letter: Letter) -> None:
@@ -70,15 +70,16 @@ class Inbox:
 
     async def next(self) -> Letter | None:
         """The next letter; None when somebody woke us, or when it is time to look again and nothing was kept."""
+        self._in_hand = False
         loop = asyncio.get_running_loop()
         while True:
             if self._again is not None and loop.time() >= self._again:
                 if self._kept:
-                    return self._kept.popleft()
+                    return self._hand_out(self._kept)
                 self._again = None
                 return None
             if self._letters:
-                return self._letters.popleft()
+                return self._hand_out(self._letters)
             if self._arrival.is_set():
                 self._arrival.clear()
                 return None
@@ -87,6 +88,10 @@ class Inbox:
                     await self._arrival.wait()
             except TimeoutError:
                 continue
+
+    def _hand_out(self, letters: deque[Letter]) -> Letter:
+        self._in_hand = True
+        return letters.popleft()
 
     def drain(self) -> list[Letter]:
         """Everything, what was kept first."""

@@ -257,8 +257,10 @@ def _cancels(settled: Settled, walk: Walk, ghost: Ghost) -> Iterator[str]:
     for recorded, at in zip(settled.records, settled.landed, strict=True):
         fact = recorded.fact
         match fact:
-            case f.PromptAccepted(prompt=entry) | f.CompactionAccepted(entry=entry) | f.FollowUpAccepted(entry=entry):
+            case f.PromptAccepted(prompt=entry) | f.CompactionAccepted(entry=entry):
                 entries[entry] = recorded.seq
+            case f.FollowUpAccepted():  # it goes on with what was accepted long ago
+                entries[fact.entry] = entries[fact.prompt]
             case f.RunStarted():
                 runs[fact.run] = entries[fact.entry]
             case f.RunEnding(outcome="cancelled") if not deleting:

@@ -245,7 +245,8 @@ class Stage:
 
     async def _audit(self, followers: Sequence[Follower], screens: Sequence[Screen], *, final: bool) -> None:
         self.wrong.extend(self.ghost.restless)
-        self.wrong.extend(await audit_families(self._node.journal, self._plan.sessions, self.landed))
+        families = await audit_families(self._node.journal, self._plan.sessions, self.landed, self._troubled)
+        self.wrong.extend(families)
         for session in self._plan.sessions:
             if session in self.ghost.deleted:
                 await self._audit_deleted(session)

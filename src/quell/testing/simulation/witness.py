@@ -16,8 +16,8 @@ from quell.core.messages import Reply, Text
 COMPACTION = "Summarise."
 """What a model is told instead of the session when it compacts one."""
 
-GRACE = 2.4
-"""Seconds that the engine gives to what does not stop, at the least, before it settles without it."""
+GRACE = 2.2
+"""Seconds that the engine gives to what does not stop, at the least, before it settles without it: to a sub-agent's work, at shutdown."""
 
 DRAFT = 1.3
 """Seconds after which streamed text survives its process: a draft a second, and the time to write it."""

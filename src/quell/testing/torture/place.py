@@ -119,7 +119,9 @@ class Place:
     def keep(self) -> Path:
         """Leave everything in a folder, for whoever wants to find out."""
         folder = self.root.with_name(f"{self.root.name}-kept")
-        shutil.copytree(self.root, folder, ignore=shutil.ignore_patterns("ballast", "run"), dirs_exist_ok=True)
+        shutil.copytree(
+            self.root, folder, ignore=shutil.ignore_patterns("ballast", "run", "quell.db.bells"), dirs_exist_ok=True
+        )
         return folder
 
     def close(self) -> None:
