@@ -179,3 +179,19 @@ async def test_a_session_that_was_closed_is_gone_without_the_garbage_collector()
         finally:
             gc.enable()
         assert watch() is None
+
+
+async def test_a2_in_a_crowd_everybody_is_accepted_before_the_runs_get_far() -> None:
+    """Not by time: an effect begins in each turn of the loop, and no more."""
+    async with played() as play:
+        sessions = [await play.session() for _ in range(50)]
+        asked: list[int] = []
+        async with asyncio.TaskGroup() as group:
+            for session in sessions:
+                submitted = group.create_task(play.submit(session, "hello"))
+                submitted.add_done_callback(lambda _: asked.append(play.asks))
+        assert asked[-1] <= 5
+        for _ in sessions:
+            (await play.asked()).reply()
+        for session in sessions:
+            await play.idle(session)

@@ -38,10 +38,12 @@ class Performer:
         self.environments = Environments(ports.environment, ports.secrets)
         self.delegates = Delegates(sessions, ports.journal, ports.toolset, self.environments, options.sub_agents)
         self.ownership = Ownership()
+        self._door = asyncio.Lock()
 
     async def perform(self, effect: Effect, scene: Scene) -> None:
         """Do it, and post its outcome. Raises nothing but cancellation."""
         try:
+            await self._turn()
             outcome = await self._outcome(effect, scene)
         except InvalidRequest as refusal:  # the folder, its configuration or the model is not what it was
             reason: FailureCode = "unknown_model" if isinstance(refusal, UnknownModel) else "invalid_request"
@@ -52,6 +54,11 @@ class Performer:
             outcome = _failure(effect, "internal", f"Quell has a bug: incident {incident} in its log.")
         if outcome is not None:
             scene.post(outcome)
+
+    async def _turn(self) -> None:
+        """One effect begins in each turn of the loop, so that a crowd of them does not keep those waiting who submit."""
+        async with self._door:
+            await asyncio.sleep(0)
 
     async def _outcome(self, effect: Effect, scene: Scene) -> i.Input | None:
         environment = self.environments.of(scene.ledger.id)
@@ -82,7 +89,7 @@ class Performer:
                 assert_never(effect)
 
     async def _erase(self, scene: Scene) -> None:
-        generation = self.ownership.generation
+        generation, told = self.ownership.generation, ""
         if generation is not None:
             await self.ports.toolset.forget(scene.ledger.id)
         while generation is not None:
@@ -93,7 +100,9 @@ class Performer:
                 self.ownership.lose(generation)
                 return
             except QuellError as error:
-                log.error("session %s cannot be deleted yet: %s", scene.ledger.id, error)  # said in full
+                if str(error) != told:  # once: the log may be on the disk that is full
+                    log.error("session %s cannot be deleted yet: %s", scene.ledger.id, error)
+                told = str(error)
                 await asyncio.sleep(RETRY_REFUSED)
             else:
                 break

@@ -228,6 +228,11 @@ class Play:
         return await self._tools.started.get()
 
     @property
+    def asks(self) -> int:
+        """How many samples have been asked for, and are not taken by `asked` yet."""
+        return self._model.samples.qsize()
+
+    @property
     def nothing_asked(self) -> bool:
         return self._model.samples.empty()
 

@@ -18,7 +18,7 @@ from quell.config.paths import paths
 from quell.testing.torture.script import script
 from quell.workspace import supervisor
 
-DISK = "24m"
+DISK = "64m"
 SMALL = 4096
 """Bytes that a file may have where the disk is only said to be full: not even a page of the journal's log fits."""
 TAG = "QUELL_TORTURE"
