@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 
 from benchmarks.bench import DIALECTS, Bench, Session, bench
 from benchmarks.figures import Figure, median, milliseconds, percentile
@@ -18,6 +19,7 @@ LATEST = 0.030
 STUCK_SECONDS = 6.0
 """The contract gives a cancelled run five seconds to settle, whatever hangs."""
 SESSION_RUNS = 20
+CROWD = 50
 BEST_SETTLED = {"openai": ("2.3 ms (qwen-code)", "8.7 ms (Kimi Code)")}
 BEST_CLOSED = {"openai": "0.7 ms (Codex, qwen-code)"}
 ADAPTED: tuple[Dialect, ...] = ("openai", "anthropic")
@@ -29,7 +31,9 @@ async def measure(quick: bool) -> list[Figure]:
         for dialect in DIALECTS:
             figures += await _streaming(made, dialect, 20 if quick else 200)
         for dialect in DIALECTS:
-            figures += await _early(made, dialect, 20 if quick else 200)
+            figures += await _early(made, dialect, 20 if quick else 200, 1)
+        for dialect in DIALECTS:
+            figures += await _early(made, dialect, 100 if quick else 1000, CROWD)
     return figures
 
 
@@ -77,29 +81,38 @@ async def _streaming(made: Bench, dialect: str, times: int) -> list[Figure]:
     return figures
 
 
-async def _early(made: Bench, dialect: str, times: int) -> list[Figure]:
+async def _early(made: Bench, dialect: str, times: int, at_once: int) -> list[Figure]:
     """Cancel at a random moment soon after acceptance; afterwards the session has to be as good as new."""
-    lost = stuck = poisoned = 0
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_cancel_all(made, dialect, times // at_once)) for _ in range(at_once)]
+    ends = sum((task.result() for task in tasks), Counter[str]())
+    crowd = f" in {at_once} sessions at once" if at_once > 1 else ""
+    name = f"cancel 0 to 30 ms after acceptance, of {times:,}{crowd}, {DIALECTS[dialect]}"
+    return [
+        Figure(name=f"{name}: lost", value=ends["lost"], unit="", target=0, elsewhere="" if crowd else "0"),
+        Figure(name=f"{name}: stuck", value=ends["stuck"], unit="", target=0, elsewhere="" if crowd else "0"),
+        Figure(name=f"{name}: next prompt spoilt", value=ends["spoilt"], unit="", target=0),
+    ]
+
+
+async def _cancel_all(made: Bench, dialect: str, times: int) -> Counter[str]:
+    """So many in a row; what became of them that should not have."""
+    ends: Counter[str] = Counter()
     session = await made.session(dialect)
     for number in range(times):
-        if number % SESSION_RUNS == 0:
+        if number % SESSION_RUNS == SESSION_RUNS - 1:
             session.close()
             session = await made.session(dialect)
         outcome = await _cancel_early(session)
         if outcome is None:
-            stuck += 1
+            ends["stuck"] += 1
             session.close()
             session = await made.session(dialect)
             continue
-        lost += outcome != "cancelled"
-        poisoned += not await _sound(session)
+        ends["lost"] += outcome != "cancelled"
+        ends["spoilt"] += not await _sound(session)
     session.close()
-    name = f"cancel 0 to 30 ms after acceptance, of {times}, {DIALECTS[dialect]}"
-    return [
-        Figure(name=f"{name}: lost", value=lost, unit="", target=0, elsewhere="0"),
-        Figure(name=f"{name}: stuck", value=stuck, unit="", target=0, elsewhere="0"),
-        Figure(name=f"{name}: next prompt spoilt", value=poisoned, unit="", target=0),
-    ]
+    return ends
 
 
 async def _cancel_early(session: Session) -> str | None:
