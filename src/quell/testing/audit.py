@@ -283,6 +283,8 @@ def _covered(cancel: Cancelling, walk: Walk) -> Iterator[str]:
     if walk.outcomes.get(cancel.covered.run or "", "cancelled") != "cancelled":
         yield f"I9: {cancel.covered.run} was covered by a cancel, and is {walk.outcomes[cancel.covered.run or '']}"
     for prompt in cancel.covered.prompts if cancel.input.scope == "all" else ():
+        if prompt == cancel.input.prompt and prompt not in walk.prompts:
+            continue  # a compaction, that was cancelled by its name
         place = walk.prompts[prompt]
         if place.dropped is None and (place.run is None or walk.outcomes.get(place.run, "cancelled") != "cancelled"):
             yield f"C2: {prompt} was covered by a cancel, and went on"

@@ -208,6 +208,8 @@ def _spots(sandbox: Sandbox, folders: Sequence[str], homes: Sequence[str], kept:
         if strict:
             spots[home] = Spot("empty")
             continue
+        if not os.path.isdir(home):  # a service's user has none
+            continue
         spots[home] = Spot("read")
         spots |= _hidden(os.path.join(home, name) for name in _SECRETS)
         spots |= _hidden((os.path.join(home, ".cache"),), Spot("empty"))
