@@ -107,6 +107,12 @@ def victim(yard: Yard) -> Iterator[subprocess.Popen[bytes]]:
 # What has to work
 
 
+@pytest.mark.parametrize("mode", ["workspace", "read-only", "strict"])
+async def test_a_user_whose_home_does_not_exist(yard: Yard, mode: SandboxMode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nonexistent")  # a service's, by its entry in the system's list of users
+    assert await yard.run("echo hello", Sandbox(mode=mode)) == (ProcessEnd(status=0), "hello\n")
+
+
 async def test_work_goes_on_as_usual(yard: Yard) -> None:
     work = (
         "echo x > a && mkdir b && mv a b/c && git add . && git commit -qm one && git checkout -qb two && git status -s"
