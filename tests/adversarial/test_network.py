@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from quell.core.errors import WebRefused
-from quell.core.ports import PIECE
+from quell.core.web import PIECE
 from quell.web import GuardedWeb, Options
 from tests.adversarial.server import Names, Server, forever, redirect, response, server, silence
 

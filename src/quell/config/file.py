@@ -114,6 +114,13 @@ class SettingsFile:
                     f"{hint and f'; {hint}'}"
                 )
 
+    def check_tools(self, settings: Settings, tools: Collection[str]) -> None:
+        """A tool that is misspelt would not be hidden. Raises `ConfigError`."""
+        for index, name in enumerate(settings.tools.disabled):
+            if name not in tools:
+                hint = _nearest(name, tools) or f"the tools are {', '.join(tools)}"
+                raise ConfigError(f"{self.place(('tools', 'disabled', index))}: there is no tool `{name}`; {hint}")
+
     def _check_network(self, settings: Settings) -> None:
         """What is to open an address has to be one, or a name. Raises `ConfigError`."""
         for index, entry in enumerate(settings.network.allow_private):

@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin
 from msgspec import Struct
 
 from quell.core.errors import WebRefused
-from quell.core.ports import Destination
+from quell.core.web import Destination
 
 LONGEST = 8192
 """Characters of a URL."""

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from quell.core.errors import WebRefused
-from quell.core.ports import Destination, Hit, Page
+from quell.core.web import Destination, Hit, Page
 from quell.web import addresses, packing, search
 from quell.web.addresses import Allowed, Target, Unreachable
 from quell.web.options import Options
