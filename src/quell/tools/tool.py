@@ -70,17 +70,20 @@ class Call(Struct, frozen=True):
 class Tool(Struct, frozen=True):
     """One line of the toolset. The description for the model is in a file of the tool's name beside its module.
 
-    An `attended` one needs a person.
+    Its calls are of its `kind`. An `attended` one needs a person.
     """
 
     name: str
+    kind: ToolKind
     input: type[Struct]
     prepare: Callable[[Any, Workspace, Options], Call]
     attended: bool = False
 
     def spec(self) -> ToolSpec:
-        description = Path(__file__).with_name(f"{self.name}.md").read_text(encoding="utf-8").strip()
-        return ToolSpec(self.name, description, parameters.schema(self.input), self.attended)
+        return ToolSpec(self.name, self.description(), parameters.schema(self.input), self.attended)
+
+    def description(self) -> str:
+        return Path(__file__).with_name(f"{self.name}.md").read_text(encoding="utf-8").strip()
 
 
 def failed(text: str) -> ToolResult:
