@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from quell.core.messages import ToolCall, ToolResult
+from quell.testing.web import FakeWeb
 from quell.tools import TOOLS, Options, Tools
 from quell.tools.reference import reference
-from quell.web import GuardedWeb
-from quell.web import Options as WebOptions
-from quell.web.options import SearchOptions
 from tests.tools.conftest import Hands
 
 
@@ -57,7 +55,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("name", TOOLS)
 def test_a_call_is_of_its_tools_name_and_kind(hands: Hands, name: str) -> None:
     """Rules speak of both."""
-    web = GuardedWeb(lambda: WebOptions(search=SearchOptions(provider="duckduckgo")), {})
+    web = FakeWeb({}, "brave")
     call = ToolCall(id="c", name=name, input=json.dumps(EXAMPLES[name]))
     prepared = Tools(options=Options(web=web)).prepare(call, hands.workspace)
     assert not isinstance(prepared, ToolResult), prepared.text
