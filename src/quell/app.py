@@ -15,24 +15,27 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import uvloop
 
 from quell import __version__
+from quell.config.describe import Standing, describe
 from quell.config.file import ConfigError
 from quell.config.load import Configuration
+from quell.config.log import last_lines
 from quell.config.paths import Paths, paths, secure_folder
 from quell.config.scrub import scrub
 from quell.config.secrets import Secrets, key_variables, redacted, secret_values
 from quell.config.settings import ProviderSettings, Settings
+from quell.context import files as context_files
 from quell.context.budget import Thresholds, is_crowded
 from quell.context.build import SystemPrompts, prompt
 from quell.core import inputs as i
 from quell.core.errors import ModelFailed, NoModel, UnknownModel, WebRefused
+from quell.core.facts import Role
 from quell.core.permissions import Mode, Rule
-from quell.core.ports import LanguageModel, Sandbox, Workspace
+from quell.core.ports import LanguageModel, Sandbox, Toolset, Topic, Workspace
 from quell.core.session import Session
 from quell.engine import Engine, Options, Ports
 from quell.engine.clock import WallClock
@@ -46,7 +49,7 @@ from quell.server.auth import load_token
 from quell.server.listen import AddressInUse, tcp_socket, unix_socket
 from quell.store.doorbell import PipeDoorbell
 from quell.store.sqlite import SqliteJournal
-from quell.tools import SUB_AGENT, Tools
+from quell.tools import SUB_AGENTS, TOOLS, Tools
 from quell.tools import Options as ToolOptions
 from quell.web import GuardedWeb
 from quell.web import Options as WebOptions
@@ -90,8 +93,8 @@ async def _serve(
     standby: bool,
     ready: Callable[[str], None],
 ) -> None:
-    configuration = Configuration(place.config_file, environment, builtin=PROVIDERS)
-    configured = Configured(configuration, environment, (*_own(place), os.path.dirname(place.socket)))
+    configuration = Configuration(place.config_file, environment, builtin=PROVIDERS, tools=TOOLS)
+    configured = Configured(configuration, environment, place.config_dir, (*_own(place), os.path.dirname(place.socket)))
     settings = configured.settings()
     variables = key_variables(KNOWN_VARIABLES, settings)
     configured.secrets(environment)
@@ -110,7 +113,14 @@ async def _serve(
         doorbell = PipeDoorbell(Path(place.database))
         own = tuple(map(os.path.realpath, _own(place)))
         web = GuardedWeb(lambda: _web_options(configured.settings()), environment)
-        tools = Tools(options=ToolOptions(hidden=frozenset(variables), kept=place.outputs, own=own, web=web))
+        options = ToolOptions(
+            hidden=frozenset(variables),
+            kept=place.outputs,
+            own=own,
+            web=web,
+            log=lambda lines: last_lines(place.log, lines, configured.shown.known),
+        )
+        tools = Tools(options=options)
         ports = _ports(place, journal, doorbell, configured, tools, environment)
         try:
             async with Engine(ports, _options(settings)) as engine:
@@ -203,19 +213,32 @@ def _ports(
 
     async def system_prompt(session: Session, workspace: Workspace) -> str:
         today = datetime.now().astimezone().date().isoformat()
-        mode: Mode | Literal["agent"] = "agent" if session.parent is not None else session.mode_now
+        mode: Mode | Role = session.role if session.parent is not None else session.mode_now
         return await prompts.system_prompt(workspace.root, workspace.extra, mode, today, session.id)
+
+    def open_session(session: Session) -> Workspace:
+        kept = os.path.join(place.outputs, session.id)
+        if (
+            session.parent is not None and session.role == "web"
+        ):  # it sees what it has found, and nothing of the project
+            with suppress(OSError):  # that it cannot be made is what opening it says
+                os.makedirs(kept, 0o700, exist_ok=True)
+            return open_workspace(kept, kept=kept)
+        return open_workspace(session.workspace, session.extra, kept, configured.sandbox(session.workspace))
+
+    def tools_of(session: Session) -> Toolset:
+        names = TOOLS if session.parent is None else SUB_AGENTS[session.role]
+        hidden = configured.settings(session.workspace).tools.disabled
+        return tools.only([name for name in names if name not in hidden])
 
     return Ports(
         journal=journal,
         models=configured,
         toolset=tools,
-        sub_toolset=tools.only(SUB_AGENT),
+        tools=tools_of,
         clock=WallClock(),
         rules=configured.rules,
-        open_workspace=lambda root, extra, session: open_workspace(
-            root, extra, os.path.join(place.outputs, session), configured.sandbox(root)
-        ),
+        open_workspace=open_session,
         system_prompt=system_prompt,
         compaction_prompt=prompt("compact"),
         title_prompt=prompt("title"),
@@ -225,6 +248,7 @@ def _ports(
         environment=environment,
         secrets=configured.secrets,
         doorbell=doorbell,
+        describe=configured.describe,
     )
 
 
@@ -260,9 +284,15 @@ class Configured:
     """
 
     def __init__(
-        self, configuration: Configuration, environment: Mapping[str, str], hidden: tuple[str, ...] = ()
+        self,
+        configuration: Configuration,
+        environment: Mapping[str, str],
+        user_folder: str | None = None,
+        hidden: tuple[str, ...] = (),
     ) -> None:
         self._configuration = configuration
+        self._began = configuration.load().settings
+        self._user_folder = user_folder
         self._hidden = hidden
         self._environment = environment
         self._providers: Mapping[str, ProviderSettings] = {}
@@ -320,8 +350,11 @@ class Configured:
 
     async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
         """What a session can use, or could if what is missing were mended."""
-        models = self._current()
         environment = dict.fromkeys(filter(None, asked.have.split(",")), "set")
+        return self._known(asked, environment)
+
+    def _known(self, asked: api.ModelsQuery, environment: Mapping[str, str]) -> Sequence[api.Model]:
+        models = self._current()
         default = asked.model or self.settings(asked.workspace).model or models.default(environment)
         found = [
             api.Model(
@@ -372,14 +405,28 @@ class Configured:
             sandbox_problem=unavailable() or None,
         )
 
-    def _search_key(self) -> str | None:
+    def _search_key(self, environment: Mapping[str, str] = {}) -> str | None:
         """The variable that has to be set before anything can be searched, if one has to."""
         options = _web_options(self.settings()).search
         try:
             engine = web_search.engine(options)
         except WebRefused:
             return None
-        return web_search.missing_key(engine, options, {}, self._environment)
+        return web_search.missing_key(engine, options, environment, self._environment)
+
+    def describe(self, session: Session, environment: Mapping[str, str]) -> Sequence[Topic]:
+        """What holds in a session, for its model."""
+        found = context_files.find(self._user_folder, session.workspace, session.extra)
+        standing = Standing(
+            loaded=self._configuration.load(session.workspace),
+            began=self._began,
+            models=self._known(api.ModelsQuery(model=session.model), environment),
+            context=[each.path for each in found],
+            sandbox=self.sandbox(session.workspace),
+            sandbox_problem=unavailable() or None,
+            search_key=self._search_key(environment),
+        )
+        return describe(session, standing, self.secrets(environment))
 
     # The engine's models
 

@@ -162,6 +162,28 @@ def test_addresses_that_are_not_public(address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "source", "is_ours"),
+    [
+        ("93.184.215.14", "93.184.215.14", True),
+        ("93.184.215.14", "93.184.215.15", False),
+        ("93.184.215.14", "192.168.0.7", False),
+        ("93.184.215.14", None, False),
+        ("2a00:1:2:3::9", "2a00:1:2:3::9", True),
+        ("2a00:1:2:3:a:b:c:d", "2a00:1:2:3::9", True),
+        ("2a00:1:2:4::9", "2a00:1:2:3::9", False),
+        ("2606:4700::1111", "fd00::1", False),
+    ],
+)
+def test_public_addresses_of_this_machine_and_its_network_are_not_public_from_here(
+    address: str, source: str | None, is_ours: bool
+) -> None:
+    """Who answers for a name knows the address that we asked from, and could send us back to it, past the firewall."""
+    assert bool(why_not(address, "a.org", Allowed(()), source)) == is_ours
+    for open in (address, "a.org", "0.0.0.0/0" if "." in address else "::/0"):
+        assert why_not(address, "a.org", Allowed((open,)), source) is None
+
+
+@pytest.mark.parametrize(
     "address", ["1.1.1.1", "93.184.215.14", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00::1"]
 )
 def test_addresses_that_are_public(address: str) -> None:
@@ -189,6 +211,8 @@ def test_addresses_that_are_public(address: str) -> None:
         ("169.254.169.254", "0.0.0.0/0", False),
         ("169.254.169.254", "a.org", False),
         ("169.254.169.254", "169.254.169.254", True),
+        ("169.254.42.42", "169.254.0.0/16", False),
+        ("fe80::a9fe:a9fe", "fe80::/10", False),
         ("fd00:ec2::254", "::/0", False),
         ("::ffff:169.254.169.254", "::/0 0.0.0.0/0", False),
     ],

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from quell.core.errors import WebRefused
-from quell.core.ports import PIECE
+from quell.core.web import PIECE
 from quell.web import GuardedWeb, Options
+from quell.web.guarded import source_of
 from tests.adversarial.server import Names, Server, forever, redirect, response, server, silence
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -80,6 +81,15 @@ async def test_the_connection_goes_to_the_address_that_was_judged() -> None:
         assert names.asked == ["evil.org"]
         assert bad.heads == []
         assert f"Host: evil.org:{good.port}" in good.heads[0]
+
+
+async def test_a_public_address_of_this_machine_is_this_machine() -> None:
+    """A name that leads back to where the request comes from: a service that listens everywhere trusts whoever is inside."""
+    names = Names(evil_org=[["2a00:1:2:3::9"]], near_org=[["2a00:1:2:3::1"]])
+    guarded = GuardedWeb(lambda: Options(), {}, resolve=names, source=lambda address: "2a00:1:2:3::9")
+    assert "evil.org (2a00:1:2:3::9) is this machine" in await refusal(guarded, "http://evil.org:9200/")
+    assert "this machine's own network" in await refusal(guarded, "http://near.org/")
+    assert source_of("127.0.0.1") == "127.0.0.1"
 
 
 async def test_every_hop_is_looked_up_and_judged_again() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quell.config.secrets import key_variables, redacted, secret_values, without_keys
-from quell.config.settings import ProviderSettings, Settings
+from quell.config.settings import Network, ProviderSettings, Settings
 from quell.core.redaction import HIDDEN
 
 SETTINGS = Settings(
@@ -37,12 +37,44 @@ def test_variables_that_say_so_hold_secrets() -> None:
         "AWS_SECRET_ACCESS_KEY": "amazons-own-key",
         "SSH_PRIVATE_KEY": "-----BEGIN KEY-----\nline-one-of-it\n",
         "GOOGLE_TOKEN": "/home/ann/token.json",
+        "PGPASSWORD": "postgres-own-password",
+        "MYSQL_PWD": "mysqls-password",
+        "REDISCLI_AUTH": "redis-own-password",
+        "GITLAB_PAT": "token-of-gitlab",
+        "COOKIE_SIGNING_KEY": "key-that-signs",
+        "SSH_AUTH_SOCK": "agent-socket-name",
+        "SORT_KEY": "name-of-a-column",
+        "OLD_PWD": "/home/ann/project",
         "MAX_TOKENS": "100000000",
         "TOKEN_LIMIT": "100000000",
         "KEYBOARD": "something-else",
     }
     found = secret_values(environment, (), Settings())
-    assert found == {"token-of-github", "a-password", "amazons-own-key", "line-one-of-it"}
+    assert found == {
+        *(
+            "token-of-github",
+            "a-password",
+            "amazons-own-key",
+            "line-one-of-it",
+            "postgres-own-password",
+            "mysqls-password",
+        ),
+        *("redis-own-password", "token-of-gitlab", "key-that-signs"),
+    }
+
+
+def test_passwords_in_addresses_are_secret_whatever_holds_them() -> None:
+    environment = {
+        "DATABASE_URL": "postgresql+asyncpg://app:pg%40password@db/main?x=1",
+        "BROKERS": "amqp://:first-password@a,amqp://u:p@ssword-two@b/x",
+        "PIP_INDEX_URL": "see https://ann:index-password@host/simple and https://host/a:b@c",
+        "DOCS": "https://example.org/long-enough:x@y http://localhost:8080 mailto:someone@example.org",
+    }
+    settings = Settings(network=Network(proxy="http://me:proxy%21password@p:1"))
+    assert secret_values(environment, (), settings) == {
+        *("pg%40password", "pg@password", "first-password", "p@ssword-two", "index-password"),
+        *("proxy%21password", "proxy!password"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def opening() -> Sequence[f.AnyFact]:
             small_model="anthropic/small",
             mode="ask",
             parent="s0",
+            role="web",
             extra=("/home/user/library",),
             rules=(Rule("deny", "view(secrets)", "session"),),
         ),

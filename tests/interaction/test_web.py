@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import pytest
 
-from quell.client.client import Client, NewPrompt, NewSession, UnixSocket
-from quell.config.paths import paths
+from quell.client.client import NewPrompt, NewSession
 from tests.adversarial.server import response, server, silence
 from tests.cli.command import Home
 from tests.interaction.conversation import Chat, results
+from tests.interaction.process import serving
 
 SCRIPT = """
 [[when]]
@@ -38,26 +35,6 @@ def scripted(home: Home, tool: str, input: str) -> str:
     script = home.root / "web.toml"
     script.write_text(SCRIPT % (tool, input), encoding="utf-8")
     return f"scripted:{script}"
-
-
-@asynccontextmanager
-async def serving(home: Home) -> AsyncIterator[Client]:
-    reading, writing = os.pipe()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "quell", "serve", "--ready-fd", str(writing)),
-        env=home.environment,
-        pass_fds=(writing,),
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    os.close(writing)
-    assert await asyncio.to_thread(os.read, reading, 1) == b"\n"
-    os.close(reading)
-    try:
-        async with Client(UnixSocket(paths(home.environment).socket)) as client:
-            yield client
-    finally:
-        process.kill()
-        await process.wait()
 
 
 @pytest.mark.parametrize("tool", ["fetch", "web_fetch", "download"])

@@ -11,7 +11,7 @@ from quell.llm.script import Say, ScriptError, Use, parse_script
 from quell.llm.scripted import load_script, script_path
 
 WRONG = {
-    "": "f:1: the script has no [[reply]] and no [[when]]",
+    "": "f:1: the script has no [[reply]], no [[when]] and no [[agent]]",
     "x =": "f:1: not TOML: Invalid value",
     'text = "open\n': "f:1: not TOML: Illegal character '\\n'",
     "windw = 3": "f:1: unknown key `windw`; did you mean `window`?",

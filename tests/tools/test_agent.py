@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from quell.core.errors import QuellError, StorageRefused
 from quell.core.messages import ToolCall, ToolResult
 from quell.core.permissions import check
-from quell.core.ports import Delegation
-from quell.tools import SUB_AGENT, TOOLS, Tools
+from quell.core.ports import Delegation, Task
+from quell.tools import SUB_AGENTS, TOOLS, Tools
 from tests.tools.conftest import Hands
 
 END = Delegation(session="s-c", outcome="completed", stop_reason="end_turn", text="In parse.py.")
@@ -22,10 +22,10 @@ class Played:
     """The port `Delegate`: ends as it is told to."""
 
     def __init__(self, end: Delegation | QuellError) -> None:
-        self.tasks: list[str] = []
+        self.tasks: list[Task] = []
         self._end = end
 
-    async def run(self, task: str) -> Delegation:
+    async def run(self, task: Task) -> Delegation:
         self.tasks.append(task)
         if isinstance(self._end, QuellError):
             raise self._end
@@ -39,7 +39,7 @@ def prepare(hands: Hands, **input: Any) -> Any:
 async def run(hands: Hands, end: Delegation | QuellError) -> ToolResult:
     delegate = Played(end)
     result = await prepare(hands, prompt="find it").run(replace(hands.context(), delegate=delegate))
-    assert delegate.tasks == ["find it"]
+    assert delegate.tasks == [Task("find it")]
     assert isinstance(result, ToolResult)
     return result
 
@@ -94,5 +94,7 @@ def test_it_needs_no_permission_and_runs_beside_others(hands: Hands, mode: Any) 
 
 
 def test_a_sub_agent_has_the_tools_that_change_nothing_and_commands() -> None:
-    web = {"download", "fetch", "web_fetch", "web_search"}
-    assert set(SUB_AGENT) == set(TOOLS) - {"agent", "edit", "multiedit", "question", "todos", "write"} - web
+    web = {"agentic_fetch", "download", "fetch", "web_fetch", "web_search"}
+    of_a_person = {"question", "quell_info", "quell_logs", "todos"}
+    assert set(SUB_AGENTS["agent"]) == set(TOOLS) - {"agent", "edit", "multiedit", "write"} - web - of_a_person
+    assert set(SUB_AGENTS["web"]) == {"glob", "grep", "view", "web_fetch", "web_search"}

@@ -1,11 +1,14 @@
 """The toolset: what a model is told about the tools, and what it is told when it calls them wrongly."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from quell.core.messages import ToolCall, ToolResult
-from quell.tools import TOOLS, Tools
+from quell.testing.web import FakeWeb
+from quell.tools import TOOLS, Options, Tools
+from quell.tools.reference import reference
 from tests.tools.conftest import Hands
 
 
@@ -18,6 +21,45 @@ def test_each_tool_has_a_flat_schema_and_a_description() -> None:
         assert spec.schema["type"] == "object"
         assert all(field["description"] for field in spec.schema["properties"].values())
         assert 50 < len(spec.description) < 1500
+
+
+def test_the_page_is_up_to_date() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "tools.md"
+    assert page.read_text() == reference(), "run: python -m quell.tools.reference > docs/reference/tools.md"
+
+
+EXAMPLES: dict[str, dict[str, object]] = {
+    "agent": {"prompt": "x"},
+    "agentic_fetch": {"prompt": "x", "url": "https://a.org"},
+    "bash": {"command": "ls"},
+    "download": {"url": "https://a.org", "file_path": "x"},
+    "edit": {"file_path": "x", "old_string": "", "new_string": "y"},
+    "fetch": {"url": "https://a.org"},
+    "glob": {"pattern": "*"},
+    "grep": {"pattern": "x"},
+    "job_kill": {"shell_id": "x"},
+    "job_output": {},
+    "ls": {},
+    "multiedit": {"file_path": "x", "edits": [{"old_string": "", "new_string": "y"}]},
+    "question": {"questions": [{"type": "yes_no", "question": "Is it?"}]},
+    "quell_info": {},
+    "quell_logs": {},
+    "todos": {"todos": []},
+    "view": {"file_path": "x"},
+    "web_fetch": {"url": "https://a.org"},
+    "web_search": {"query": "x"},
+    "write": {"file_path": "x", "content": "y"},
+}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_call_is_of_its_tools_name_and_kind(hands: Hands, name: str) -> None:
+    """Rules speak of both."""
+    web = FakeWeb({}, "brave")
+    call = ToolCall(id="c", name=name, input=json.dumps(EXAMPLES[name]))
+    prepared = Tools(options=Options(web=web)).prepare(call, hands.workspace)
+    assert not isinstance(prepared, ToolResult), prepared.text
+    assert (prepared.access.tool, prepared.access.kind, prepared.kind) == (name, TOOLS[name].kind, TOOLS[name].kind)
 
 
 def test_a_selection_hides_the_rest(hands: Hands) -> None:

@@ -187,7 +187,7 @@ class Narrator:
             self.end_line()
 
     def _call(self, call: str, name: str, input: str) -> None:
-        if name == "agent":
+        if name in ("agent", "agentic_fetch"):
             self.sub_agents[call] = name = f"agent {len(self.sub_agents) + 1}"
         self._calls[call] = describe_call(name, input)
 

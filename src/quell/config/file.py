@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Collection
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import fields
@@ -114,6 +115,13 @@ class SettingsFile:
                     f"{hint and f'; {hint}'}"
                 )
 
+    def check_tools(self, settings: Settings, tools: Collection[str]) -> None:
+        """A tool that is misspelt would not be hidden. Raises `ConfigError`."""
+        for index, name in enumerate(settings.tools.disabled):
+            if name not in tools:
+                hint = _nearest(name, tools) or f"the tools are {', '.join(tools)}"
+                raise ConfigError(f"{self.place(('tools', 'disabled', index))}: there is no tool `{name}`; {hint}")
+
     def _check_network(self, settings: Settings) -> None:
         """What is to open an address has to be one, or a name. Raises `ConfigError`."""
         for index, entry in enumerate(settings.network.allow_private):
@@ -125,6 +133,11 @@ class SettingsFile:
                         f"{self.place(('network', 'allow_private', index))}: `{entry}` is not the name of a host, an address"
                         ' or a network. Right are: "localhost", "192.168.1.10", "10.1.0.0/16"'
                     ) from None
+        if settings.network.proxy is not None and not _is_proxy(settings.network.proxy):
+            raise ConfigError(
+                f"{self.place(('network', 'proxy'))}: that is not the address of a proxy. Right is:"
+                ' "http://proxy.example.org:3128", with "user:password@" before the name if it wants them'
+            )
         if settings.search.provider == "searxng" and settings.search.base_url is None:
             raise ConfigError(f"{self.place(('search', 'provider'))}: searxng needs `base_url`, too: where it is")
 
@@ -167,6 +180,14 @@ class SettingsFile:
         if not isinstance(value, dict):
             raise ConfigError(f"{self.place(at)}: {_dotted(at)} has to be a table; found {_shown(value)}")
         return value
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.port != 0 and re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-f:.]+", parts.hostname or "") is not None
+    except ValueError:  # brackets, or the port
+        return False
 
 
 # What errors say

@@ -3,7 +3,7 @@
     user's file      paths.config_file; may say everything
     project's file   .quell/config.toml of the workspace, or of the nearest folder above it up to the root of its
                      repository; may set `PROJECT_KEYS`: a mode that is narrower than the user's, rules that ask or
-                     deny, `model` and `small_model` unless they are scripts
+                     deny, tools to hide, `model` and `small_model` unless they are scripts
     environment      QUELL_MODEL and QUELL_MODE, before both files
 
 Rules: what a project's file may not set is left out, with a notice, but a file that is wrong is an error, whoever's it
@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from quell.config.file import ConfigError, SettingsFile, read
-from quell.config.settings import PROJECT_KEYS, SandboxSettings, Settings
+from quell.config.settings import PROJECT_KEYS, SandboxSettings, Settings, ToolSettings
 from quell.core.permissions import Answer, Mode, Rule
 from quell.core.ports import SandboxMode
 
@@ -54,15 +54,20 @@ class Loaded(Struct, frozen=True, kw_only=True):
 class Configuration:
     """The user's settings and those of every workspace, as the files are now.
 
-    `builtin` are the providers that need not be described; None: that is not judged.
+    `builtin` are the providers that need not be described, `tools` those that there are; None: that is not judged.
     """
 
     def __init__(
-        self, config_file: str, environment: Mapping[str, str], builtin: Collection[str] | None = None
+        self,
+        config_file: str,
+        environment: Mapping[str, str],
+        builtin: Collection[str] | None = None,
+        tools: Collection[str] | None = None,
     ) -> None:
         self._config_file = config_file
         self._environment = environment
         self._builtin = builtin
+        self._tools = tools
         self._known: dict[str | None, tuple[_Stamps, Loaded]] = {}
 
     def load(
@@ -83,7 +88,7 @@ class Configuration:
         if known is not None and known[0] == stamps:
             return known[1]
         try:
-            loaded = load(self._config_file, {}, workspace, self._builtin)
+            loaded = load(self._config_file, {}, workspace, self._builtin, self._tools)
         except ConfigError as error:
             if known is None:
                 raise
@@ -98,6 +103,7 @@ def load(
     environment: Mapping[str, str],
     workspace: str | None = None,
     builtin: Collection[str] | None = None,
+    tools: Collection[str] | None = None,
 ) -> Loaded:
     """Read everything once. Raises `ConfigError`."""
     settings = Settings()
@@ -110,6 +116,8 @@ def load(
         settings = own.settings()
         if builtin is not None:
             own.check_providers(settings, builtin)
+        if tools is not None:
+            own.check_tools(settings, tools)
         rules = own.rules(settings.permissions.rules, "user", _ANSWERS)
         notices.extend(own.exposure(settings))
     project_file = find_project_file(workspace) if workspace else None
@@ -117,6 +125,8 @@ def load(
         project = read(project_file)
         if project is not None:
             files.append(project_file)
+            if tools is not None:
+                project.check_tools(project.settings(), tools)
             settings, added, remarks = _narrowed(settings, project)
             rules = (*rules, *added)
             notices.extend(remarks)
@@ -197,7 +207,13 @@ def _narrowed(settings: Settings, project: SettingsFile) -> tuple[Settings, tupl
     if lists.allow:
         where = project.place(("permissions", "rules", "allow"))
         remarks.append(f"{where}: rules that allow are ignored in a project's file. Put those you want into your own")
-    narrowed = replace(settings, **changes, sandbox=_narrowed_sandbox(settings.sandbox, project, remarks))
+    hidden = dict.fromkeys((*settings.tools.disabled, *wanted.tools.disabled))
+    narrowed = replace(
+        settings,
+        **changes,
+        sandbox=_narrowed_sandbox(settings.sandbox, project, remarks),
+        tools=ToolSettings(disabled=tuple(hidden)),
+    )
     return narrowed, project.rules(lists, "project", ("ask", "deny")), remarks
 
 

@@ -25,7 +25,7 @@ Quell reads two files, both optional, both TOML:
   repository.
 
 A project's file came with the repository, so it may ask for less and never for more. It may set only what is marked
-*project* below: a mode that allows less than yours, a narrower sandbox, rules that ask or deny, and which of your models to use. Everything
+*project* below: a mode that allows less than yours, a narrower sandbox, rules that ask or deny, tools to hide, and which of your models to use. Everything
 else in it is ignored, and said to be.
 
 `$QUELL_MODEL` and `$QUELL_MODE` go before both files, and what is given with a command (`--model`, `--mode`, `--allow`)

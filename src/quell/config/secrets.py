@@ -1,7 +1,7 @@
 """Keys: which variables hold them, so that tools do not see them, and how they are kept out of a log.
 
 Rules: a value is secret because of the variable or the setting that it was found in: one that holds a provider's key, which
-tools do not see, or one whose name says so (`…_TOKEN`, `…_PASSWORD`), which they see but cannot show. What merely looks
+tools do not see, or one whose name says so (`…_TOKEN`, `…_PASSWORD`), which they see but cannot show; of an address, the password in it. What merely looks
 like a key is hidden in logs, too, but nothing else follows from its looks. The names of the known variables are given
 by the caller.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from quell.config.settings import Settings
 from quell.core.redaction import HIDDEN
@@ -31,7 +31,12 @@ _LOOKS_SECRET = re.compile(
 )
 
 
-_SAYS_SECRET = re.compile(r"(?:^|_)(?:(?:API|ACCESS|PRIVATE|SECRET)_?KEY|PASSPHRASE|PASSW(?:OR)?D|SECRET|TOKEN)$", re.I)
+_SAYS_SECRET = re.compile(
+    r"(?:^|_)(?:(?:API|ACCESS|PRIVATE|SECRET|SIGNING|ENCRYPTION|MASTER|DEPLOY|AUTH)_?KEY|PASS(?:PHRASE)?|(?:PG)?PASSW(?:OR)?D|SSHPASS|SECRET|TOKEN"
+    r"|PAT|AUTH)$|.._PWD$",
+    re.IGNORECASE,
+)
+_PASSWORD_IN_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@]*:([^\s/]+)@", re.IGNORECASE)
 
 
 class Secrets:
@@ -63,12 +68,19 @@ def secret_values(environment: Mapping[str, str], variables: Collection[str], se
     for name, value in environment.items():
         if _SAYS_SECRET.search(name) and not value.startswith("/"):  # a path leads to one, and is none
             found.update(piece for piece in value.split() if "-----" not in piece)
+        found.update(_passwords(value))
     found.add(settings.search.api_key or "")
-    found.add(urlsplit(settings.network.proxy or "").password or "")
+    found.update(_passwords(settings.network.proxy or ""))
     for provider in settings.providers.values():
         found.add(provider.api_key or "")
         found.update(provider.headers.values())
     return frozenset(value for value in found if len(value) >= SHORTEST)
+
+
+def _passwords(value: str) -> Iterable[str]:
+    """Those in the addresses in a value, as they are written there and as they are sent."""
+    for password in _PASSWORD_IN_ADDRESS.findall(value) if "://" in value else ():
+        yield from (password, unquote(password))
 
 
 def redacted(text: str, secrets: Collection[str] = ()) -> str:

@@ -65,6 +65,15 @@ class SandboxSettings(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class ToolSettings(Section, frozen=True, kw_only=True):
+    """What a model has to work with. A project's file may add to what is hidden, and take nothing away."""
+
+    disabled: Annotated[
+        tuple[str, ...],
+        Meta(description='Tools that no model gets to see, its sub-agents included: `["bash", "web_search"]`.'),
+    ] = ()
+
+
 class ModelSettings(Section, frozen=True, kw_only=True):
     """What is known or wanted of one model. What is not given is as the catalogue or the provider has it."""
 
@@ -116,7 +125,7 @@ class Logging(Section, frozen=True, kw_only=True):
 
 
 class Network(Section, frozen=True, kw_only=True):
-    """What the tools of the web may reach: `fetch`, `web_fetch` and `download`. Commands are not held by this."""
+    """What the tools of the web may reach: `fetch`, `web_fetch`, `agentic_fetch` and `download`. Commands are not held by this."""
 
     allow_private: Annotated[
         tuple[str, ...],
@@ -132,7 +141,7 @@ class Network(Section, frozen=True, kw_only=True):
 
 
 class Search(Section, frozen=True, kw_only=True):
-    """The search engine of the tool `web_search`. Without one nothing is searched."""
+    """The search engine of the tools `web_search` and `agentic_fetch`. Without one nothing is searched."""
 
     provider: Annotated[SearchEngine | None, Meta(description="Which one.")] = None
     base_url: Annotated[Url | None, Meta(description="Where it is; `searxng` needs it.")] = None
@@ -178,9 +187,10 @@ class Settings(Section, frozen=True, kw_only=True):
     """What config.toml may say."""
 
     model: Annotated[str | None, Meta(description="The model that works, as `provider/model`.")] = None
-    small_model: Annotated[str | None, Meta(description="A cheaper one for titles. Not given: the one that works.")] = (
-        None
-    )
+    small_model: Annotated[
+        str | None,
+        Meta(description="A cheaper one for titles and for what `agentic_fetch` reads. Not given: the one that works."),
+    ] = None
     mode: Annotated[
         Mode | None,
         Meta(
@@ -203,6 +213,7 @@ class Settings(Section, frozen=True, kw_only=True):
     ] = 3600.0
     permissions: Permissions = Permissions()
     sandbox: SandboxSettings = SandboxSettings()
+    tools: ToolSettings = ToolSettings()
     providers: dict[str, ProviderSettings] = {}
     server: Server = Server()
     logging: Logging = Logging()
@@ -212,5 +223,5 @@ class Settings(Section, frozen=True, kw_only=True):
     search: Search = Search()
 
 
-PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions", "sandbox"})
+PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions", "sandbox", "tools"})
 """What a project's file, .quell/config.toml, may set. It came with the repository: it may allow less, never more."""

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Generic, Literal, TypeVar
 
 from quell.context import files, git
+from quell.core.facts import Role
 from quell.core.permissions import Mode
 
 REMEMBERED = 128
@@ -29,7 +30,7 @@ _PROMPTS = os.path.join(os.path.dirname(__file__), "prompts")
 
 
 @cache
-def prompt(name: Literal["system", "plan", "agent", "compact"]) -> str:
+def prompt(name: Literal["system", "plan", "agent", "web", "compact", "title"]) -> str:
     """A text of ours, from its file."""
     with open(os.path.join(_PROMPTS, f"{name}.md"), encoding="utf-8") as file:
         return file.read().strip()
@@ -46,9 +47,14 @@ class SystemPrompts:
         self._git: _Recent[tuple[str, str], str] = _Recent()
 
     async def system_prompt(
-        self, workspace_root: str, extra: tuple[str, ...], mode: Mode | Literal["agent"], today: str, session: str = ""
+        self, workspace_root: str, extra: tuple[str, ...], mode: Mode | Role, today: str, session: str = ""
     ) -> str:
-        """`agent` stands for a sub-agent in mode `plan`. `today` is a date. The first one of a `session` asks git, which takes up to 0.3 s."""
+        """A role stands for a sub-agent in mode `plan`. `today` is a date. The first one of a `session` asks git, which takes up to 0.3 s.
+
+        A sub-agent for the web is told nothing of the project: it could tell others.
+        """
+        if mode == "web":
+            return f"{prompt('web')}\n\nDate: {today}"
         parts = [
             prompt("system"),
             await self._project(workspace_root, extra),

@@ -124,6 +124,7 @@ def _create(step: Step, input: i.Create) -> i.Reaction | None:
             small_model=input.small_model,
             mode=input.mode,
             parent=input.parent,
+            role=input.role,
             extra=input.extra,
             rules=input.rules,
         )

@@ -105,6 +105,7 @@ def _created(session: Session, fact: f.SessionCreated) -> Session:
         small_model=fact.small_model,
         mode=fact.mode,
         parent=fact.parent,
+        role=fact.role,
         extra=fact.extra,
         rules=fact.rules,
         created=session.updated,

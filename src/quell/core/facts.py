@@ -18,6 +18,8 @@ from quell.core.questions import Question, QuestionAnswer
 
 Delivery = Literal["queue", "steer"]
 Origin = Literal["user", "system", "recovery", "parent"]
+Role = Literal["agent", "web"]
+"""What a sub-agent is equipped for: `agent` reads the workspace, `web` reads the web."""
 Outcome = Literal["completed", "failed", "cancelled", "interrupted"]
 OnAsk = Literal["wait", "deny"]
 PermissionOption = Literal["allow_once", "allow_always", "reject_once", "reject_always"]
@@ -39,7 +41,7 @@ class Fact(Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=Tr
 
 
 class SessionCreated(Fact, frozen=True, kw_only=True, tag="session_created"):
-    """`rules` are those that it begins with: a sub-agent's are its parent's."""
+    """`rules` are those that it begins with: a sub-agent's are its parent's. `role` says something of a sub-agent only."""
 
     session: str
     workspace: str
@@ -48,6 +50,7 @@ class SessionCreated(Fact, frozen=True, kw_only=True, tag="session_created"):
     small_model: str = ""
     mode: Mode = "edits"
     parent: str | None = None
+    role: Role = "agent"
     extra: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
 

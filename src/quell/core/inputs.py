@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from quell.core.errors import FailureCode
-from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption, Recorded
+from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption, Recorded, Role
 from quell.core.messages import Attachment, Reply, Spent, ToolResult, Usage
 from quell.core.permissions import Mode, Rule
 from quell.core.questions import Question, QuestionAnswer
@@ -31,6 +31,7 @@ class Create(Struct, frozen=True, kw_only=True):
     small_model: str = ""
     mode: Mode = "edits"
     parent: str | None = None
+    role: Role = "agent"
     extra: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     prompt: Submit | None = None

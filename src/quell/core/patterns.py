@@ -35,7 +35,7 @@ MANY = "\x00\x00"
 
 KINDS: tuple[str, ...] = get_args(ToolKind)
 COMMAND_SUBJECTS = frozenset({"bash", "kind:execute"})
-HOST_SUBJECTS = frozenset({"fetch", "download", "web_fetch", "kind:fetch"})
+HOST_SUBJECTS = frozenset({"fetch", "agentic_fetch", "download", "web_fetch", "kind:fetch"})
 
 _SUBJECT = re.compile(r"(?:kind:)?[A-Za-z_][A-Za-z0-9_.-]*")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w*-]+(\.[\w*-]+)*\.?|[0-9a-fA-F:.]+:[0-9a-fA-F:.]*)(:(\d+|\*))?")

@@ -1,17 +1,16 @@
 """The ports: what the engine needs of the world, as Protocols. Adapters implement them and do not know each other.
 
-Every port has a fake in `quell.testing` and one contract suite for fake and real.
+Every port has a fake in `quell.testing` and one contract suite for fake and real. What tools need of the web is in `core.web`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from quell.core.facts import Outcome, Recorded
+from quell.core.facts import Outcome, Recorded, Role
 from quell.core.messages import (
     ModelRequest,
     PartDelta,
@@ -354,70 +353,29 @@ class Delegation(Struct, frozen=True, kw_only=True):
     deleted: bool = False
 
 
-class Delegate(Protocol):
-    """Has a task done by a sub-agent: another session in the same workspace, which may only read."""
+class Task(Struct, frozen=True):
+    """What a sub-agent is to do, and as what. One of the role `web` asks `host` only; without one it searches, and asks whom it finds."""
 
-    async def run(self, task: str) -> Delegation:
+    text: str
+    role: Role = "agent"
+    host: str = ""
+
+
+class Delegate(Protocol):
+    """Has a task done by a sub-agent: another session, which changes nothing."""
+
+    async def run(self, task: Task) -> Delegation:
         """Return when it has ended. Raises `QuellError` when it cannot be begun.
 
         Cancelled, it stops the sub-agent, waits until that has settled, and raises, unless the task was completed by then.
         """
 
 
-class Destination(Struct, frozen=True):
-    """An address that a model wrote, understood: `url` as it will be asked for, `host` as rules name it."""
-
-    url: str
-    host: str
-
-
-class Page(Struct, frozen=True):
-    """An answer whose content is arriving. `size` is what was announced, if it was; `media_type` and `charset` are lower case.
-
-    `pieces`, each at most `PIECE` bytes, are decompressed only as they are asked for: who stops asking stops the sender.
-    """
-
-    url: str
-    status: int
-    reason: str
-    media_type: str
-    charset: str
-    size: int | None
-    pieces: AsyncIterator[bytes]
-
-
-PIECE = 64 * 1024
-
-
-class Hit(Struct, frozen=True):
-    """One result of a web search."""
+class Topic(Struct, frozen=True):
+    """Some of what holds in a session, as it is told to its model: a heading and lines."""
 
     title: str
-    url: str
-    text: str
-
-
-class Web(Protocol):
-    """What is beyond this machine. Every method raises `WebRefused`, whose text tells the model what to do instead.
-
-    Addresses of this machine and of private networks are not asked unless the settings allow them, however they are written,
-    whatever a name resolves to, and wherever a redirect leads.
-    """
-
-    def place(self, url: str) -> Destination:
-        """Only http and https, without a user name. Nothing is looked up yet."""
-
-    def visit(self, where: Destination, *, accept: str = "*/*", seconds: float) -> AbstractAsyncContextManager[Page]:
-        """Ask for it. Redirects are followed on the same host only: another one has to be allowed first.
-
-        `seconds` are for all of it, up to the last piece. Leaving the context, also by cancellation, closes the connection.
-        """
-
-    def searches(self) -> str:
-        """The name of the search engine that is configured."""
-
-    async def search(self, query: str, limit: int, environment: Mapping[str, str]) -> Sequence[Hit]:
-        """`environment` may hold the engine's key."""
+    lines: tuple[str, ...]
 
 
 class ToolContext(Struct, frozen=True):
@@ -425,6 +383,7 @@ class ToolContext(Struct, frozen=True):
 
     `note` puts a line into the session for its model and its people, also when the call has ended. `hide` takes keys and tokens out of a text.
     There is no `delegate` for a sub-agent, which has none of its own. `read_only`: nothing is to be changed (mode `plan`).
+    `describe` tells what holds in the session at this moment, without secrets.
     """
 
     session: str
@@ -438,6 +397,7 @@ class ToolContext(Struct, frozen=True):
     hide: Callable[[str], str] = lambda text: text
     delegate: Delegate | None = None
     read_only: bool = False
+    describe: Callable[[], Sequence[Topic]] = lambda: ()
 
 
 class PreparedCall(Protocol):

@@ -162,6 +162,7 @@ class Session(Struct, frozen=True, kw_only=True):
     workspace: str = ""
     extra: tuple[str, ...] = ()
     parent: str | None = None
+    role: f.Role = "agent"
     title: str = ""
     model: str = ""
     small_model: str = ""

@@ -3,7 +3,7 @@
 A child is a session like any other: this module asks the engine for what every client can ask for, and follows it as a client does. It is
 named after the call, and made together with its task, so that it is started once, and never without something to do. It settles before
 its call ends: when the call is stopped its task is cancelled and waited for, and after a crash a parent is recovered after its
-children. What a child may do is decided here; what it answers is put into words by the tool `agent`.
+children. What a child may do is decided here (docs/decisions/0010, 0022); what it answers is put into words by the tool that asked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from quell.core.evolve import evolve
 from quell.core.facts import Limits, Recorded
 from quell.core.messages import Spent
 from quell.core.permissions import Rule
-from quell.core.ports import Delegation, Journal, Toolset
+from quell.core.ports import Delegation, Journal, Task, Toolset
 from quell.core.session import Calling, Session, Settlement, child_id
 from quell.core.transcript import Transcript
 from quell.engine.bus import Event
@@ -119,7 +119,7 @@ class Child:
         self._said = Transcript()
         self._gone = False
 
-    async def run(self, task: str) -> Delegation:
+    async def run(self, task: Task) -> Delegation:
         """Have it done. Raises `QuellError` when it cannot be begun."""
         async with self._gate:
             siblings = self._all.working.setdefault(self._parent.id, {})
@@ -136,7 +136,7 @@ class Child:
                     del self._all.working[self._parent.id]
             return self._delegation()
 
-    async def _work(self, task: str) -> None:
+    async def _work(self, task: Task) -> None:
         try:
             await self._begin(task)
             await self._end()
@@ -168,13 +168,13 @@ class Child:
         run = self._seen.run
         return run.spent if run is not None and run.entry.id == TASK else Spent()
 
-    async def _begin(self, task: str) -> None:
-        """Make it, read only, with its parent's model, folders, environment and rules; it asks nobody."""
+    async def _begin(self, task: Task) -> None:
+        """Make it, read only, with its parent's folders, environment and rules; it asks nobody. One for the web works with the small model."""
         parent = self._parent
         assert parent.run is not None, "a call belongs to a run"
         prompt = i.Submit(
             prompt=TASK,
-            text=task,
+            text=task.text,
             origin="parent",
             limits=_limits(parent.run.entry.limits, parent.run.spent),
             allow=parent.run.entry.allow,
@@ -183,12 +183,13 @@ class Child:
         create = i.Create(
             session=self.id,
             workspace=parent.workspace,
-            model=parent.model,
+            model=(parent.small_model if task.role == "web" else "") or parent.model,
             small_model=parent.small_model,
             mode="plan",
             parent=parent.id,
+            role=task.role,
             extra=parent.extra,
-            rules=_rules(parent),
+            rules=_rules(parent, task),
             prompt=prompt,
         )
         with suppress(Conflict):  # to start it twice is to start it once
@@ -249,7 +250,15 @@ def _limits(limits: Limits, spent: Spent) -> Limits:
     )
 
 
-def _rules(parent: Session) -> tuple[Rule, ...]:
-    """Never wider than the parent: mode `plan` lets commands pass that only read, about which mode `ask` asks."""
-    careful = (Rule("ask", "kind:execute", "session"),) if parent.mode_now == "ask" else ()
-    return (*parent.rules, *careful)
+def _rules(parent: Session, task: Task) -> tuple[Rule, ...]:
+    """Never wider than the parent: mode `plan` lets commands pass that only read, about which mode `ask` asks.
+
+    What a child for the web may ask is what its call was allowed to, in the words of the widest rules that allow it: narrower ones
+    that ask or deny still do.
+    """
+    rules = list(parent.rules)
+    if parent.mode_now == "ask":
+        rules.append(Rule("ask", "kind:execute", "session"))
+    if task.role == "web":
+        rules.append(Rule("allow", f"fetch({task.host})" if task.host else "fetch", "session"))
+    return tuple(rules)

@@ -120,7 +120,7 @@ class Engine:
         """What only the process knows is filled in, and what only the world can tell is checked."""
         match request:
             case i.Create():
-                self._ports.open_workspace(request.workspace, request.extra, request.session)
+                self._ports.open_workspace(decide(Session(), replace(request, prompt=None), "").session)
                 self._ports.models.check(request.model)
                 if request.prompt is not None:
                     prompt = replace(request.prompt, shutting_down=self.shutting_down)
@@ -142,7 +142,7 @@ class Engine:
                 await actor.ready()
                 state = actor.ledger.session
                 if state.id:
-                    self._ports.open_workspace(state.workspace, state.extra, session)
+                    self._ports.open_workspace(state)
                 _check_rules(request.allow, self._ports.toolset)
                 return replace(
                     request,

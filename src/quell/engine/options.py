@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from quell.core.errors import ModelFailed
 from quell.core.permissions import Rule
-from quell.core.ports import Clock, Doorbell, Journal, Models, Toolset, Workspace
+from quell.core.ports import Clock, Doorbell, Journal, Models, Toolset, Topic, Workspace
 from quell.core.session import Session
 
 
@@ -37,20 +37,20 @@ class Options(Struct, frozen=True, kw_only=True):
 class Ports:
     """The world, as the engine sees it. Without a `doorbell` no other process is expected to append.
 
-    `toolset` is what a session may do, `sub_toolset` what a sub-agent may, which has no sub-agents; jobs are those of `toolset`.
-    `rules(root)` are those that are configured for a workspace. `open_workspace(root, extra, session)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
+    `toolset` are all tools, and knows of the jobs; `tools(session)` are those that a session has as it is configured now.
+    `rules(root)` are those that are configured for a workspace. `open_workspace(session)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
     seconds, None to give up; `retry_attempts` says how many there are at most. `is_crowded(tokens, window)` says whether to compact before the
     next sample. `environment` is the process's own, for sessions whose client has not sent one. `secrets(environment)` are the values that
-    must not be shown: those of the environment, and those that are configured.
+    must not be shown: those of the environment, and those that are configured. `describe(session, environment)` is what holds in a session.
     """
 
     journal: Journal
     models: Models
     toolset: Toolset
-    sub_toolset: Toolset
+    tools: Callable[[Session], Toolset]
     clock: Clock
     rules: Callable[[str], Sequence[Rule]]
-    open_workspace: Callable[[str, tuple[str, ...], str], Workspace]
+    open_workspace: Callable[[Session], Workspace]
     system_prompt: Callable[[Session, Workspace], Awaitable[str]]
     compaction_prompt: str
     retry_delay: Callable[[int, ModelFailed], float | None]
@@ -60,6 +60,4 @@ class Ports:
     title_prompt: str = ""
     retry_attempts: Callable[[], int | None] = lambda: None
     doorbell: Doorbell | None = None
-
-    def tools(self, session: Session) -> Toolset:
-        return self.toolset if session.parent is None else self.sub_toolset
+    describe: Callable[[Session, Mapping[str, str]], Sequence[Topic]] = lambda session, environment: ()

@@ -30,7 +30,7 @@ async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mappin
         return i.Looping(run=effect.run)
     live = scene.streams.begin(message_id(effect.run, effect.turn, effect.attempt), session.model)
     try:
-        workspace = ports.open_workspace(session.workspace, session.extra, session.id)
+        workspace = ports.open_workspace(session)
         request = ModelRequest(
             message=live.message,
             system=await ports.system_prompt(session, workspace),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from quell.core import inputs as i
 from quell.core.messages import AssistantMessage, Spent, ToolCall, ToolResult
@@ -26,7 +27,7 @@ def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
     """What the rules and the mode, as they are now, say to the call."""
     session = scene.ledger.session
     run = session.run
-    workspace = ports.open_workspace(session.workspace, session.extra, session.id)
+    workspace = ports.open_workspace(session)
     prepared = ports.tools(session).prepare(_call(scene, effect.call), workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
@@ -75,7 +76,7 @@ async def execute(
 ) -> i.Input:
     """Run the call to its end. When it is stopped, the session is told what it had printed by then."""
     session = scene.ledger.session
-    workspace = ports.open_workspace(session.workspace, session.extra, session.id)
+    workspace = ports.open_workspace(session)
     prepared = ports.tools(session).prepare(_call(scene, effect.call), workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
@@ -93,6 +94,7 @@ async def execute(
         hide=redactor.text,
         delegate=child,
         read_only=session.mode_now == "plan",
+        describe=partial(ports.describe, session, environment),
     )
     try:
         result = await prepared.run(context)

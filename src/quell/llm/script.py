@@ -164,8 +164,8 @@ def parse_script(source: str, name: str) -> Script:
         _check_patterns(patterns, ("when", position), source, name)
     for position, role in enumerate(script.agent):
         _check_patterns({"prompt": role.prompt, "result": role.result}, ("agent", position), source, name)
-    if not script.reply and not script.when:
-        raise ScriptError(f"{name}:1: the script has no [[reply]] and no [[when]]")
+    if not (script.reply or script.when or script.agent):
+        raise ScriptError(f"{name}:1: the script has no [[reply]], no [[when]] and no [[agent]]")
     return script
 
 

@@ -274,7 +274,7 @@ async def played(
     What it makes has ids that begin with `name`, so that two engines on one journal do not use the same.
     """
     model, started = PlayedModel(), asyncio.Queue[Touched]()
-    tools = PlayedTools(started, Tools(("agent",)))
+    tools, sub_tools = PlayedTools(started, Tools(("agent",))), PlayedTools(started)
 
     async def prompt(session: Session, workspace: Workspace) -> str:
         return "You are being tested."
@@ -283,7 +283,7 @@ async def played(
         journal=journal or MemoryJournal(),
         models=model,
         toolset=tools,
-        sub_toolset=PlayedTools(started),
+        tools=lambda session: tools if session.parent is None else sub_tools,
         clock=WallClock(),
         rules=lambda root: (),
         open_workspace=_no_workspace,
@@ -307,7 +307,7 @@ async def crashed(journal: Journal, options: Options = Options()) -> AsyncIterat
         mortal.always = Refuse("the process died")
 
 
-def _no_workspace(root: str, extra: tuple[str, ...], session: str) -> Workspace:
+def _no_workspace(session: Session) -> Workspace:
     return _NoWorkspace()  # type: ignore[return-value]  # the played tool never looks
 
 

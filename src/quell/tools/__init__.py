@@ -9,23 +9,28 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 
 from msgspec import structs
 
+from quell.core.facts import Role
 from quell.core.messages import ToolCall, ToolResult, ToolSpec
 from quell.core.ports import JobState, PreparedCall, Workspace
 from quell.tools import parameters
 from quell.tools.agent import Agent, prepare_agent
+from quell.tools.agentic_fetch import AgenticFetch, prepare_agentic_fetch
 from quell.tools.bash import Bash, prepare_bash
 from quell.tools.download import Download, prepare_download
 from quell.tools.edit import Edit, prepare_edit
 from quell.tools.fetch import Fetch, prepare_fetch
 from quell.tools.glob import Glob, prepare_glob
 from quell.tools.grep import Grep, prepare_grep
+from quell.tools.in_force import InForce, prepare_quell_info
 from quell.tools.job_kill import JobKill, prepare_job_kill
 from quell.tools.job_output import JobOutput, prepare_job_output
 from quell.tools.ls import List, prepare_ls
 from quell.tools.multiedit import MultiEdit, prepare_multiedit
+from quell.tools.quell_logs import QuellLogs, prepare_quell_logs
 from quell.tools.question import Ask, prepare_question
 from quell.tools.todos import Todos, prepare_todos
 from quell.tools.tool import Options, Refused, Tool, failed
@@ -34,34 +39,42 @@ from quell.tools.web_fetch import WebFetch, prepare_web_fetch
 from quell.tools.web_search import WebSearch, prepare_web_search
 from quell.tools.write import Write, prepare_write
 
-__all__ = ["SUB_AGENT", "TOOLS", "Options", "Tools"]
+__all__ = ["SUB_AGENTS", "TOOLS", "Options", "Tools"]
 
 TOOLS: Mapping[str, Tool] = {
     tool.name: tool
     for tool in (
-        Tool("agent", Agent, prepare_agent),
-        Tool("bash", Bash, prepare_bash),
-        Tool("download", Download, prepare_download),
-        Tool("edit", Edit, prepare_edit),
-        Tool("fetch", Fetch, prepare_fetch),
-        Tool("glob", Glob, prepare_glob),
-        Tool("grep", Grep, prepare_grep),
-        Tool("job_kill", JobKill, prepare_job_kill),
-        Tool("job_output", JobOutput, prepare_job_output),
-        Tool("ls", List, prepare_ls),
-        Tool("multiedit", MultiEdit, prepare_multiedit),
-        Tool("question", Ask, prepare_question, attended=True),
-        Tool("todos", Todos, prepare_todos),
-        Tool("view", View, prepare_view),
-        Tool("web_fetch", WebFetch, prepare_web_fetch),
-        Tool("web_search", WebSearch, prepare_web_search),
-        Tool("write", Write, prepare_write),
+        Tool("agent", "think", Agent, prepare_agent),
+        Tool("agentic_fetch", "fetch", AgenticFetch, prepare_agentic_fetch),
+        Tool("bash", "execute", Bash, prepare_bash),
+        Tool("download", "fetch", Download, prepare_download),
+        Tool("edit", "edit", Edit, prepare_edit),
+        Tool("fetch", "fetch", Fetch, prepare_fetch),
+        Tool("glob", "search", Glob, prepare_glob),
+        Tool("grep", "search", Grep, prepare_grep),
+        Tool("job_kill", "think", JobKill, prepare_job_kill),
+        Tool("job_output", "think", JobOutput, prepare_job_output),
+        Tool("ls", "read", List, prepare_ls),
+        Tool("multiedit", "edit", MultiEdit, prepare_multiedit),
+        Tool("question", "think", Ask, prepare_question, attended=True),
+        Tool("quell_info", "read", InForce, prepare_quell_info),
+        Tool("quell_logs", "read", QuellLogs, prepare_quell_logs),
+        Tool("todos", "think", Todos, prepare_todos),
+        Tool("view", "read", View, prepare_view),
+        Tool("web_fetch", "fetch", WebFetch, prepare_web_fetch),
+        Tool("web_search", "fetch", WebSearch, prepare_web_search),
+        Tool("write", "edit", Write, prepare_write),
     )
 }
 
 
-SUB_AGENT = ("bash", "glob", "grep", "job_kill", "job_output", "ls", "view")
-"""What a sub-agent has; mode `plan` keeps it from changing anything with them."""
+SUB_AGENTS: Mapping[Role, tuple[str, ...]] = {
+    "agent": ("bash", "glob", "grep", "job_kill", "job_output", "ls", "view"),
+    "web": ("glob", "grep", "view", "web_fetch", "web_search"),
+}
+"""What sub-agents have; mode `plan` keeps them from changing anything with it."""
+
+_spec = cache(Tool.spec)
 
 
 class Tools:
@@ -72,7 +85,7 @@ class Tools:
         if unknown:
             raise ValueError(f"there is no tool {unknown[0]!r}; the tools are {', '.join(TOOLS)}")
         self._tools = {name: tool for name, tool in TOOLS.items() if selection is None or name in selection}
-        self._specs = tuple(tool.spec() for tool in self._tools.values())
+        self._specs = tuple(_spec(tool) for tool in self._tools.values())
         self._options = options or Options()
 
     def only(self, selection: Collection[str]) -> Tools:

@@ -1,6 +1,6 @@
 """`agent`: a task for a sub-agent, which works beside its parent and may only read.
 
-How it is run is the business of the port `Delegate`; here its end is put into words for the model.
+How it is run is the business of the port `Delegate`; here the end of one, of whatever role, is put into words for the model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from quell.core.errors import QuellError
 from quell.core.messages import ResultStatus, ToolResult, headline
 from quell.core.permissions import Access
-from quell.core.ports import Delegation, ToolContext, Workspace
+from quell.core.ports import Delegation, Task, ToolContext, Workspace
 from quell.tools.tool import Call, Options, Refused
 
 _STOPPED = {
@@ -35,14 +35,14 @@ def prepare_agent(asked: Agent, workspace: Workspace, options: Options) -> Call:
     if not asked.prompt.strip():
         raise Refused("The prompt is empty. Say what the sub-agent is to find out.")
     access = Access(tool="agent", kind="think", title=f"Ask a sub-agent: {headline(asked.prompt)}")
-    return Call("think", access, partial(_agent, asked), concurrent=True)
+    return Call("think", access, partial(delegated, Task(asked.prompt)), concurrent=True)
 
 
-async def _agent(asked: Agent, context: ToolContext) -> ToolResult:
+async def delegated(task: Task, context: ToolContext) -> ToolResult:
     if context.delegate is None:
         raise Refused("A sub-agent has no sub-agents. Do it yourself.")
     try:
-        end = await context.delegate.run(asked.prompt)
+        end = await context.delegate.run(task)
     except QuellError as error:
         raise Refused(f"The sub-agent could not be started: {error}") from None
     status, text = _told(end)

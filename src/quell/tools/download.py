@@ -10,7 +10,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from quell.core.messages import ToolResult
-from quell.core.ports import Destination, Page, Place, ToolContext, Workspace
+from quell.core.ports import Place, ToolContext, Workspace
+from quell.core.web import Destination, Page
 from quell.tools import files, web
 from quell.tools.tool import Call, Options, Refused, place
 

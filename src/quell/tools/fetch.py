@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from quell.core.messages import ToolResult
-from quell.core.ports import Destination, ToolContext, Workspace
+from quell.core.ports import ToolContext, Workspace
+from quell.core.web import Destination
 from quell.tools import web
 from quell.tools.tool import Call, Options
 

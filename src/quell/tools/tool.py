@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from msgspec import Struct
 from quell.core.errors import WebRefused
 from quell.core.messages import ToolKind, ToolResult, ToolSpec
 from quell.core.permissions import Access
-from quell.core.ports import Place, ToolContext, Web, Workspace
+from quell.core.ports import Place, ToolContext, Workspace
 from quell.core.questions import Question
+from quell.core.web import Web
 from quell.tools import parameters
 from quell.tools.contents import Contents
 from quell.tools.jobs import Jobs
@@ -34,7 +35,7 @@ class Refused(Exception):
 class Options(Struct, frozen=True):
     """`hidden` are the environment variables that commands must not see, such as providers' keys. `jobs` is where they run on, `kept`
     the folder with one for each session for what is too long for a result, `own` the agent's own folders. Without `web` there is no way to it.
-    `contents` is what models were shown of files.
+    `contents` is what models were shown of files. `log` are the last lines of the server's log, that many at most; it raises `OSError`.
     """
 
     hidden: frozenset[str] = frozenset()
@@ -43,6 +44,7 @@ class Options(Struct, frozen=True):
     jobs: Jobs = msgspec.field(default_factory=Jobs)
     web: Web | None = None
     contents: Contents = msgspec.field(default_factory=Contents)
+    log: Callable[[int], Sequence[str]] | None = None
 
 
 class Call(Struct, frozen=True):
@@ -68,17 +70,20 @@ class Call(Struct, frozen=True):
 class Tool(Struct, frozen=True):
     """One line of the toolset. The description for the model is in a file of the tool's name beside its module.
 
-    An `attended` one needs a person.
+    Its calls are of its `kind`. An `attended` one needs a person.
     """
 
     name: str
+    kind: ToolKind
     input: type[Struct]
     prepare: Callable[[Any, Workspace, Options], Call]
     attended: bool = False
 
     def spec(self) -> ToolSpec:
-        description = Path(__file__).with_name(f"{self.name}.md").read_text(encoding="utf-8").strip()
-        return ToolSpec(self.name, description, parameters.schema(self.input), self.attended)
+        return ToolSpec(self.name, self.description(), parameters.schema(self.input), self.attended)
+
+    def description(self) -> str:
+        return Path(__file__).with_name(f"{self.name}.md").read_text(encoding="utf-8").strip()
 
 
 def failed(text: str) -> ToolResult:

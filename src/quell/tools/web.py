@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from quell.core.errors import WebRefused
 from quell.core.permissions import Access
-from quell.core.ports import Destination, Page, Place, Web, Workspace
+from quell.core.ports import Place, Workspace
+from quell.core.web import Destination, Page, Web
 from quell.tools.html import to_markdown
 from quell.tools.text import looks_binary
 from quell.tools.tool import Options, Refused, printable

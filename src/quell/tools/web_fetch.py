@@ -10,7 +10,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from quell.core.messages import ToolResult
-from quell.core.ports import Destination, Place, ToolContext, Workspace
+from quell.core.ports import Place, ToolContext, Workspace
+from quell.core.web import Destination
 from quell.tools import web
 from quell.tools.tool import Call, Options, printable
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin
 from msgspec import Struct
 
 from quell.core.errors import WebRefused
-from quell.core.ports import Destination
+from quell.core.web import Destination
 
 LONGEST = 8192
 """Characters of a URL."""
@@ -176,11 +176,14 @@ _CLOSED: tuple[tuple[str, str], ...] = (
     ("3fff::/20", "an address for documentation"),
 )
 _CLOSED_NETWORKS = tuple((ip_network(network), what) for network, what in _CLOSED)
+_SIX_NETWORK = 64
 _PUBLIC_SIX = IPv6Network("2000::/3")
 _METADATA = frozenset(
     ip_address(each)
     for each in (
         "169.254.169.254",
+        "169.254.0.23",
+        "169.254.42.42",
         "169.254.170.2",
         "169.254.170.23",
         "100.100.100.200",
@@ -189,6 +192,8 @@ _METADATA = frozenset(
         "fd00:ec2::254",
         "fd00:ec2::23",
         "fd20:ce::254",
+        "fd00:42::42",
+        "fe80::a9fe:a9fe",
     )
 )
 """Where clouds hand credentials to whoever asks on the machine. Some are public addresses."""
@@ -217,8 +222,12 @@ class Allowed:
         return ip_network(address) in self._networks
 
 
-def why_not(address: str, host: str, allowed: Allowed) -> str | None:
-    """What the address is that keeps `host` from being asked there; None when it may be."""
+def why_not(address: str, host: str, allowed: Allowed, source: str | None = None) -> str | None:
+    """What the address is that keeps `host` from being asked there; None when it may be.
+
+    `source` is the address that this machine would ask from, if it has a way there. By that one knows its own public addresses, and in IPv6, where each
+    network is a /64, those of its neighbours, which trust the network as much as if they were private.
+    """
     try:
         found = ip_address(address)
     except ValueError:
@@ -230,6 +239,12 @@ def why_not(address: str, host: str, allowed: Allowed) -> str | None:
         return "a metadata service, which hands out credentials"
     if inner is not None:  # both have to be open: what it is, and what it leads to
         return _closed(found, None, allowed) or _closed(inner, host, allowed)
+    if source is not None and not (allowed.has(found) or allowed.has_name(host)):
+        from_here = ip_address(source)
+        if found == from_here:
+            return "this machine"
+        if isinstance(found, IPv6Address) and found in ip_network((int(from_here), _SIX_NETWORK), strict=False):
+            return "an address of this machine's own network"
     return _closed(found, host, allowed)
 
 

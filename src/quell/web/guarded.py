@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from quell.core.errors import WebRefused
-from quell.core.ports import Destination, Hit, Page
+from quell.core.web import Destination, Hit, Page
 from quell.web import addresses, packing, search
 from quell.web.addresses import Allowed, Target, Unreachable
 from quell.web.options import Options
@@ -43,6 +43,16 @@ async def look_up(name: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
+def source_of(address: str) -> str | None:
+    """The address that this machine would ask that one from; None when there is no way. Nothing is sent."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            return str(probe.getsockname()[0]).partition("%")[0]
+    except OSError:
+        return None
+
+
 class GuardedWeb:
     """`options` says what is set at the moment of a request; `own` is this process's environment, for the search engine's key."""
 
@@ -52,11 +62,13 @@ class GuardedWeb:
         own: Mapping[str, str],
         resolve: Resolver = look_up,
         trust: ssl.SSLContext | None = None,
+        source: Callable[[str], str | None] = source_of,
     ) -> None:
         self._options = options
         self._own = own
         self._resolve = resolve
         self._trust = trust
+        self._source = source
 
     def place(self, url: str) -> Destination:
         return addresses.place(url)
@@ -127,11 +139,11 @@ class GuardedWeb:
         options = self._options()
         if options.proxy is not None:
             if not chosen:
-                _judge_name(target, Allowed(options.allow_private))
+                self._judge_name(target, Allowed(options.allow_private))
             return await stack.enter_async_context(exchange(target, request, self._trust, proxy=options.proxy))
         found = await self._addresses(target)
         if not chosen:
-            _judge(target, found, Allowed(options.allow_private))
+            self._judge(target, found, Allowed(options.allow_private))
         for address in found[:-1]:
             try:
                 return await stack.enter_async_context(exchange(target, request, self._trust, address=address))
@@ -162,6 +174,21 @@ class GuardedWeb:
             raise WebRefused(f"The host {target.host} has no address.")
         return found[:_TRIED]
 
+    def _judge(self, target: Target, found: Sequence[str], allowed: Allowed) -> None:
+        """A name with one bad address is refused whole: which one is taken would be up to whoever answers for the name."""
+        for address in found:
+            if what := addresses.why_not(address, target.host, allowed, self._source(address)):
+                raise _closed(target.host if address == target.host else f"{target.host} ({address})", what)
+
+    def _judge_name(self, target: Target, allowed: Allowed) -> None:
+        """Behind a proxy it is the proxy that looks names up: what can be judged is the name."""
+        if addresses.is_address(target.host):
+            self._judge(target, (target.host,), allowed)
+        elif not allowed.has_name(target.host) and (
+            "." not in target.host or any(target.host.endswith(f".{name}") for name in _LOCAL_NAMES)
+        ):
+            raise _closed(target.host, "a name of this machine or of a local network")
+
 
 def _next(target: Target, following: Target) -> Target:
     if target.host == following.host and target.scheme == "https" and following.scheme == "http":
@@ -173,23 +200,6 @@ def _next(target: Target, following: Target) -> Target:
             " by itself. If that is where you want to go, call the tool again with that URL."
         )
     return following
-
-
-def _judge(target: Target, found: Sequence[str], allowed: Allowed) -> None:
-    """A name with one bad address is refused whole: which one is taken would be up to whoever answers for the name."""
-    for address in found:
-        if what := addresses.why_not(address, target.host, allowed):
-            raise _closed(target.host if address == target.host else f"{target.host} ({address})", what)
-
-
-def _judge_name(target: Target, allowed: Allowed) -> None:
-    """Behind a proxy it is the proxy that looks names up: what can be judged is the name."""
-    if addresses.is_address(target.host):
-        _judge(target, (target.host,), allowed)
-    elif not allowed.has_name(target.host) and (
-        "." not in target.host or any(target.host.endswith(f".{name}") for name in _LOCAL_NAMES)
-    ):
-        raise _closed(target.host, "a name of this machine or of a local network")
 
 
 def _closed(shown: str, what: str) -> WebRefused:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from quell.core.errors import WebRefused
-from quell.core.ports import PIECE
+from quell.core.web import PIECE
 
 OFFERED = "gzip, deflate"
 

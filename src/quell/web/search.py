@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from quell.core.errors import WebRefused
-from quell.core.ports import Hit
+from quell.core.web import Hit
 from quell.web import addresses
 from quell.web.addresses import Target
 from quell.web.options import SearchOptions

@@ -209,14 +209,15 @@ class Node:
         async def prompt(session: Session, workspace: Workspace) -> str:
             return session.id
 
+        tools = SimulatedTools(self._world)
         return Ports(
             journal=disk,
             models=model,
-            toolset=SimulatedTools(self._world),
-            sub_toolset=SimulatedTools(self._world),
+            toolset=tools,
+            tools=lambda session: tools,
             clock=clock,
             rules=lambda root: (),
-            open_workspace=lambda root, extra, session: _NOWHERE,
+            open_workspace=lambda session: _NOWHERE,
             system_prompt=prompt,
             compaction_prompt=COMPACTION,
             retry_delay=lambda attempt, failure: failure.retry_after if attempt < 3 else None,
