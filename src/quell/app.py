@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -224,7 +225,7 @@ def _ports(
             with suppress(OSError):  # that it cannot be made is what opening it says
                 os.makedirs(kept, 0o700, exist_ok=True)
             return open_workspace(kept, kept=kept)
-        return open_workspace(session.workspace, session.extra, kept, configured.sandbox(session.workspace))
+        return open_workspace(session.workspace, session.extra, kept, partial(configured.sandbox, session.workspace))
 
     def tools_of(session: Session) -> Toolset:
         names = TOOLS if session.parent is None else SUB_AGENTS[session.role]

@@ -21,7 +21,9 @@ def boxed(hands: Hands, tmp_path: Path) -> Hands:
     home = tmp_path / "home"
     home.mkdir()
     hands.environment = {**hands.environment, "HOME": str(home)}
-    hands.workspace = LocalWorkspace(str(hands.root), kept=str(tmp_path / "kept"), sandbox=Sandbox(mode="workspace"))
+    hands.workspace = LocalWorkspace(
+        str(hands.root), kept=str(tmp_path / "kept"), sandbox=lambda: Sandbox(mode="workspace")
+    )
     return hands
 
 
@@ -70,7 +72,8 @@ async def test_what_is_judged_says_where_it_runs(boxed: Hands) -> None:
 async def test_tmp_is_shared_by_the_commands_of_a_session_only(boxed: Hands, tmp_path: Path) -> None:
     await boxed.use("bash", command="mktemp -d > name; echo kept > /tmp/file")
     assert (await boxed.use("bash", command="ls -d $(cat name); cat /tmp/file")).text.endswith("kept")
-    boxed.workspace = LocalWorkspace(str(boxed.root), kept=str(tmp_path / "other"), sandbox=boxed.workspace.sandbox)
+    sandbox = boxed.workspace.sandbox
+    boxed.workspace = LocalWorkspace(str(boxed.root), kept=str(tmp_path / "other"), sandbox=lambda: sandbox)
     assert "No such file" in (await boxed.use("bash", command="cat /tmp/file")).text
 
 

@@ -274,10 +274,17 @@ class Workspace(Protocol):
     is an `OSError`.
     """
 
-    root: str
-    extra: tuple[str, ...]
-    kept: str
-    sandbox: Sandbox
+    @property
+    def root(self) -> str: ...
+
+    @property
+    def extra(self) -> tuple[str, ...]: ...
+
+    @property
+    def kept(self) -> str: ...
+
+    @property
+    def sandbox(self) -> Sandbox: ...
 
     def place(self, path: str) -> Place:
         """Relative paths are relative to the root; `~` is expanded. `inside` holds for the root and the extra folders."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from quell.core.errors import InvalidRequest
 from quell.core.ports import Sandbox
@@ -11,7 +11,7 @@ from quell.workspace.local import LocalWorkspace
 
 
 def open_workspace(
-    root: str, extra: Sequence[str] = (), kept: str = "", sandbox: Sandbox = Sandbox()
+    root: str, extra: Sequence[str] = (), kept: str = "", sandbox: Callable[[], Sandbox] = Sandbox
 ) -> LocalWorkspace:
     """The workspace at `root`. Raises `InvalidRequest`, naming the folder and what is wrong with it."""
     for folder in (root, *extra):

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 from quell.core.ports import Entry, Listing, Matches, Place, Process, Sandbox
@@ -29,13 +29,33 @@ T = TypeVar("T")
 
 
 class LocalWorkspace:
-    """`root` is where relative paths start and commands run; `extra` are further folders that count as inside."""
+    """`root` is where relative paths start and commands run; `extra` are further folders that count as inside.
 
-    def __init__(self, root: str, extra: Sequence[str] = (), kept: str = "", sandbox: Sandbox = Sandbox()) -> None:
-        self.root = os.path.realpath(root)
-        self.extra = tuple(os.path.realpath(folder) for folder in extra)
-        self.kept = os.path.realpath(kept) if kept else ""
-        self.sandbox = sandbox
+    Nothing is looked up before it is asked for: most are opened only to see that they can be.
+    """
+
+    def __init__(
+        self, root: str, extra: Sequence[str] = (), kept: str = "", sandbox: Callable[[], Sandbox] = Sandbox
+    ) -> None:
+        self._folders = (root, *extra)
+        self._kept = kept
+        self._sandbox = sandbox
+
+    @cached_property
+    def root(self) -> str:
+        return os.path.realpath(self._folders[0])
+
+    @cached_property
+    def extra(self) -> tuple[str, ...]:
+        return tuple(map(os.path.realpath, self._folders[1:]))
+
+    @cached_property
+    def kept(self) -> str:
+        return os.path.realpath(self._kept) if self._kept else ""
+
+    @cached_property
+    def sandbox(self) -> Sandbox:
+        return self._sandbox()
 
     def place(self, path: str) -> Place:
         if "\0" in path:
