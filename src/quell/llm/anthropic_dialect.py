@@ -19,6 +19,7 @@ from quell.core.ports import LanguageModel
 from quell.llm.adapter import Line, ProviderModel
 from quell.llm.options import ModelOptions
 from quell.llm.providers import Access
+from quell.llm.schemas import PreparedOnce
 from quell.llm.transport import AGENT, pool, timeout
 
 OFFICIAL = "api.anthropic.com"
@@ -88,6 +89,10 @@ class _Client(AsyncAnthropic):
         return _Beta(self)
 
 
+class _Model(PreparedOnce, AnthropicModel):
+    pass
+
+
 class AnthropicConnection:
     """One address, one key, one pool of connections."""
 
@@ -114,7 +119,7 @@ class AnthropicConnection:
         )
         if options.effort is not None:
             settings["thinking"] = False if options.effort == "none" else options.effort
-        model = AnthropicModel(name, provider=AnthropicProvider(anthropic_client=self._client))
+        model = _Model(name, provider=AnthropicProvider(anthropic_client=self._client))
         return ProviderModel(name, self._line, model, settings, options, window)
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ from quell.core.ports import LanguageModel
 from quell.llm.adapter import Line, ProviderModel
 from quell.llm.options import ModelOptions
 from quell.llm.providers import Access
+from quell.llm.schemas import PreparedOnce
 from quell.llm.transport import AGENT, pool, timeout
 
 PROFILES: dict[str, Callable[[str], ModelProfile | None]] = {
@@ -107,6 +108,10 @@ class _Client(AsyncOpenAI):
         return super()._process_response_data(data=data, cast_to=cast_to, response=response)
 
 
+class _Model(PreparedOnce, OpenAIChatModel):
+    pass
+
+
 class OpenAIConnection:
     """One address, one key, one pool of connections."""
 
@@ -127,7 +132,7 @@ class OpenAIConnection:
         settings = OpenAIChatModelSettings(extra_headers={"User-Agent": AGENT})
         if options.effort is not None:
             settings["openai_reasoning_effort"] = options.effort
-        model = OpenAIChatModel(
+        model = _Model(
             name,
             provider=OpenAIProvider(openai_client=self._client)
             if provider.name == "openai"
