@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -87,3 +89,30 @@ async def test_a_repository_cannot_start_anything(repository: Path) -> None:
 async def test_a_git_dir_of_the_daemons_own_changes_nothing(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     assert await git.describe(str(repository), 10) == "branch: main\nclean"
+
+
+async def test_many_who_ask_at_once_share_what_was_asked_after_them(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path_factory.mktemp("programs")
+    log = programs / "log"
+    (programs / "git").write_text(f'#!/bin/sh\necho asked >> {log}\nexec {shutil.which("git")} "$@"\n')
+    (programs / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    asking = git.Git(10)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(asking.describe(str(repository))) for _ in range(20)]
+    assert {task.result() for task in tasks} == {"branch: main\nclean"}
+    assert len(log.read_text().splitlines()) == 2  # the first of them had not asked after all the others
+    (repository / "a.txt").write_text("a")
+    assert await asking.describe(str(repository)) == "branch: main\n?? a.txt"
+
+
+async def test_who_waits_for_one_that_is_given_up_asks(repository: Path) -> None:
+    asking = git.Git(10)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(asking.describe(str(repository)))
+        second = group.create_task(asking.describe(str(repository)))
+        await asyncio.sleep(0)
+        first.cancel()
+    assert second.result() == "branch: main\nclean"

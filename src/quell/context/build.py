@@ -42,9 +42,9 @@ class SystemPrompts:
     def __init__(self, user_folder: str | None = None, home: str = "", git_limit: float = git.LIMIT) -> None:
         self._user_folder = user_folder
         self._home = home
-        self._git_limit = git_limit
+        self._git = git.Git(git_limit)
         self._instructions: _Recent[tuple[str, ...], tuple[tuple[files.Found, ...], str]] = _Recent()
-        self._git: _Recent[tuple[str, str], str] = _Recent()
+        self._states: _Recent[tuple[str, str], str] = _Recent()
 
     async def system_prompt(
         self, workspace_root: str, extra: tuple[str, ...], mode: Mode | Role, today: str, session: str = ""
@@ -76,10 +76,10 @@ class SystemPrompts:
         return text
 
     async def _surroundings(self, root: str, extra: Sequence[str], today: str, session: str) -> str:
-        state = self._git.get((session, root))
+        state = self._states.get((session, root))
         if state is None:
-            state = await git.describe(root, self._git_limit) if files.repository_root(root) else ""
-            self._git.put((session, root), state)
+            state = await self._git.describe(root) if files.repository_root(root) else ""
+            self._states.put((session, root), state)
         lines = [
             f"Workspace: {root} (relative paths begin here)",
             *(f"Also in the workspace: {folder}" for folder in extra),

@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import time
+from weakref import WeakValueDictionary
 
 LIMIT = 0.3
 """Seconds."""
@@ -34,8 +35,36 @@ _COMMAND = (
 )
 
 
+class _Asking:
+    """What those share who wait for one folder. `begun`: when git was started for the last answer."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.begun = float("-inf")
+        self.answer = ""
+
+
+class Git:
+    """Of many who ask for one folder at once, most get the answer to one question: one that was put after they had asked."""
+
+    def __init__(self, limit: float = LIMIT) -> None:
+        self._limit = limit
+        self._asking: WeakValueDictionary[str, _Asking] = WeakValueDictionary()
+
+    async def describe(self, root: str) -> str:
+        """For the environment block; empty when there is nothing to say."""
+        asked = time.monotonic()
+        asking = self._asking.setdefault(root, _Asking())
+        async with asking.lock:
+            if asking.begun < asked:
+                begun = time.monotonic()
+                asking.answer = await describe(root, self._limit)
+                asking.begun = begun
+            return asking.answer
+
+
 async def describe(root: str, limit: float = LIMIT) -> str:
-    """For the environment block; empty when there is nothing to say."""
+    """The same, asked alone."""
     try:
         output = await asyncio.to_thread(_status, root, limit)
     except TimeoutError:
