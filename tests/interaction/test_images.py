@@ -15,7 +15,7 @@ from quell.core.messages import Text, ToolCall
 from quell.llm.options import Dialect
 from quell.testing.providers import Answer, Provider, Stream, provider
 from tests.cli.command import Ended, Home
-from tests.tools.drawing import png
+from tests.core.drawing import png
 
 PICTURE = png(3, 2)
 SHOWN = base64.b64encode(PICTURE).decode()
@@ -114,6 +114,27 @@ async def test_an_image_that_is_attached_is_shown_to_models_that_see(home: Home)
         await it.run("--file", "dot.png", "what is it?", model="mine/blind")
         assert SHOWN not in it.last()
         assert "dot.png, an image, was attached, but is not shown" in it.last()
+
+
+async def test_an_attached_image_that_no_provider_takes_is_refused_before_anything_is_asked(home: Home) -> None:
+    async with seeing(home, "openai", SAYS) as it:
+        it.picture.write_bytes(PICTURE[:-1])
+        done = await asyncio.to_thread(home.quell, "run", "--model", "mine/seer", "--file", "dot.png", "what is it?")
+        assert done.status == 2
+        assert "dot.png is a PNG image that is cut off or damaged" in done.err
+        assert it.server.requests == []
+        assert home.sessions() == []
+
+
+async def test_a_session_whose_folder_is_gone_can_be_forked(home: Home) -> None:
+    async with seeing(home, "openai", LOOKS, SAYS) as it:
+        session = await it.run("look at dot.png")
+        home.workspace.rename(home.root / "elsewhere")
+        done = await asyncio.to_thread(home.quell, "sessions", "fork", session, "--json", cwd=home.root)
+        fork = json.loads(done.out)["id"]
+        (home.root / "elsewhere").rename(home.workspace)
+        await it.run("--session", fork, "go on")
+        assert "dot.png is not shown here" in it.last()
 
 
 async def test_a_summary_and_people_get_its_name(home: Home) -> None:

@@ -24,9 +24,9 @@ from quell.core.messages import (
 from quell.llm import ProviderModels, ProviderOptions
 from quell.llm.options import ModelOptions
 from quell.testing.protocols import complaint
+from tests.core.drawing import jpeg, png
 from tests.llm.asking import NAMES, asking, request
 from tests.llm.test_adapter import dialects
-from tests.tools.drawing import jpeg, png
 
 PNG, JPEG = png(), jpeg()
 

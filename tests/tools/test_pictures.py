@@ -8,13 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from quell.core.images import image_path
-from quell.tools.pictures import recognise
+from tests.core.drawing import gif, jpeg, png, webp
 from tests.tools.conftest import Hands
-from tests.tools.drawing import gif, jpeg, png, webp
 
 kinds = pytest.mark.parametrize(
     ("kind", "draw"), [("PNG", png), ("JPEG", jpeg), ("GIF", gif), ("WebP", webp)], ids=lambda value: str(value)[:4]
@@ -50,23 +47,6 @@ async def test_a_picture_is_known_by_its_content_and_kept_under_its_hash(
     kept = Path(image_path(seeing.workspace.kept, image))
     path.write_bytes(b"another by now")
     assert kept.read_bytes() == content
-
-
-@kinds
-def test_what_is_cut_off_anywhere_is_no_whole_picture(kind: str, draw: Callable[[], bytes]) -> None:
-    content = draw()
-    whole = recognise(content)
-    assert whole is not None
-    assert (whole.kind, whole.size) == (kind, (2, 1))
-    for end in range(len(content)):
-        cut = recognise(content[:end])
-        assert cut is None or cut.size is None, end
-
-
-@given(st.sampled_from([png(), jpeg(), gif(), webp()]), st.data())
-def test_no_bytes_are_too_strange(content: bytes, data: st.DataObject) -> None:
-    at = data.draw(st.integers(6, len(content)))
-    recognise(content[:at] + data.draw(st.binary(max_size=40)) + content[at + 3 :])
 
 
 async def test_a_broken_picture_is_not_shown(seeing: Hands) -> None:

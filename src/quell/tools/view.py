@@ -17,10 +17,10 @@ from msgspec import Meta, Struct
 
 from quell.core.images import image_path
 from quell.core.messages import Image, ToolResult
+from quell.core.pictures import WIDEST, Picture, recognise
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools.contents import Contents
 from quell.tools.paths import not_found
-from quell.tools.pictures import Picture, recognise
 from quell.tools.text import decode, looks_binary
 from quell.tools.tool import Call, Options, Refused, place, touches
 
@@ -33,8 +33,7 @@ _CHUNK = 4 * 1024 * 1024
 _PATIENCE = 32 * 1024 * 1024
 """Bytes that are read beyond the beginning of the section to find the ends of its lines."""
 _PICTURE = 200 * 1024
-_WIDEST = 8000
-"""Bytes of a picture that is shown, and pixels of its longer side."""
+"""Bytes of a picture that is shown."""
 _OTHER_PICTURES = {".bmp", ".ico", ".tif", ".tiff", ".heic", ".avif", ".jxl"}
 
 
@@ -88,10 +87,10 @@ async def _show(picture: Picture, content: bytes, where: Place, context: ToolCon
     if picture.size is None:
         raise Refused(f"{what} that is cut off or damaged. It cannot be shown.")
     width, height = picture.size
-    if size > _PICTURE or max(picture.size) > _WIDEST:
+    if size > _PICTURE or max(picture.size) > WIDEST:
         raise Refused(
             f"{what} of {width}×{height} pixels, which is too large to be shown: the limits are {_PICTURE:,} bytes and"
-            f" {_WIDEST} pixels a side. Make a smaller copy with `bash`, if there is a program for it, and view that."
+            f" {WIDEST} pixels a side. Make a smaller copy with `bash`, if there is a program for it, and view that."
         )
     if not workspace.kept:
         raise Refused(f"{what}. It cannot be shown: there is no place to keep it.")

@@ -16,6 +16,9 @@ from msgspec import Struct
 
 Kind = Literal["PNG", "JPEG", "GIF", "WebP"]
 
+WIDEST = 8000
+"""Pixels of the longer side: what providers take."""
+
 _Size = tuple[int, int]
 
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
