@@ -1,6 +1,7 @@
 """Makes `src/quell/llm/catalog.json`: the models that are known by name. `python scripts/catalog.py` writes it anew.
 
-Windows and prices are genai-prices', the longest reply and whether a model reasons pydantic-ai's. Left out is what a
+Windows and prices are genai-prices', the longest reply and whether a model reasons pydantic-ai's; neither tells which models see, which
+is said below. Left out is what a
 coding agent cannot use (images, sound, embeddings), what Chat Completions does not serve, and what is deprecated.
 """
 
@@ -44,6 +45,17 @@ BYGONE = re.compile(r"^claude-[23]|^gpt-4(o|-)|^chatgpt|^o1|^grok-[23]")
 NOT_SERVED = re.compile(r"^(gpt-[\d.]+|o\d)-pro$|codex|deep-research|^gpt-oss")
 """Of OpenAI's: what only its newer protocol offers, and open weights that others serve."""
 
+SEEING: dict[str, re.Pattern[str]] = {
+    "anthropic": re.compile(r""),
+    "openai": re.compile(r"^(?!o3-mini)"),
+    "groq": re.compile(r"llama-4"),
+    "mistral": re.compile(r"^(mistral-(large|medium|small)|ministral)-"),
+    "moonshotai": re.compile(r"^kimi-k(2\.[5-9]|[3-9])"),
+    "x-ai": re.compile(r"^grok-4"),
+}
+"""The models that can be shown images, as their makers have said. Of one that is not known to, no image reaches it by mistake: a setting
+says otherwise."""
+
 SMALLEST_WINDOW = 100_000
 """With less, the tools and one file fill the window."""
 
@@ -66,6 +78,7 @@ def known(provider: str, model: ModelInfo) -> Known | None:
         window=model.context_window,
         max_output=longest if isinstance(longest, int) else None,
         reasoning=bool(profile.get("supports_thinking")),
+        vision=bool(provider in SEEING and SEEING[provider].search(model.id)),
         input_price=price(prices.input_mtok),
         output_price=price(prices.output_mtok),
         cache_read_price=price(prices.cache_read_mtok),

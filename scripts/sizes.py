@@ -44,7 +44,7 @@ LAZY: dict[str, set[str]] = {
     "src/quell/cli/lookup.py": {"urllib.parse"},
     "src/quell/cli/narrate.py": {"datetime"},
     "src/quell/cli/outcome.py": {"decimal"},
-    "src/quell/cli/run.py": {"quell.cli.children"},
+    "src/quell/cli/run.py": {"quell.cli.asking", "quell.cli.children"},
     "src/quell/cli/serve.py": {"quell"},
     "src/quell/cli/terminal.py": {"shlex", "subprocess", "unicodedata"},
     "src/quell/config/file.py": {"difflib"},

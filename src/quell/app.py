@@ -365,6 +365,7 @@ class Configured:
                 problem=row.missing,
                 window=row.window,
                 max_output=row.max_output,
+                vision=row.vision,
                 input_price=row.input_price,
                 output_price=row.output_price,
                 default=row.spec == default,
@@ -433,6 +434,9 @@ class Configured:
 
     def check(self, spec: str) -> None:
         self._current().check(spec)
+
+    def sees(self, spec: str) -> bool:
+        return self._current().sees(spec)
 
     async def open(self, spec: str, environment: Mapping[str, str]) -> LanguageModel:
         return await self._current().open(spec, environment)

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Home, until
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
-
+from tests.core.drawing import png
 
 # What is shown
 
@@ -112,7 +110,7 @@ def test_arguments_after_two_dashes_are_text(home: Home) -> None:
 
 def test_files_are_attached(home: Home, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("remember")
-    (tmp_path / "shot.png").write_bytes(PNG)
+    (tmp_path / "shot.png").write_bytes(png())
     done = home.run("--json", "-f", str(tmp_path / "notes.txt"), "--file", str(tmp_path / "shot.png"), "say hello")
     assert done.status == 0
     exported = home.quell("sessions", "export", str(done.json()["session"])).json()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from quell.core.messages import ToolResult
+from quell.core.messages import Image, ToolResult
 from quell.core.redaction import FRAGMENT, HIDDEN, Redactor
 
 SECRET = "sk-live-0123456789abcdefghij-XYZ"
@@ -66,7 +67,11 @@ def test_a_cut_secret_is_hidden() -> None:
 
 
 def test_results_are_hidden_with_what_screens_show_of_them() -> None:
-    result = ToolResult(text=f"-{SECRET}-", metadata={"diff": [f"+{SECRET}", 3], "exit": 0, "in": {"x": SECRET}})
+    image = Image(name=f"{SECRET}.png", media_type="image/png", sha256="0" * 64, size=1)
+    metadata = {"diff": [f"+{SECRET}", 3], "exit": 0, "in": {"x": SECRET}}
+    result = ToolResult(text=f"-{SECRET}-", metadata=metadata, images=(image,))
     assert Redactor([SECRET]).result(result) == ToolResult(
-        text=f"-{HIDDEN}-", metadata={"diff": [f"+{HIDDEN}", 3], "exit": 0, "in": {"x": HIDDEN}}
+        text=f"-{HIDDEN}-",
+        metadata={"diff": [f"+{HIDDEN}", 3], "exit": 0, "in": {"x": HIDDEN}},
+        images=(replace(image, name=f"{HIDDEN}.png"),),
     )

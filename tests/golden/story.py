@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from quell.core import facts as f
-from quell.core.messages import Attachment, Reasoning, Reply, Spent, Text, ToolCall, ToolResult, Usage
+from quell.core.messages import Attachment, Image, Reasoning, Reply, Spent, Text, ToolCall, ToolResult, Usage
 from quell.core.permissions import Rule
 from quell.core.questions import Choice, Question, QuestionAnswer
 from quell.testing.journals import moment
@@ -29,6 +29,7 @@ def facts() -> Sequence[f.AnyFact]:
         *questions(),
         *fork(),
         *title(),
+        *picture(),
     )
 
 
@@ -295,6 +296,24 @@ def title() -> Sequence[f.AnyFact]:
     return (
         f.TitleRequested(prompt="p7", attempt=2),
         f.TitleGiven(title="Tests of the parser", usage=Usage(input=80, output=6), cost=Decimal("0.0001")),
+    )
+
+
+def picture() -> Sequence[f.AnyFact]:
+    """An image is seen."""
+    image = Image(name="plot.png", media_type="image/png", sha256="f" * 64, size=12345, width=640, height=480)
+    return (
+        f.PromptAccepted(prompt="p11", text="See.", digest="b" * 64),
+        f.RunStarted(run="r111", entry="p11", entry_kind="prompt"),
+        f.Replied(
+            run="r111",
+            turn=1,
+            attempt=1,
+            message="r111-1-1",
+            reply=Reply(parts=(ToolCall("r111-1-1-c0", "view", "{}"),), stop_reason="tool_use"),
+        ),
+        f.CallFinished(run="r111", call="r111-1-1-c0", result=ToolResult(text="plot.png: …", images=(image,))),
+        f.RunSettled(run="r111", outcome="completed", stop_reason="end_turn"),
     )
 
 

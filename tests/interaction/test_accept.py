@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,16 @@ from quell.core import errors
 from quell.core import facts as f
 from quell.engine import Options
 from quell.testing.faults import Hold
+from tests.core.drawing import png
 from tests.interaction.conversation import Chat, Place, meanwhile, settlements
 
 
 async def test_a1_what_is_rejected_leaves_nothing(tmp_path: Path) -> None:
     async with Place(tmp_path).life(Options(queue_limit=1)) as talk:
         chat = await talk.chat()
-        picture = NewAttachment(name="p.png", content="AAAA", mime_type="image/png", encoding="base64")
+        picture = NewAttachment(
+            name="p.png", content=base64.b64encode(png()).decode(), mime_type="image/png", encoding="base64"
+        )
         for attachments in ((), (picture,)):
             with pytest.raises(errors.EmptyPrompt):
                 await chat.says(" \n\t", attachments=attachments)

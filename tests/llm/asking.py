@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from quell.core.errors import ModelFailed
@@ -17,12 +17,19 @@ NAMES: dict[Dialect, str] = {"openai": "gpt-5", "anthropic": "claude-opus-5"}
 LOOK = ToolSpec("look", "Look at a file.", {"type": "object", "properties": {"path": {"type": "string"}}})
 
 
-def request(*messages: Message, tools: tuple[ToolSpec, ...] = (LOOK,)) -> ModelRequest:
+def request(
+    *messages: Message,
+    tools: tuple[ToolSpec, ...] = (LOOK,),
+    vision: bool = True,
+    images: Mapping[str, tuple[bytes, ...]] = {},
+) -> ModelRequest:
     return ModelRequest(
         message="m1",
         system="Be brief.",
         messages=messages or (UserMessage(id="u1", text="Hello?"),),
         tools=tools,
+        vision=vision,
+        images=images,
     )
 
 

@@ -85,12 +85,14 @@ async def test_a_conversation_that_goes_on_is_not_translated_again_and_what_was_
         await asked.model.sample(replace(request(*STORY), memo=memo), lambda _: None)
         kept = memo.made
         assert isinstance(kept, Translation)
-        first = kept.history(STORY[:9])
-        assert all(one is other for one, other in zip(first[:4], kept.history(STORY)[:4], strict=True))
-        assert [len(one.parts) for one in first] == [len(one.parts) for one in kept.history(STORY[:9])]  # marks move on
+        first = kept.history(request(*STORY[:9]))
+        assert all(one is other for one, other in zip(first[:4], kept.history(request(*STORY))[:4], strict=True))
+        assert [len(one.parts) for one in first] == [
+            len(one.parts) for one in kept.history(request(*STORY[:9]))
+        ]  # marks move on
         gone = weakref.ref(first[1])
         del first
-        kept.history((SUMMARY, *STORY[8:]))
+        kept.history(request(SUMMARY, *STORY[8:]))
         assert gone() is None
 
 

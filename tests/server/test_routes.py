@@ -1,6 +1,7 @@
 """The routes, through the typed client and the real socket."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ from quell.core.facts import Limits
 from quell.core.messages import AssistantMessage, UserMessage
 from quell.core.session import Summary
 from quell.wire.api import WorkspaceStatus
+from tests.core.drawing import jpeg, png
 from tests.server.serving import serving
 
 
@@ -97,13 +99,18 @@ async def test_a3_the_same_prompt_again_is_the_same_prompt(tmp_path: Path) -> No
             await session.submit(NewPrompt(id="mine", text="something else"))
 
 
+def attached(content: bytes) -> NewAttachment:
+    encoded = base64.b64encode(content).decode()
+    return NewAttachment(name="a.png", content=encoded, mime_type="image/png", encoding="base64")
+
+
 async def test_what_a_prompt_brings_gets_to_the_machine(tmp_path: Path) -> None:
     async with serving(tmp_path) as s:
         session = await s.session()
         await session.submit(
             NewPrompt(
                 text="look",
-                attachments=(NewAttachment(name="a.png", content="aGk=", mime_type="image/png", encoding="base64"),),
+                attachments=(attached(png()),),
                 limits=NewLimits(turns=3, cost="0.50", seconds=60),
                 allow=("touch",),
                 on_ask="deny",
@@ -121,12 +128,29 @@ async def test_what_a_prompt_brings_gets_to_the_machine(tmp_path: Path) -> None:
     [
         NewPrompt(text="  "),
         NewPrompt(text="x", attachments=(NewAttachment(name="a", content="!", encoding="base64"),)),
+        NewPrompt(text="x", attachments=(attached(png()[:-1]),)),
+        NewPrompt(text="x", attachments=(attached(jpeg()),)),
+        NewPrompt(text="x", attachments=(attached(b"hi"),)),
+        NewPrompt(text="x", attachments=(attached(png(8001, 1)),)),
+        NewPrompt(text="x", attachments=(attached(png(filling=bytes(6_000_000))),)),
         NewPrompt(text="x", limits=NewLimits(turns=0)),
         NewPrompt(text="x", limits=NewLimits(cost="NaN")),
         NewPrompt(text="x", id="a/b"),
         NewPrompt(text="x", id="line\n"),
     ],
-    ids=["empty", "base64", "turns", "money", "slash", "line-end"],
+    ids=[
+        "empty",
+        "base64",
+        "damaged",
+        "mislabelled",
+        "no-image",
+        "wide",
+        "large",
+        "turns",
+        "money",
+        "slash",
+        "line-end",
+    ],
 )
 async def test_a_prompt_that_cannot_be_meant_is_refused_and_nothing_is_written(
     tmp_path: Path, prompt: NewPrompt

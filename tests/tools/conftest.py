@@ -26,6 +26,7 @@ class Hands:
         self.notes: list[str] = []
         self.calls = 0
         self.read_only = False
+        self.vision = False
         self.environment: Mapping[str, str] = dict(os.environ)
 
     def keep(self, folder: Path) -> None:
@@ -47,6 +48,7 @@ class Hands:
             self.todos,
             self.notes.append,
             read_only=self.read_only,
+            vision=self.vision,
         )
 
     async def use(self, tool: str, **input: object) -> ToolResult:

@@ -23,6 +23,8 @@ COMMANDS = {  # name: (where it is, what the help says of it)
     "run": ("quell.cli.commands:run_command", "Give the agent one task, and follow it to its end."),
     "sessions": ("quell.cli.sessions:sessions_command", "List, show, export, fork, rename and delete sessions."),
     "cancel": ("quell.cli.cancel:cancel", "Stop what runs in a session."),
+    "requests": ("quell.cli.requests:requests", "What waits for a person: permissions and questions."),
+    "answer": ("quell.cli.requests:answer", "Answer a permission request, or questions."),
     "queue": ("quell.cli.queue:queue", "What waits in a session: list, edit, drop, promote, move, resume."),
     "compact": ("quell.cli.compact:compact", "Summarise a session's conversation, to go on from the summary."),
     "jobs": ("quell.cli.jobs:jobs", "Commands that run on in the background."),
@@ -153,8 +155,8 @@ run_command = click.Command(
     help="""Give the agent one task, and follow it to its end.
 
     The prompt is what standard input holds, if it is a pipe or a file, and then the arguments. The model's text goes to standard output
-    as it arrives, progress to standard error. Nobody is asked for permission: what would ask is denied, unless --allow or --yolo says
-    otherwise. Ctrl-C cancels the run and waits until it has stopped; a second Ctrl-C leaves at once.
+    as it arrives, progress to standard error. On a terminal you are asked what needs a permission, and what the model wants to know;
+    elsewhere, and with --no-ask, what would ask is denied, unless --allow or --yolo says otherwise. Ctrl-C cancels the run and waits until it has stopped; a second Ctrl-C leaves at once.
     """,
     epilog="Exit status: 0 completed, 1 failed, 2 wrong usage, 3 stopped by a permission or a limit, 130 cancelled.",
     context_settings={"help_option_names": ["-h", "--help"]},

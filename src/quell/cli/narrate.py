@@ -17,6 +17,7 @@ from quell.client.oneshot import Event, Json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TextIO
 
 QUICK = frozenset({"view", "ls", "glob", "grep", "edit", "multiedit", "write"})
@@ -93,13 +94,13 @@ class Narrator:
         self._progress = progress
         self._colours = terminal.has_colours(sys.stderr)
         self._safe = terminal.is_terminal(sys.stdout)
-        self._shared = self._safe and terminal.is_terminal(sys.stderr)
         self._streamed = _Streamed("")
         self._in_line = False
         self._wrote = False
         self._calls: dict[str, str] = {}
         self._announced: set[str] = set()
         self._lock = RLock()
+        self._prompt = ""
         self.sub_agents: dict[str, str] = {}
         """What the sub-agents of the run are called, by call: `agent 1`."""
 
@@ -126,18 +127,38 @@ class Narrator:
         if not self._progress:
             return
         with self._lock:
-            if self._shared:
+            if self._safe and terminal.is_terminal(sys.stderr):
                 self.end_line()
             self._line(text, style, end, whole=whole)
 
+    def ask(self, lines: Sequence[tuple[str, str]], prompt: str, *, typed: bool = False) -> None:
+        """Show something to a person, and a `prompt` that stays the last thing on the screen. `typed`: what was asked before has its answer."""
+        with self._lock:
+            self.asked(typed=typed)
+            self.end_line()
+            for text, style in lines:
+                sys.stderr.write(terminal.styled(terminal.visible(text), style, self._colours) + "\n")
+            sys.stderr.write(prompt)
+            sys.stderr.flush()
+            self._prompt = prompt
+
+    def asked(self, *, typed: bool = False) -> None:
+        """Nothing is asked any more. Who has `typed` an answer has ended the line as well."""
+        with self._lock:
+            if self._prompt and not typed:
+                sys.stderr.write("\n")
+            self._prompt = ""
+
     def _line(self, text: str, style: str, end: str, *, whole: bool) -> None:
         try:
+            if self._prompt:
+                sys.stderr.write("\r\x1b[K" if self._colours else "\n")
             shown = terminal.visible(text).replace("\n", " ")
             room = None if whole else terminal.width(sys.stderr)
             if end and room is not None:
                 shown = terminal.clip(shown, max(room - terminal.columns(end) - 2, room // 2))
             shown = terminal.clip(f"{shown}  {end}" if end else shown, room)
-            sys.stderr.write(terminal.styled(shown, style, self._colours) + "\n")
+            sys.stderr.write(terminal.styled(shown, style, self._colours) + "\n" + self._prompt)
             sys.stderr.flush()
         except (OSError, ValueError):
             self._progress = False  # nobody reads it any more; the run and its text are not concerned

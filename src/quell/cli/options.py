@@ -51,6 +51,13 @@ OPTIONS = (
     ),
     Option("--allow", "many", "RULE", "Allow this too, in this run: edit(docs/**), bash(npm test). May be repeated."),
     Option("--yolo", "flag", "", "Allow everything that no rule denies: the same as --mode yolo."),
+    Option(
+        "--ask",
+        "flag",
+        "",
+        "Ask here what a person has to allow or decide. That is so anyway on a terminal, without --json, --stream-json and --quiet.",
+    ),
+    Option("--no-ask", "flag", "", "Ask nobody: what would ask is denied, with the rule that would allow it."),
     Option("--timeout", "seconds", "SECONDS", "Stop the run after this time."),
     Option("--max-turns", "count", "N", "Stop the run after asking the model so many times."),
     Option("--max-cost", "money", "USD", "Stop the run after it has cost so much, as far as prices are known."),
@@ -73,6 +80,8 @@ class RunOptions:
     mode: str | None = None
     allow: tuple[str, ...] = ()
     yolo: bool = False
+    ask: bool = False
+    no_ask: bool = False
     timeout: float | None = None
     max_turns: int | None = None
     max_cost: str | None = None

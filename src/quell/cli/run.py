@@ -20,12 +20,14 @@ from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
 from quell.cli.outcome import Followed
 from quell.cli.prompt import argument_text, attachments, compose
+from quell.cli.terminal import somebody_is_there
 from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, follow, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
+    from quell.cli.asking import Asker
     from quell.cli.children import Children
     from quell.config.paths import Paths
 
@@ -101,6 +103,7 @@ class _Task:
         self._place = place
         self._options = options
         self._mode = "yolo" if options.yolo else options.mode
+        self._asks = _asks(options)
         self._began = time.monotonic()
 
     def submit(self, connection: Connection, content: _Content) -> Json:
@@ -108,7 +111,7 @@ class _Task:
         body: dict[str, object] = {
             "id": self.prompt,
             "text": content.text,
-            "on_ask": "deny",
+            "on_ask": "wait" if self._asks else "deny",
             "environment": content.environment,
         }
         limits = {
@@ -158,12 +161,14 @@ class _Task:
         if not followed.begun:
             self._tell_place(narrator)
         children: Children | None = None
+        asker = self._asker(narrator)
         first = [connection]
         for event in follow(
             lambda: first.pop() if first else self._reconnect(narrator),
             self.session,
             accepted.number("seq") - 1,
             PATIENCE,
+            asker.wait if asker is not None else None,
         ):
             if event.kind == "reset":
                 raise CommandFailed(
@@ -171,6 +176,8 @@ class _Task:
                 )
             ours = followed.take(event)
             if ours:
+                if asker is not None:
+                    asker.take(event)
                 if children is not None:
                     children.take(event)
                 narrator.take(event)
@@ -186,6 +193,13 @@ class _Task:
                 break
         narrator.end_line()
         return self._close(followed, narrator, time.monotonic() - self._began, interrupts)
+
+    def _asker(self, narrator: Narrator) -> Asker | None:
+        if not self._asks:
+            return None
+        from quell.cli.asking import Asker  # the prompt is on its way already
+
+        return Asker(self._place.socket, self.session, narrator)
 
     def cancel(self) -> None:
         """Cancel the prompt, on a connection of its own. When it cannot be told now, it will be with the next connection."""
@@ -278,9 +292,24 @@ def _check(options: RunOptions) -> None:
         ("--session", "--continue", options.session is not None and options.continue_),
         ("--json", "--stream-json", options.json and options.stream_json),
         ("--mode", "--yolo", options.mode is not None and options.yolo),
+        ("--ask", "--no-ask", options.ask and options.no_ask),
+        ("--ask", "--json", options.ask and options.json),
+        ("--ask", "--stream-json", options.ask and options.stream_json),
     ):
         if both:
             raise wrong_usage(f"{one} and {other} exclude each other: give one of them")
+    if options.ask and not somebody_is_there():
+        raise wrong_usage(
+            "nobody can be asked: that needs a terminal for standard input and standard error, and a run in its foreground. Without"
+            " --ask what would ask is denied; `quell answer` answers the requests of other sessions"
+        )
+
+
+def _asks(options: RunOptions) -> bool:
+    """Whether a person is asked in the middle of the run. A program that reads the output, or wants quiet, has nobody to ask."""
+    if options.ask or options.no_ask:
+        return options.ask
+    return not (options.json or options.stream_json or options.quiet) and somebody_is_there()
 
 
 def _folder(path: str, purpose: str) -> str:

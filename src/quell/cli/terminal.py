@@ -31,6 +31,14 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
+def somebody_is_there() -> bool:
+    """A person who can read a question and type: on a terminal, in its foreground. A shell's background job would be stopped by reading."""
+    try:
+        return is_terminal(sys.stdin) and is_terminal(sys.stderr) and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
+
+
 def has_colours(stream: TextIO) -> bool:
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
 
@@ -44,7 +52,7 @@ def width(stream: TextIO) -> int | None:
 
 
 def styled(text: str, style: str, colours: bool) -> str:
-    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if colours and text else text
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if colours and text and style else text
 
 
 def visible(text: str) -> str:

@@ -98,6 +98,7 @@ class Connection:
 
     def __init__(self, path: str, timeout: float = ANSWER_SECONDS) -> None:
         self._received = bytearray()
+        self._wait: Callable[[socket.socket], None] | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(timeout)
@@ -128,13 +129,17 @@ class Connection:
             raise _refusal(status, content)
         return content
 
-    def stream(self, path: str, after: int) -> Iterator[Event]:
-        """The events behind `after`, until the server ends the stream or is lost. The connection is used up."""
+    def stream(self, path: str, after: int, wait: Callable[[socket.socket], None] | None = None) -> Iterator[Event]:
+        """The events behind `after`, until the server ends the stream or is lost. The connection is used up.
+
+        `wait` is called before anything is waited for: it may do something else until there is something to be read.
+        """
         self._send("GET", path, None, f"Accept: text/event-stream\r\nLast-Event-ID: {after}\r\n")
         status, headers = self._head()
         if status >= 400:
             raise _refusal(status, b"".join(self._chunks(headers)))
         self._socket.settimeout(SILENCE_SECONDS)
+        self._wait = wait
         kind, id, lines = "message", None, list[str]()
         for line in _lines(self._chunks(headers)):
             if not line:
@@ -213,6 +218,8 @@ class Connection:
         return content
 
     def _receive(self) -> bool:
+        if self._wait is not None:
+            self._wait(self._socket)
         try:
             piece = self._socket.recv(CHUNK)
         except TimeoutError as error:
@@ -223,17 +230,23 @@ class Connection:
         return bool(piece)
 
 
-def follow(connect: Callable[[], Connection], session: str, after: int, patience: float = 30.0) -> Iterator[Event]:
+def follow(
+    connect: Callable[[], Connection],
+    session: str,
+    after: int,
+    patience: float = 30.0,
+    wait: Callable[[socket.socket], None] | None = None,
+) -> Iterator[Event]:
     """The events of a session behind `after`, without end, gap or repeat, across lost connections and restarted servers.
 
     `connect` gives a new connection, and may start a server for it. `Unreachable` is raised when that has failed for `patience`
-    seconds; what the server refuses, at once. The caller stops by leaving the loop.
+    seconds; what the server refuses, at once. The caller stops by leaving the loop. `wait` as in `Connection.stream`.
     """
     pause, deadline = FIRST_PAUSE, time.monotonic() + patience
     while True:
         try:
             with connect() as connection:
-                for event in connection.stream(f"/v1/sessions/{session}/events", after):
+                for event in connection.stream(f"/v1/sessions/{session}/events", after, wait):
                     pause, deadline = FIRST_PAUSE, time.monotonic() + patience
                     after = event.id or after
                     yield event

@@ -80,6 +80,7 @@ class ModelSettings(Section, frozen=True, kw_only=True):
     window: Annotated[Count | None, Meta(description="Context window, in tokens.")] = None
     max_output: Annotated[Count | None, Meta(description="Longest reply, in tokens.")] = None
     effort: Annotated[Effort | None, Meta(description="How much the model is to reason.")] = None
+    vision: Annotated[bool | None, Meta(description="Whether it can be shown images.")] = None
     input_price: Annotated[Price | None, Meta(description="US dollars per million tokens sent.")] = None
     output_price: Annotated[Price | None, Meta(description="US dollars per million tokens received.")] = None
     cache_read_price: Annotated[Price | None, Meta(description="US dollars per million tokens read from a cache.")] = (

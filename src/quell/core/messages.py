@@ -6,6 +6,7 @@ a provider's wire is the business of `llm`; how facts become messages is the bus
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -52,6 +53,17 @@ class Attachment(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def is_text(self) -> bool:
         return self.encoding == "text"
+
+
+class Image(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A picture that a tool's result shows. Its bytes are in the session's folder, under their hash: `core.images`."""
+
+    name: str
+    media_type: str
+    sha256: str
+    size: int
+    width: int = 0
+    height: int = 0
 
 
 class Text(Struct, frozen=True, tag="text", tag_field="type"):
@@ -138,6 +150,7 @@ class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     status: ResultStatus = "completed"
     metadata: dict[str, Any] = {}
+    images: tuple[Image, ...] = ()
 
 
 class UserMessage(Struct, frozen=True, kw_only=True, tag="user", tag_field="role", omit_defaults=True):
@@ -191,7 +204,8 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     """Everything that one sample sends: built from the transcript, acceptable to every provider.
 
     `message` is the id of the assistant message that the reply will be; its calls are named after it. What `memo` holds must make no
-    difference to what is sent. `purpose` and `sub_agent` (it is asked on behalf of another agent) are not sent: whoever plays a model
+    difference to what is sent. `vision`: the model can be shown images; of results it gets those of the calls in `images`, and a line in
+    the place of the others. `purpose` and `sub_agent` (it is asked on behalf of another agent) are not sent: whoever plays a model
     answers by them.
     """
 
@@ -199,6 +213,8 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     system: str
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    vision: bool = False
+    images: Mapping[str, tuple[bytes, ...]] = {}
     sub_agent: bool = False
     max_tokens: int | None = None
     purpose: Literal["turn", "summary", "title"] = "turn"

@@ -11,16 +11,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from quell.core.facts import Outcome, Recorded, Role
-from quell.core.messages import (
-    ModelRequest,
-    PartDelta,
-    Reply,
-    StopReason,
-    ToolCall,
-    ToolKind,
-    ToolResult,
-    ToolSpec,
-)
+from quell.core.messages import ModelRequest, PartDelta, Reply, StopReason, ToolCall, ToolKind, ToolResult, ToolSpec
 from quell.core.permissions import Access
 from quell.core.questions import Question
 from quell.core.session import Summary
@@ -168,6 +159,9 @@ class Models(Protocol):
 
     def check(self, spec: str) -> None:
         """Whether there is such a model; loads nothing. Raises `UnknownModel`, `NoModel` for an empty spec."""
+
+    def sees(self, spec: str) -> bool:
+        """Whether it can be shown images, as far as is known; loads nothing."""
 
     async def open(self, spec: str, environment: Mapping[str, str]) -> LanguageModel:
         """`environment` may hold the provider's key. Raises `UnknownModel`; `ModelFailed("no_key")` when a key is needed."""
@@ -391,6 +385,7 @@ class ToolContext(Struct, frozen=True):
     `note` puts a line into the session for its model and its people, also when the call has ended. `hide` takes keys and tokens out of a text.
     There is no `delegate` for a sub-agent, which has none of its own. `read_only`: nothing is to be changed (mode `plan`).
     `describe` tells what holds in the session at this moment, without secrets.
+    `vision`: the model can be shown images.
     """
 
     session: str
@@ -405,6 +400,7 @@ class ToolContext(Struct, frozen=True):
     delegate: Delegate | None = None
     read_only: bool = False
     describe: Callable[[], Sequence[Topic]] = lambda: ()
+    vision: bool = False
 
 
 class PreparedCall(Protocol):

@@ -46,7 +46,8 @@ class Redactor:
         """What a tool found out, its metadata included."""
         if self._any is None:
             return result
-        return replace(result, text=self.text(result.text), metadata=self._value(result.metadata))
+        images = tuple(replace(image, name=self.text(image.name)) for image in result.images)
+        return replace(result, text=self.text(result.text), metadata=self._value(result.metadata), images=images)
 
     def stream(self, emit: Callable[[str], None]) -> Stream:
         return Stream(self, emit)

@@ -28,6 +28,7 @@ from quell.core.ports import Journal, Toolset, position
 from quell.core.session import Session, Summary
 from quell.core.transcript import Transcript
 from quell.core.view import View
+from quell.engine import images
 from quell.engine.actor import Actor
 from quell.engine.actors import Actors
 from quell.engine.bus import Bus, Event, Subscription
@@ -126,7 +127,8 @@ class Engine:
                     prompt = replace(request.prompt, shutting_down=self.shutting_down)
                     return replace(request, prompt=prompt)
             case i.Fork():
-                seq = (await self.state(request.source)).seq
+                source = await self.state(request.source)
+                seq = source.seq
                 if request.upto is not None and not 0 < request.upto <= seq:
                     raise InvalidRequest(
                         f"Session {request.source} has facts 1 to {seq}; {request.upto} is none of them."
@@ -134,6 +136,7 @@ class Engine:
                 records = await self._ports.journal.read(request.source, 0, request.upto or seq)
                 if not records:  # deleted just now
                     raise SessionNotFound(f"There is no session {request.source}.")
+                await images.inherit(records, self._ports, source, session)
                 return replace(request, records=tuple(records))
             case i.Change(model=str(model)):
                 self._ports.models.check(model)

@@ -16,6 +16,7 @@ from quell.core.errors import ModelFailed
 from quell.core.loops import is_looping
 from quell.core.messages import Message, ModelRequest, PartDelta, Reply, Text, ToolMessage, UserMessage
 from quell.core.session import Compact, Sample, Session, message_id
+from quell.engine import images
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
 
@@ -31,10 +32,14 @@ async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mappin
     live = scene.streams.begin(message_id(effect.run, effect.turn, effect.attempt), session.model)
     try:
         workspace = ports.open_workspace(session)
+        messages = scene.ledger.transcript.to_send()
+        vision = ports.models.sees(session.model)
         request = ModelRequest(
             message=live.message,
             system=await ports.system_prompt(session, workspace),
-            messages=scene.ledger.transcript.to_send(),
+            messages=messages,
+            vision=vision,
+            images=await images.read(messages, workspace) if vision else {},
             tools=tuple(spec for spec in ports.tools(session).specs() if _answered(session) or not spec.attended),
             sub_agent=session.parent is not None,
             memo=scene.memo,
@@ -63,6 +68,7 @@ async def compact(effect: Compact, scene: Scene, ports: Ports, environment: Mapp
             *map(_shortened, scene.ledger.transcript.to_send(effect.upto)),
             UserMessage(id=message, text="Summarise the conversation so far, as your instructions say."),
         ),
+        vision=ports.models.sees(session.model),  # of what was attached; the images of results have had their say
         tools=tuple(ports.tools(session).specs()),  # some providers refuse calls in a conversation without them
         purpose="summary",
     )

@@ -95,6 +95,7 @@ async def execute(
         delegate=child,
         read_only=session.mode_now == "plan",
         describe=partial(ports.describe, session, environment),
+        vision=ports.models.sees(session.model),
     )
     try:
         result = await prepared.run(context)

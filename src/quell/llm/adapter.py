@@ -61,7 +61,7 @@ STUMBLES = (UnexpectedModelBehavior, AttributeError, TypeError, ValueError, Look
 class Line(Struct, frozen=True, kw_only=True):
     """What all models of a connection share.
 
-    `marks`: the protocol has a place for failed results, and for cache marks. `ended` tells whether an answer came to
+    `marks`: the protocol has a place for failed results, for images in results, and for cache marks. `ended` tells whether an answer came to
     its end, or only its stream.
     """
 
@@ -84,7 +84,7 @@ class ProviderModel:
         self._options = options
 
     async def sample(self, request: ModelRequest, emit: Callable[[PartDelta], None]) -> Reply:
-        sent = self._translation(request.memo).history(request.messages)
+        sent = self._translation(request.memo).history(request)
         parameters = translate.parameters(request.system, request.tools)
         deltas = _Deltas(request.message, emit)
         try:

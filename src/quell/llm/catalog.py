@@ -1,4 +1,4 @@
-"""The models that are known by name: context window, longest reply, reasoning, prices.
+"""The models that are known by name: context window, longest reply, reasoning, vision, prices.
 
 The facts are in `catalog.json`, which `scripts/catalog.py` makes from the public price list of genai-prices and the
 model profiles of pydantic-ai; a test compares the two. A model that is not in it can be used all the same: its window
@@ -25,6 +25,7 @@ class Known(Struct, frozen=True, kw_only=True, omit_defaults=True):
     window: int | None = None
     max_output: int | None = None
     reasoning: bool = False
+    vision: bool = False
     input_price: Decimal | None = None
     output_price: Decimal | None = None
     cache_read_price: Decimal | None = None

@@ -34,6 +34,7 @@ class ModelRow(Struct, frozen=True, kw_only=True):
     window: int | None
     max_output: int | None
     reasoning: bool
+    vision: bool
     input_price: Decimal | None
     output_price: Decimal | None
     cache_read_price: Decimal | None
@@ -77,6 +78,15 @@ class ProviderModels:
             if provider.default and _missing(provider, environment, self._environment) is None:
                 return f"{provider.name}/{provider.default}"
         return None
+
+    def sees(self, spec: str) -> bool:
+        """Whether it is known that the model can be shown images. No model sees none."""
+        try:
+            if spec.startswith(PREFIX):
+                return self._script(spec, {}).vision
+            return _vision(*self._resolve(spec))
+        except UnknownModel:
+            return False
 
     async def open(self, spec: str, environment: Mapping[str, str]) -> LanguageModel:
         """The model of that spec. Raises `UnknownModel`, or `ModelFailed("no_key")`. The second time it is quick."""
@@ -157,6 +167,12 @@ def _window(provider: Provider, model: str) -> int | None:
     return chosen or (known.window if known else None)
 
 
+def _vision(provider: Provider, model: str) -> bool:
+    chosen = provider.models.get(model, ModelOptions()).vision
+    known = catalog.find(provider.name, model)
+    return chosen if chosen is not None else known is not None and known.vision
+
+
 def _missing(provider: Provider, environment: Mapping[str, str], own: Mapping[str, str]) -> str | None:
     try:
         access(provider, environment, own)
@@ -174,6 +190,7 @@ def _row(provider: Provider, model: str, missing: str | None) -> ModelRow:
         window=chosen.window or known.window,
         max_output=chosen.max_output or known.max_output,
         reasoning=known.reasoning,
+        vision=_vision(provider, model),
         input_price=_first(chosen.input_price, known.input_price),
         output_price=_first(chosen.output_price, known.output_price),
         cache_read_price=_first(chosen.cache_read_price, known.cache_read_price),

@@ -24,6 +24,7 @@ class ModelOptions(Struct, frozen=True, kw_only=True):
     window: int | None = None
     max_output: int | None = None
     effort: Effort | None = None
+    vision: bool | None = None
     input_price: Decimal | None = None
     output_price: Decimal | None = None
     cache_read_price: Decimal | None = None

@@ -123,13 +123,14 @@ class Role(Struct, frozen=True, forbid_unknown_fields=True):
 class Script(Struct, frozen=True, forbid_unknown_fields=True):
     """A whole file; sub-agents play nothing of it but their roles. `chunk` and `interval` are the pace of steps that name none: by default all at once.
 
-    `title` answers a request for one; without it, and without a branch on the system prompt, there is none.
+    `vision`: images can be shown to it. `title` answers a request for one; without it, and without a branch on the system prompt, there is none.
     """
 
     reply: tuple[ScriptedReply, ...] = ()
     when: tuple[Branch, ...] = ()
     agent: tuple[Role, ...] = ()
     title: str | None = None
+    vision: bool = False
     window: Count | None = None
     chunk: Count | None = None
     interval: Seconds = 0.0

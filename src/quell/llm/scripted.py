@@ -93,6 +93,7 @@ class ScriptedModel:
     def __init__(self, name: str, script: Script) -> None:
         self.name = name
         self.window = script.window
+        self.vision = script.vision
         self._script = script
         self._failures: dict[tuple[str, int], int] = {}
 

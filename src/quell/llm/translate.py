@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -17,15 +17,18 @@ from operator import is_
 from typing import assert_never
 
 import msgspec
+from msgspec import Struct
 from pydantic_ai import messages as p
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.usage import RequestUsage
 
+from quell.core.images import with_images
 from quell.core.messages import (
     AssistantMessage,
     Attachment,
     Message,
+    ModelRequest,
     Part,
     Reasoning,
     SummaryMessage,
@@ -43,6 +46,7 @@ _WHENEVER = datetime.fromtimestamp(0, UTC)
 _Said = UserMessage | SummaryMessage | ToolMessage
 _Turn = tuple[AssistantMessage] | list[_Said]
 
+BLIND = "The model in use is not known to see images; for one that does, `vision = true` in the settings says so."
 SUMMARY = "What follows is a summary of the conversation so far, which is no longer available in full.\n\n"
 
 
@@ -64,8 +68,8 @@ class Translation:
     """One conversation in the words of one model. It keeps what it made of the last request: the next one mostly goes on from there.
 
     Messages are frozen, and a session's stay the same objects: they are known by their identity. `provider` is our name of who is
-    asked. With `marks`, failed results are marked as such, and the message before the last is marked for the prompt cache: it
-    ended the request before this one.
+    asked. With `marks`, failed results are marked as such and hold their images, which otherwise follow as the user's; and the message
+    before the last is marked for the prompt cache: it ended the request before this one.
     """
 
     def __init__(self, model: Model, provider: str, *, marks: bool) -> None:
@@ -75,12 +79,18 @@ class Translation:
         self._messages: Sequence[Message] = ()
         self._starts: list[int] = []  # of each turn: which message is its first
         self._made: list[p.ModelMessage] = []
+        self._sight = Sight()
 
-    def history(self, messages: Sequence[Message]) -> list[p.ModelMessage]:
+    def history(self, request: ModelRequest) -> list[p.ModelMessage]:
+        messages, sight = request.messages, Sight.of(request)
+        if sight != self._sight:  # what was translated shows other images
+            self._starts.clear()
+            self._made.clear()
+            self._messages, self._sight = (), sight
         position = self._go_back(messages)
         for turn in _turns(messages[position:]):
             self._starts.append(position)
-            self._made.append(self._message(turn))
+            self._made.append(self._message(turn, request.images))
             position += len(turn)
         self._messages = messages
         sent = [made for made in self._made if made.parts]
@@ -105,12 +115,63 @@ class Translation:
         self._messages = messages[:position]  # should one of the others not be translatable, nothing is known of them
         return position
 
-    def _message(self, turn: _Turn) -> p.ModelMessage:
+    def _message(self, turn: _Turn, images: Mapping[str, tuple[bytes, ...]]) -> p.ModelMessage:
         if isinstance(turn, list):
-            return p.ModelRequest(parts=[_request_part(message, marks=self._marks) for message in turn])
+            return p.ModelRequest(parts=list(self._request_parts(turn, images)))
         (ours,), system = turn, self.model.system
         parts = [part for each in ours.parts if (part := _response_part(each, self._provider, system)) is not None]
         return p.ModelResponse(parts=parts, provider_name=system, usage=_UNCOUNTED, timestamp=_WHENEVER)
+
+    def _request_parts(
+        self, turn: list[_Said], images: Mapping[str, tuple[bytes, ...]]
+    ) -> Iterator[p.ModelRequestPart]:
+        """Where results are text alone, their images come after the last of them: nothing else may stand between results."""
+        behind: list[p.UserContent] = []
+        for message in turn:
+            if isinstance(message, ToolMessage):
+                shown = list(_pictures(message, images.get(message.call, ())))
+                yield self._result(message, shown if self._marks else [])
+                if shown and not self._marks:
+                    behind += [
+                        f"[From {message.name}: {', '.join(image.name for image in message.result.images)}]",
+                        *shown,
+                    ]
+                continue
+            if behind:
+                yield p.UserPromptPart(content=behind, timestamp=_WHENEVER)
+                behind = []
+            yield _user_part(message, vision=self._sight.vision)
+        if behind:
+            yield p.UserPromptPart(content=behind, timestamp=_WHENEVER)
+
+    def _result(self, message: ToolMessage, shown: list[p.BinaryContent]) -> p.ToolReturnPart:
+        lines = [message.result.text]
+        if message.call in self._sight.hidden:
+            lines += [self._sight.instead(image.name) for image in message.result.images]
+        text = "\n".join(filter(None, lines)) or "(no output)"  # an empty result is refused by some
+        return p.ToolReturnPart(
+            tool_name=message.name,
+            content=[text, *shown] if shown else text,
+            tool_call_id=message.call,
+            timestamp=_WHENEVER,
+            outcome="failed" if self._marks and message.result.status != "completed" else "success",
+        )
+
+
+class Sight(Struct, frozen=True):
+    """What a model sees of a conversation's images: with `vision`, all but those in the results of the `hidden` calls."""
+
+    vision: bool = False
+    hidden: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, request: ModelRequest) -> Sight:
+        calls = {message.call for message in with_images(request.messages)}
+        return cls(request.vision, frozenset(calls - request.images.keys()))
+
+    def instead(self, name: str) -> str:
+        why = "View it again, if it is needed." if self.vision else BLIND
+        return f"[{name} is not shown here. {why}]"
 
 
 def _turns(messages: Sequence[Message]) -> Iterator[_Turn]:
@@ -137,33 +198,27 @@ def _in_order(group: list[_Said], order: dict[str, int]) -> list[_Said]:
     return sorted(group, key=lambda said: order.get(said.call, last) if isinstance(said, ToolMessage) else last)
 
 
-def _request_part(message: _Said, *, marks: bool) -> p.ModelRequestPart:
-    match message:
-        case UserMessage():
-            return p.UserPromptPart(content=_prompt(message), timestamp=_WHENEVER)
-        case SummaryMessage():
-            return p.UserPromptPart(content=SUMMARY + message.text, timestamp=_WHENEVER)
-        case ToolMessage():
-            return p.ToolReturnPart(
-                tool_name=message.name,
-                content=message.result.text or "(no output)",  # an empty result is refused by some
-                tool_call_id=message.call,
-                timestamp=_WHENEVER,
-                outcome="failed" if marks and message.result.status != "completed" else "success",
-            )
-        case _:
-            assert_never(message)
+def _pictures(message: ToolMessage, found: tuple[bytes, ...]) -> Iterator[p.BinaryContent]:
+    for image, content in zip(message.result.images, found, strict=False):  # of a hidden result none are found
+        yield p.BinaryContent(data=content, media_type=image.media_type)
 
 
-def _prompt(message: UserMessage) -> str | list[p.UserContent]:
+def _user_part(message: UserMessage | SummaryMessage, *, vision: bool) -> p.UserPromptPart:
+    text = _prompt(message, vision=vision) if isinstance(message, UserMessage) else SUMMARY + message.text
+    return p.UserPromptPart(content=text, timestamp=_WHENEVER)
+
+
+def _prompt(message: UserMessage, *, vision: bool) -> str | list[p.UserContent]:
     """The prompt, preceded by what is attached to it."""
     if not message.attachments:
         return message.text
-    content = [_attached(attachment) for attachment in message.attachments]
+    content = [_attached(attachment, vision=vision) for attachment in message.attachments]
     return [*content, message.text] if message.text.strip() else content
 
 
-def _attached(attachment: Attachment) -> p.UserContent:
+def _attached(attachment: Attachment, *, vision: bool) -> p.UserContent:
+    if attachment.mime_type.startswith("image/") and not attachment.is_text and not vision:
+        return f"[{attachment.name}, an image, was attached, but is not shown here. {BLIND}]"
     if attachment.is_text:
         name = attachment.name.replace('"', "'").replace("\n", " ")
         return f'<attachment name="{name}">\n{attachment.content}\n</attachment>'

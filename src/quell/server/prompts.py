@@ -11,10 +11,14 @@ from quell.core import inputs as i
 from quell.core.errors import InvalidRequest, NotFound, ShuttingDown
 from quell.core.facts import Limits
 from quell.core.messages import Attachment
+from quell.core.pictures import WIDEST, recognise
 from quell.core.session import PromptRecord, Session
 from quell.core.transcript import Transcript
 from quell.server.route import Call, first_of
 from quell.wire import api
+
+LARGEST_IMAGE = 5 * 1024 * 1024
+"""Bytes of an attached one: what the strictest of the providers takes."""
 
 
 async def submit(call: Call[api.Nothing, api.NewPrompt]) -> i.Accepted:
@@ -55,10 +59,28 @@ _ID_MARKS = str.maketrans("._-", "000")
 def _attachment(sent: api.NewAttachment) -> Attachment:
     if sent.encoding == "base64":
         try:
-            base64.b64decode(sent.content, validate=True)
+            content = base64.b64decode(sent.content, validate=True)
         except (binascii.Error, ValueError) as error:
             raise InvalidRequest(f"The attachment {sent.name} is not valid base64: {error}.") from None
+        if sent.mime_type.startswith("image/"):
+            _check_image(sent, content)
     return Attachment(name=sent.name, content=sent.content, mime_type=sent.mime_type, encoding=sent.encoding)
+
+
+def _check_image(sent: api.NewAttachment, content: bytes) -> None:
+    """A provider would refuse it, and with it every later request of the session, of which it would be a part."""
+    found = recognise(content)
+    if found is None or found.media_type != sent.mime_type:
+        what = "not a PNG, JPEG, GIF or WebP image" if found is None else f"a {found.kind} image"
+        raise InvalidRequest(f"The attachment {sent.name} is called {sent.mime_type}, but it is {what}.")
+    if found.size is None:
+        raise InvalidRequest(f"The attachment {sent.name} is a {found.kind} image that is cut off or damaged.")
+    if len(content) > LARGEST_IMAGE or max(found.size) > WIDEST:
+        width, height = found.size
+        raise InvalidRequest(
+            f"The attachment {sent.name} is an image of {width}×{height} pixels and {len(content):,} bytes; providers take"
+            f" {WIDEST} pixels a side and {LARGEST_IMAGE:,} bytes. Send a smaller one."
+        )
 
 
 async def progress(call: Call[api.WaitQuery, api.Nothing]) -> api.Prompt:

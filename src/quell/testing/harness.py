@@ -95,6 +95,7 @@ class PlayedModel:
 
     name = "played/model"
     window: int | None = None
+    vision = False
 
     def __init__(self) -> None:
         self.samples: asyncio.Queue[Asked] = asyncio.Queue()
@@ -102,6 +103,9 @@ class PlayedModel:
     def check(self, spec: str) -> None:
         if not spec:
             raise NoModel("No model is configured.")
+
+    def sees(self, spec: str) -> bool:
+        return self.vision
 
     async def open(self, spec: str, environment: Mapping[str, str]) -> PlayedModel:
         return self

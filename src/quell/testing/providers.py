@@ -2,7 +2,7 @@
 
 `async with provider("openai") as server:` listens on a port of 127.0.0.1 and answers each request with the next of
 `server.answers` (the last one again and again). It shows what was asked (`server.requests`) and when clients closed
-their connections (`server.closings`). Tests and benchmarks of ours use it; so may those of others.
+their connections (`server.closings`). A request that the protocol does not allow is refused with a 400. Tests and benchmarks of ours use it; so may those of others.
 
 Rules: bytes are written by hand on a raw protocol, so that a stream can be cut, garbled or split anywhere, and so that
 the end of a connection is seen the moment that it happens.
@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from quell.core.messages import Part, Reasoning, StopReason, Text, ToolCall, Usage
+from quell.testing.protocols import complaint
 
 Dialect = Literal["openai", "anthropic"]
 
@@ -108,6 +109,11 @@ class Provider:
     def next_answer(self, asked: Asked) -> Answer:
         self.requests.append(asked)
         self.arrivals.put_nowait(asked)
+        wrong = complaint(self.dialect, asked.body)
+        if wrong is not None:
+            return Refusal(
+                status=400, body={"type": "error", "error": {"type": "invalid_request_error", "message": wrong}}
+            )
         return self.answers[min(len(self.requests), len(self.answers)) - 1]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from quell.core.errors import WebRefused
 from quell.core.messages import ToolKind, ToolResult, ToolSpec
@@ -64,7 +64,7 @@ class Call(Struct, frozen=True):
             result = failed(str(refusal))
         except OSError as error:
             result = failed(f"{self.access.title}: {explain(error)}.")
-        return ToolResult(text=printable(result.text), status=result.status, metadata=result.metadata)
+        return structs.replace(result, text=printable(result.text))
 
 
 class Tool(Struct, frozen=True):

@@ -1,11 +1,13 @@
-"""`view`: a section of a text file with line numbers.
+"""`view`: a section of a text file with line numbers, or a picture.
 
 A file that could be edited is read whole, because what the model knows of it is remembered as a hash. A larger one is read only as far
-as needed, and is not remembered.
+as needed, and is not remembered. What is a picture is told by its content; its bytes are kept for the session as they are now, so that
+what a model has seen does not change with the file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +15,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from quell.core.messages import ToolResult
+from quell.core.images import image_path
+from quell.core.messages import Image, ToolResult
+from quell.core.pictures import WIDEST, Picture, recognise
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools.contents import Contents
 from quell.tools.paths import not_found
@@ -28,7 +32,9 @@ _FIRST = 256 * 1024
 _CHUNK = 4 * 1024 * 1024
 _PATIENCE = 32 * 1024 * 1024
 """Bytes that are read beyond the beginning of the section to find the ends of its lines."""
-_IMAGES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".ico", ".tiff", ".heic", ".avif"}
+_PICTURE = 200 * 1024
+"""Bytes of a picture that is shown."""
+_OTHER_PICTURES = {".bmp", ".ico", ".tif", ".tiff", ".heic", ".avif", ".jxl"}
 
 
 class View(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +64,8 @@ async def _view(asked: View, where: Place, contents: Contents, context: ToolCont
     seen: dict[str, str] = {}
     if size <= EDITABLE:
         content = await context.workspace.read(where.path, limit=EDITABLE)
+        if (picture := recognise(content)) is not None:
+            return await _show(picture, content, where, context)
         section = _of_small(content, asked, where)
         seen = {where.path: contents.keep(content)}
     else:
@@ -65,6 +73,40 @@ async def _view(asked: View, where: Place, contents: Contents, context: ToolCont
     return ToolResult(
         text=_shown(section, asked, where),
         metadata={"path": where.path, "first": section.first, "lines": len(section.lines), "seen": seen},
+    )
+
+
+async def _show(picture: Picture, content: bytes, where: Place, context: ToolContext) -> ToolResult:
+    size, workspace = len(content), context.workspace
+    what = f"{where.shown} is a {picture.kind} image ({size:,} bytes)"
+    if not context.vision:
+        raise Refused(
+            f"{what}, and the model in use is not known to see images. Do not guess what is on it: find out with `bash`, or ask the user."
+            " For a model of one's own, `vision = true` in the settings says that it sees."
+        )
+    if picture.size is None:
+        raise Refused(f"{what} that is cut off or damaged. It cannot be shown.")
+    width, height = picture.size
+    if size > _PICTURE or max(picture.size) > WIDEST:
+        raise Refused(
+            f"{what} of {width}×{height} pixels, which is too large to be shown: the limits are {_PICTURE:,} bytes and"
+            f" {WIDEST} pixels a side. Make a smaller copy with `bash`, if there is a program for it, and view that."
+        )
+    if not workspace.kept:
+        raise Refused(f"{what}. It cannot be shown: there is no place to keep it.")
+    image = Image(
+        name=where.shown,
+        media_type=picture.media_type,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=size,
+        width=width,
+        height=height,
+    )
+    await workspace.write(image_path(workspace.kept, image), content, replaces=None)  # False: it is there already
+    return ToolResult(
+        text=f"{where.shown}: {picture.kind} image, {width}×{height} pixels, {size:,} bytes.",
+        metadata={"path": where.path, "image": picture.media_type, "width": width, "height": height, "bytes": size},
+        images=(image,),
     )
 
 
@@ -84,17 +126,13 @@ async def _size(workspace: Workspace, where: Place) -> int:
             raise Refused(f"{where.shown} is a symbolic link that leads in a circle or has just been replaced.")
         case "other":
             raise Refused(f"{where.shown} is a pipe, a socket or a device; only files can be viewed.")
-    if os.path.splitext(where.path)[1].lower() in _IMAGES:
-        raise Refused(f"{where.shown} is an image ({entry.size:,} bytes); images cannot be shown yet.")
     return entry.size
 
 
 def _of_small(content: bytes, asked: View, where: Place) -> Section:
     document = decode(content)
     if document is None:
-        raise Refused(
-            f"{where.shown} is a binary file ({len(content):,} bytes), not text. Inspect it with `bash` if you have to."
-        )
+        raise Refused(_not_text(where, len(content)))
     lines = document.text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -106,9 +144,7 @@ def _of_small(content: bytes, asked: View, where: Place) -> Section:
 
 async def _of_large(workspace: Workspace, asked: View, where: Place, size: int) -> Section:
     if looks_binary(await workspace.read(where.path, limit=8192)):
-        raise Refused(
-            f"{where.shown} is a binary file ({size:,} bytes), not text. Inspect it with `bash` if you have to."
-        )
+        raise Refused(_not_text(where, size))
     scan = _Scan(asked.offset, asked.limit)
     position = 0
     size_read = _FIRST
@@ -123,6 +159,12 @@ async def _of_large(workspace: Workspace, asked: View, where: Place, size: int) 
     return _section(
         asked, texts, more, f"The file is large ({size:,} bytes): it can be viewed in sections, but not edited."
     )
+
+
+def _not_text(where: Place, size: int) -> str:
+    if os.path.splitext(where.path)[1].lower() in _OTHER_PICTURES:
+        return f"{where.shown} ({size:,} bytes) is of a kind that cannot be shown. Make a PNG copy with `bash`, if there is a program for it."
+    return f"{where.shown} is a binary file ({size:,} bytes), not text. Inspect it with `bash` if you have to."
 
 
 class _Scan:

@@ -336,6 +336,7 @@ class Model(Struct, frozen=True, kw_only=True):
     problem: str | None = None
     window: int | None = None
     max_output: int | None = None
+    vision: bool = False
     input_price: Decimal | None = None
     output_price: Decimal | None = None
     default: bool = False

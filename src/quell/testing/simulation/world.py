@@ -110,6 +110,9 @@ class SimulatedModel:
     def check(self, spec: str) -> None:
         pass
 
+    def sees(self, spec: str) -> bool:
+        return False
+
     async def open(self, spec: str, environment: Mapping[str, str]) -> LanguageModel:
         await self._world.idle(0.001)
         return self
