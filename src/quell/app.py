@@ -57,7 +57,7 @@ from quell.web import Options as WebOptions
 from quell.web import search as web_search
 from quell.web.options import SearchOptions
 from quell.wire import api
-from quell.workspace.folder import open_workspace
+from quell.workspace.folder import open_confined, open_workspace
 from quell.workspace.sandboxing import unavailable
 
 log = logging.getLogger(__name__)
@@ -219,12 +219,8 @@ def _ports(
 
     def open_session(session: Session) -> Workspace:
         kept = os.path.join(place.outputs, session.id)
-        if (
-            session.parent is not None and session.role == "web"
-        ):  # it sees what it has found, and nothing of the project
-            with suppress(OSError):  # that it cannot be made is what opening it says
-                os.makedirs(kept, 0o700, exist_ok=True)
-            return open_workspace(kept, kept=kept)
+        if session.parent is not None and session.role == "web":
+            return open_confined(kept)  # it sees what it has found, and nothing of the project
         return open_workspace(session.workspace, session.extra, kept, partial(configured.sandbox, session.workspace))
 
     def tools_of(session: Session) -> Toolset:

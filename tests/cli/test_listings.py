@@ -378,10 +378,28 @@ def test_a_folder_that_was_deleted_under_us(home: Home, tmp_path: Path, argument
     assert done.returncode == (1 if arguments == ["doctor"] else 2)
 
 
-def test_sessions_alone_is_its_help(home: Home) -> None:
+def test_sessions_alone_lists_them_and_show_alone_shows_the_last(home: Home) -> None:
+    new_session(home)
+    last = new_session(home)
     bare = home.quell("sessions")
     assert (bare.status, bare.err) == (0, "")
-    assert bare.out == home.quell("sessions", "--help").out
+    assert bare.out == home.quell("sessions", "list").out
+    assert home.quell("sessions", "show").out == home.quell("sessions", "show", last).out
+
+
+def test_doctor_breaks_lines_between_words_on_a_terminal_only(home: Home) -> None:
+    home.project('[permissions.rules]\nallow = ["bash"]\n')
+    try:
+        piped = home.quell("doctor").out
+        _, shown = home.on_terminal("doctor", environment={"NO_COLOR": "1"})
+    finally:
+        (home.workspace / ".quell" / "config.toml").unlink()
+    (notice,) = [line for line in piped.splitlines() if "rules that allow are ignored" in line]
+    lines = [line.rstrip() for line in shown.splitlines()]
+    at = next(number for number, line in enumerate(lines) if line.startswith("note  settings"))
+    broken = [line for line in lines[at:] if not line[:1].strip() or line == lines[at]]
+    assert all(len(line) <= 80 or " " not in line[21:] for line in lines)
+    assert " ".join(" ".join(broken).split()).startswith(" ".join(notice.split()))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")

@@ -132,6 +132,7 @@ def test_promoting_with_interrupt_starts_it_at_once(waiting: Waiting) -> None:
 
 
 def test_a_folder_without_a_session(own_home: Home) -> None:
-    done = own_home.quell("queue", "list")
-    assert done.status == 2
-    assert "there is no session in" in done.err
+    for command in (["queue", "list"], ["queue"], ["sessions", "show"]):
+        done = own_home.quell(*command)
+        assert done.status == 2
+        assert "there is no session in" in done.err

@@ -58,7 +58,8 @@ def said(messages: tuple[Message, ...]) -> list[str]:
 
 
 async def test_one_permission_for_the_host_and_what_the_sub_agent_does_with_it(home: Home) -> None:
-    """It reads there, searches what was too long, and neither another host nor the project is in its reach."""
+    """It reads there, searches what was too long, and neither another host nor the project is in its reach, whatever rules allow to others."""
+    home.configure('[network]\nallow_private = ["127.0.0.0/8"]\n[permissions.rules]\nallow = ["view", "kind:search"]\n')
     (home.workspace / "secret.txt").write_text("the project's")
     async with (
         server({"/": response(PAGE, type="text/html"), "/more": response(b"more")}) as asked,
@@ -98,7 +99,9 @@ async def test_one_permission_for_the_host_and_what_the_sub_agent_does_with_it(h
         assert kept[0].endswith(".md")
         assert "Part 150" in found[0]
         assert more == (f"{asked.url('/more')}\n\nmore", "completed")
-        assert elsewhere[1] == file[1] == "denied"
+        assert elsewhere[1] == "denied"
+        assert file[1] == "failed"
+        assert "it is outside of the folder that is yours" in file[0]
         assert "There is no tool `bash`" in command[0]
         assert search[1] == "failed"  # no engine is configured
         assert other.heads == []

@@ -82,6 +82,28 @@ def test_the_top_of_the_repository_counts_below_it(tree: Path, program: str | No
     }
 
 
+@pytest.mark.parametrize("where", [".config/git/ignore", "excludes"])
+def test_what_the_users_own_git_ignores_everywhere(
+    tree: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str | None,
+    where: str,
+) -> None:
+    """For listings, searches and `ls` alike; a project's file may bring it back."""
+    home = tmp_path_factory.mktemp("home")
+    plant(home, where)
+    (home / where).write_text("*.py\n*.log\n")
+    if where == "excludes":
+        (home / ".gitconfig").write_text('[core]\n\texcludesFile = "~/excludes"\n')
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    expected = {name for name in FOUND if not name.endswith(".py")}
+    assert set(list_files(str(tree), Stop(), program)) == expected
+    walked = walk(str(tree), None, (), 1000, Stop()).entries
+    assert {os.path.relpath(entry.path, tree) for entry in walked if entry.kind == "file"} == expected
+
+
 def test_what_is_asked_for_by_its_path_is_searched(tree: Path, program: str | None) -> None:
     for name in ("build/d.py", "node_modules/e.js", "src/out.log", "src/own.txt", "node_modules"):
         assert len(search(str(tree / name), Query("needle"), 9, Stop(), program).matches) == 1

@@ -99,6 +99,8 @@ def _sentence(text: str) -> str:
 class _Seconds(click.FloatRange):
     """A range is no obstacle to `nan`, which is neither below nor above anything."""
 
+    name = "number of seconds"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         seconds: float = super().convert(value, param, ctx)
         if seconds != seconds:

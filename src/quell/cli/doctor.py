@@ -13,6 +13,7 @@ import sqlite3
 import stat
 import sys
 import sysconfig
+import textwrap
 from collections.abc import Iterator
 from typing import Literal
 
@@ -58,9 +59,24 @@ def doctor(as_json: bool) -> int:
 def _print(finding: Finding) -> None:
     mark, style = _MARKS[finding.health]
     colours = terminal.has_colours(sys.stdout)
-    print(f"{terminal.styled(mark, style, colours)}  {finding.what:<14} {terminal.visible(finding.found)}")
-    for line in finding.mend.splitlines():
-        print(f"{'':<20} → {line}")
+    found, *more = _lines(terminal.visible(finding.found)) or [""]
+    print(f"{terminal.styled(mark, style, colours)}  {finding.what:<14} {found}")
+    for line in more:
+        print(f"{'':<{_MARGIN}}{line}")
+    for advice in finding.mend.splitlines():
+        for number, line in enumerate(_lines(advice, len("→ "))):
+            print(f"{'':<{_MARGIN}}{'  ' if number else '→ '}{line}")
+
+
+_MARGIN = 21
+
+
+def _lines(text: str, indent: int = 0) -> list[str]:
+    """Broken between words where the terminal ends."""
+    room = terminal.width(sys.stdout)
+    if room is None:
+        return [text]
+    return textwrap.wrap(text, max(room - _MARGIN - indent, 20), break_long_words=False, break_on_hyphens=False)
 
 
 def _look(place: Paths) -> Iterator[Finding]:

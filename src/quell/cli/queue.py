@@ -25,12 +25,12 @@ _json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.group("queue", invoke_without_command=True, context_settings=HELP)
 @click.pass_context
 def queue(context: click.Context) -> None:
-    """What waits in a session: list, edit, drop, promote, move, resume.
+    """What waits in a session: list (also without a command), edit, drop, promote, move, resume.
 
     The session is the last one of this folder unless it is named. The beginning of an id is enough wherever it is the only one.
     """
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        context.invoke(list_entries)
 
 
 @queue.command("list")

@@ -9,7 +9,7 @@ import click
 
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
-from quell.cli.lookup import find_session, real_folder, sessions
+from quell.cli.lookup import chosen_session, find_session, real_folder, sessions
 from quell.cli.narrate import describe_call, result_state
 from quell.cli.outcome import STOPPED_BY
 from quell.cli.times import when
@@ -22,9 +22,12 @@ RESULT_LINES = 12
 @click.group("sessions", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def sessions_command(context: click.Context) -> None:
-    """List, show, export, fork, rename and delete sessions. The beginning of an id is enough wherever it is the only one."""
+    """List (also without a command), show, export, fork, rename and delete sessions.
+
+    The beginning of an id is enough wherever it is the only one.
+    """
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        context.invoke(list_sessions)
 
 
 @sessions_command.command("list")
@@ -59,13 +62,13 @@ def list_sessions(everywhere: bool, cwd: str, limit: int | None, as_json: bool, 
 
 
 @sessions_command.command("show")
-@click.argument("session")
+@click.argument("session", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON: the same as `export`.")
 @click.option("--full", is_flag=True, help="Tool results in full.")
-def show_session(session: str, as_json: bool, full: bool) -> None:
-    """Show the conversation of SESSION, with the tools that were used."""
+def show_session(session: str | None, as_json: bool, full: bool) -> None:
+    """Show the conversation of SESSION (the last one of this folder unless it is named), with the tools that were used."""
     with daemon.connect(daemon.here()) as connection:
-        found = find_session(connection, session)
+        found = chosen_session(connection, session)
         if as_json:
             _write(connection.fetch("GET", f"/v1/sessions/{found.text('id')}/export?format=json"))
             return

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from quell.core.errors import InvalidRequest
 from quell.core.ports import Sandbox
+from quell.workspace.confined import ConfinedWorkspace
 from quell.workspace.local import LocalWorkspace
 
 
@@ -18,6 +20,15 @@ def open_workspace(
         if problem := _problem(folder):
             raise InvalidRequest(f"The folder {folder} {problem}")
     return LocalWorkspace(root, extra, kept, sandbox)
+
+
+def open_confined(root: str) -> ConfinedWorkspace:
+    """The workspace at `root`, which is made if need be, and nothing else. Raises `InvalidRequest`."""
+    with suppress(OSError):  # that it cannot be made is what its being missing says
+        os.makedirs(root, 0o700, exist_ok=True)
+    if problem := _problem(root):
+        raise InvalidRequest(f"The folder {root} {problem}")
+    return ConfinedWorkspace(root)
 
 
 def _problem(folder: str) -> str | None:

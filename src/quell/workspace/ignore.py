@@ -1,7 +1,7 @@
 """Which names a listing or a search leaves out.
 
-Three things have a say: built-in patterns (`default.ignore`), git's (`.gitignore` of every folder from the top of the repository down, and
-`.git/info/exclude`), and ours (`.quellignore`, the same way). Within one of them the last pattern that speaks about a name
+Three things have a say: built-in patterns (`default.ignore`), git's (`.gitignore` of every folder from the top of the repository down,
+`.git/info/exclude`, and the user's own file for every repository), and ours (`.quellignore`, the same way). Within one of them the last pattern that speaks about a name
 decides. A name is left out if git's or ours say so; or if the built-in ones do and neither of the others brings it back (`!name`). An
 ignored folder is not entered. What is asked for by its own path is never ignored: this is about what a search meets on its way.
 """
@@ -9,6 +9,7 @@ ignored folder is not entered. What is asked for by its own path is never ignore
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Container, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ DEFAULTS = os.path.join(os.path.dirname(__file__), "default.ignore")
 """A file, because ripgrep reads it too."""
 
 OWN = ".quellignore"
+_EXCLUDES = re.compile(r"\s*excludesfile\s*=\s*\"?\s*(\S+?)\s*\"?\s*", re.IGNORECASE)
 
 
 class _Patterns(Struct, frozen=True):
@@ -49,8 +51,8 @@ class Ignored:
         self._top = top
         self._asked = _Patterns(top, parse(tuple(patterns)))
         self._defaults = _Patterns(top, _defaults())
-        above = os.path.dirname(repository(top))
-        self._rules: dict[str, _Rules] = {above: _Rules()}
+        repo = repository(top)
+        self._rules: dict[str, _Rules] = {os.path.dirname(repo): _Rules((_Patterns(repo, parse(_lines(_users()))),))}
         self._hidden: dict[str, bool] = {top: False}
 
     def covers(self, path: str, *, folder: bool) -> bool:
@@ -115,6 +117,16 @@ def parse(lines: tuple[str, ...]) -> GitIgnoreSpec:
 @cache
 def _defaults() -> GitIgnoreSpec:
     return parse(_lines(DEFAULTS))
+
+
+def _users() -> str:
+    """The file in which the user's own git looks for patterns, as ripgrep finds it."""
+    folder = os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "git")
+    for config in (os.path.expanduser("~/.gitconfig"), os.path.join(folder, "config")):
+        for line in _lines(config):
+            if found := _EXCLUDES.fullmatch(line):
+                return os.path.expanduser(found[1])
+    return os.path.join(folder, "ignore")
 
 
 def _lines(path: str) -> tuple[str, ...]:
