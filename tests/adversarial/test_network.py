@@ -66,6 +66,19 @@ async def test_nothing_of_this_machine_is_asked_unless_it_is_allowed() -> None:
         assert len(running.heads) == 2
 
 
+def test_an_address_that_is_closed_is_refused_before_anybody_is_asked_about_it() -> None:
+    for url in (
+        "http://127.0.0.1/",
+        "http://[::1]:8080/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://10.0.0.1/",
+    ):
+        with pytest.raises(WebRefused, match="not asked"):
+            web("::ffff:0:0/96").place(url)
+        if "169" not in url:
+            assert web("0.0.0.0/0", "::/0").place(url).url == url
+
+
 async def test_a_name_with_one_bad_address_is_refused_whole() -> None:
     names = Names(evil_org=[["93.184.215.14", "127.0.0.1"]])
     async with server() as running:

@@ -50,7 +50,7 @@ class Web(Protocol):
     """
 
     def place(self, url: str) -> Destination:
-        """Only http and https, without a user name. Nothing is looked up yet."""
+        """Only http and https, without a user name, and no address that is closed. Nothing is looked up yet."""
 
     def visit(self, where: Destination, *, accept: str = "*/*", seconds: float) -> AbstractAsyncContextManager[Page]:
         """Ask for it. Redirects are followed on the same host only: another one has to be allowed first.

@@ -15,7 +15,6 @@ from urllib.parse import quote, urljoin
 from msgspec import Struct
 
 from quell.core.errors import WebRefused
-from quell.core.web import Destination
 
 LONGEST = 8192
 """Characters of a URL."""
@@ -52,11 +51,6 @@ class Target(Struct, frozen=True):
     @property
     def url(self) -> str:
         return f"{self.scheme}://{self.netloc}{self.rest}"
-
-
-def place(url: str) -> Destination:
-    target = parse(url)
-    return Destination(url=target.url, host=target.netloc)
 
 
 def parse(url: str) -> Target:

@@ -71,7 +71,10 @@ class GuardedWeb:
         self._source = source
 
     def place(self, url: str) -> Destination:
-        return addresses.place(url)
+        target = addresses.parse(url)
+        if addresses.is_address(target.host):  # nobody has to be asked about what is refused afterwards
+            self._judge(target, (target.host,), Allowed(self._options().allow_private))
+        return Destination(url=target.url, host=target.netloc)
 
     @asynccontextmanager
     async def visit(self, where: Destination, *, accept: str = "*/*", seconds: float) -> AsyncIterator[Page]:
