@@ -135,6 +135,21 @@ class Delete(Struct, frozen=True, kw_only=True):
     pass
 
 
+class Revert(Struct, frozen=True, kw_only=True):
+    """Back to before the message `to`; without one, the last revert is undone.
+
+    The rest is what a look at the disk found: the snapshots that files go from and to (empty: none has to change), and those that
+    somebody has `edited` since, which only `force` overwrites. It holds for the session as it was `upto` that fact.
+    """
+
+    to: str | None = None
+    force: bool = False
+    source: str = ""
+    target: str = ""
+    edited: tuple[str, ...] = ()
+    upto: int = 0
+
+
 # What effects report
 
 
@@ -163,6 +178,7 @@ class CallAllowed(Struct, frozen=True, kw_only=True):
     run: str
     call: str
     concurrent: bool = False
+    changes: bool = False
 
 
 class CallNeedsAnswer(Struct, frozen=True, kw_only=True):
@@ -173,6 +189,7 @@ class CallNeedsAnswer(Struct, frozen=True, kw_only=True):
     reason: str
     always: str | None = None
     concurrent: bool = False
+    changes: bool = False
 
 
 class CallAsks(Struct, frozen=True, kw_only=True):
@@ -220,6 +237,23 @@ class TitleFound(Struct, frozen=True, kw_only=True):
     cost: Decimal | None = None
 
 
+class Kept(Struct, frozen=True, kw_only=True):
+    """The workspace was kept as it is; `problem`: why it could not be."""
+
+    run: str
+    after: bool
+    snapshot: str = ""
+    problem: str = ""
+
+
+class Restored(Struct, frozen=True, kw_only=True):
+    """Files are as the revert that was started with the fact `revert` wants them, but those in `left`; `problem`: why none is."""
+
+    revert: int
+    left: tuple[str, ...] = ()
+    problem: str = ""
+
+
 class TimeUp(Struct, frozen=True, kw_only=True):
     run: str
 
@@ -257,7 +291,21 @@ class Restarted(Struct, frozen=True, kw_only=True):
     stopping: bool = False
 
 
-Demand = Submit | Compact | Cancel | Edit | Move | Drop | Promote | Resume | Answer | AnswerQuestions | Change | Delete
+Demand = (
+    Submit
+    | Compact
+    | Cancel
+    | Edit
+    | Move
+    | Drop
+    | Promote
+    | Resume
+    | Answer
+    | AnswerQuestions
+    | Change
+    | Delete
+    | Revert
+)
 """What is asked of a session that there is."""
 
 Request = Create | Fork | Demand
@@ -271,6 +319,8 @@ Report = (
     | CompactionDone
     | Note
     | TitleFound
+    | Kept
+    | Restored
     | TimeUp
     | Looping
     | Unwound

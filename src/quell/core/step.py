@@ -35,7 +35,7 @@ class Step:
     def start_next(self) -> None:
         """Start the first entry that is not parked, if nothing runs (I2, I3)."""
         session = self.session
-        if session.run is not None:
+        if session.run is not None or session.reverting is not None:
             return
         entry = next((entry for entry in session.waiting if not entry.parked), None)
         if entry is None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection
 
 from quell.core import inputs as i
-from quell.core.session import Effect, Session, Title, Unwind
+from quell.core.session import Effect, Keep, Session, Title, Unwind
 from quell.engine.delegate import SHARE
 from quell.engine.perform import Performer
 from quell.engine.scene import Scene
@@ -66,7 +66,7 @@ class Effects:
         others = [
             task
             for other, task in self._running.items()
-            if other != effect and not isinstance(other, Title) and not task.done()
+            if other != effect and not _is_beside(other) and not task.done()
         ]
         if others:
             await asyncio.wait(others, timeout=grace(scene.ledger.session, self._performer.options.unwind_grace))
@@ -78,6 +78,11 @@ class Effects:
 def _cancel(task: asyncio.Task[None]) -> None:
     if not task.cancelling():  # a second one would break off its cleaning up
         task.cancel()
+
+
+def _is_beside(effect: Effect) -> bool:
+    """It is no part of the run that goes on meanwhile."""
+    return isinstance(effect, Title) or (isinstance(effect, Keep) and effect.after)
 
 
 def grace(session: Session, seconds: float) -> float:

@@ -17,8 +17,8 @@ from quell.core import inputs as i
 from quell.core.errors import FailureCode, InvalidRequest, QuellError, StaleOwner, UnknownModel
 from quell.core.messages import ToolResult
 from quell.core.redaction import Redactor
-from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Title, Unwind
-from quell.engine import sample, title, toolcall
+from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Keep, Restore, Sample, Title, Unwind
+from quell.engine import keeping, sample, title, toolcall
 from quell.engine.delegate import Delegates, Sessions
 from quell.engine.environments import Environments
 from quell.engine.inbox import RETRY_REFUSED
@@ -83,6 +83,10 @@ class Performer:
             case Erase():
                 await self._erase(scene)
                 return None
+            case Keep():
+                return await keeping.keep(effect, scene.ledger.session, self.ports)
+            case Restore():
+                return await keeping.restore(effect, scene.ledger.session, self.ports)
             case Unwind():
                 raise AssertionError("the actor unwinds its own effects")
             case _:
@@ -92,6 +96,7 @@ class Performer:
         generation, told = self.ownership.generation, ""
         if generation is not None:
             await self.ports.toolset.forget(scene.ledger.id)
+            await keeping.forget(scene.ledger.session, self.ports)
         while generation is not None:
             try:
                 await self.delegates.erase(scene.ledger.id)
@@ -137,6 +142,10 @@ def _failure(effect: Effect, reason: FailureCode, detail: str) -> i.Input | None
             return i.TitleFound(prompt=effect.prompt, attempt=effect.attempt)
         case Expire():
             return i.TimeUp(run=effect.run)
+        case Keep():
+            return i.Kept(run=effect.run, after=effect.after, problem=detail)
+        case Restore():
+            return i.Restored(revert=effect.revert, problem=detail)
         case Erase() | Unwind():
             return None
         case _:

@@ -1,0 +1,51 @@
+"""The server as users have it, for the tests of this folder that need real commands, files and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from quell.client.client import Client, NewSession, UnixSocket
+from quell.config.paths import paths
+from tests.cli.command import Home
+from tests.interaction.conversation import Chat
+
+
+class Server:
+    """`quell serve` in a home of its own, with a scripted model."""
+
+    def __init__(self, home: Home, content: str) -> None:
+        self.home = home
+        script = home.root / "tools.toml"
+        script.write_text(content, encoding="utf-8")
+        self._new = NewSession(workspace=str(home.workspace), model=f"scripted:{script}", mode="yolo")
+
+    @asynccontextmanager
+    async def life(self) -> AsyncIterator[tuple[Client, asyncio.subprocess.Process]]:
+        reading, writing = os.pipe()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "quell", "serve", "--ready-fd", str(writing)),
+            env=self.home.environment,
+            pass_fds=(writing,),
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        os.close(writing)
+        assert await asyncio.to_thread(os.read, reading, 1) == b"\n"
+        os.close(reading)
+        try:
+            async with Client(UnixSocket(paths(self.home.environment).socket)) as client:
+                yield client, process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def chat(self, client: Client) -> Chat:
+        return Chat(client, (await client.create(self._new)).id)
+
+    def sleepers(self) -> list[int]:
+        """The processes of the command that are alive."""
+        return self.home.processes_with(b"sleep", self.home.workspace)
