@@ -41,6 +41,7 @@ def replied(step: Step, input: i.SampleReplied) -> None:
     run = _sampling(step, input.run, input.turn, input.attempt)
     if run is None or not isinstance(run.phase, Sampling):
         return
+    step.left = input.snapshot
     step.add(
         f.Replied(
             run=run.id,
@@ -266,6 +267,7 @@ def unwound(step: Step, input: i.Unwound) -> None:
     run = step.session.run
     if run is None or run.id != input.run or run.ending is None:
         return
+    step.left = input.snapshot
     _close(step, run, input, run.ending.stop_reason, "cancelled")
     step.settle(run.ending.outcome, run.ending.stop_reason)
 

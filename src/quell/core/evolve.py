@@ -318,7 +318,7 @@ def _run_settled(session: Session, fact: f.RunSettled) -> Session:
         waiting=tuple(replace(entry, run=None) if entry.run else entry for entry in session.waiting),
         runs=session.runs.insert(fact.run, settlement),
         ended=fact.run,
-        unkept=session.unkept if kept is None or not kept.before else fact.run,
+        unkept=session.unkept if kept is None or not kept.before or kept.after else fact.run,
     )
 
 

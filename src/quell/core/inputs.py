@@ -154,11 +154,14 @@ class Revert(Struct, frozen=True, kw_only=True):
 
 
 class SampleReplied(Struct, frozen=True, kw_only=True):
+    """`snapshot` is of the workspace at this moment, for the case that the run ends with it."""
+
     run: str
     turn: int
     attempt: int
     reply: Reply
     crowded: bool = False
+    snapshot: str = ""
 
 
 class SampleFailed(Struct, frozen=True, kw_only=True):
@@ -267,10 +270,11 @@ class Looping(Struct, frozen=True, kw_only=True):
 class Unwound(Struct, frozen=True, kw_only=True):
     """Everything that the run started has stopped. `reply` is what its unfinished sample had streamed.
 
-    `spent` is, by call, what the sub-agents of unfinished calls have used.
+    `spent` is, by call, what the sub-agents of unfinished calls have used. `snapshot` is of the workspace, as it was left.
     """
 
     run: str
+    snapshot: str = ""
     reply: Reply | None = None
     spent: dict[str, Spent] = {}
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from quell.core import inputs as i
 from quell.core.session import Effect, Keep, Session, Title, Unwind
+from quell.engine import keeping
 from quell.engine.delegate import SHARE
 from quell.engine.perform import Performer
 from quell.engine.scene import Scene
@@ -68,11 +69,14 @@ class Effects:
             for other, task in self._running.items()
             if other != effect and not _is_beside(other) and not task.done()
         ]
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace(scene.ledger.session, self._performer.options.unwind_grace)
         if others:
-            await asyncio.wait(others, timeout=grace(scene.ledger.session, self._performer.options.unwind_grace))
+            await asyncio.wait(others, timeout=end - loop.time())
+        snapshot = await keeping.left(scene.ledger.session, self._performer.ports, end - loop.time())
         scene.streams.settle_all(scene.ledger.news())
         spent = self._performer.delegates.spent(scene.ledger.id)
-        scene.post(i.Unwound(run=effect.run, reply=scene.streams.fragment(), spent=spent))
+        scene.post(i.Unwound(run=effect.run, reply=scene.streams.fragment(), spent=spent, snapshot=snapshot))
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

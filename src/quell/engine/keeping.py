@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from msgspec.structs import replace
@@ -27,6 +28,19 @@ async def keep(effect: Keep, session: Session, ports: Ports) -> i.Kept:
         return replace(kept, snapshot=await ports.checkpoints.keep(session.id, folders(session)))
     except CheckpointRefused as refusal:
         return replace(kept, problem=str(refusal))
+
+
+async def left(session: Session, ports: Ports, seconds: float | None = None) -> str:
+    """The snapshot of what the run that is about to end has left, if there is one from before it. In time, or not at all."""
+    run = session.run
+    kept = session.checkpoints.get(run.id) if run is not None else None
+    if kept is None or not kept.before or ports.checkpoints is None:
+        return ""
+    try:
+        async with asyncio.timeout(seconds):
+            return await ports.checkpoints.keep(session.id, folders(session))
+    except (CheckpointRefused, TimeoutError):
+        return ""
 
 
 async def restore(effect: Restore, session: Session, ports: Ports) -> i.Restored:

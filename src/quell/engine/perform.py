@@ -66,7 +66,8 @@ class Performer:
         match effect:
             case Sample():
                 await self._sleep_until(effect.not_before)
-                return _hidden(await sample.sample(effect, scene, self.ports, environment), redactor)
+                outcome = _hidden(await sample.sample(effect, scene, self.ports, environment), redactor)
+                return await self._with_snapshot(outcome, scene)
             case Compact():
                 await self._sleep_until(effect.not_before)
                 return _hidden(await sample.compact(effect, scene, self.ports, environment), redactor)
@@ -91,6 +92,16 @@ class Performer:
                 raise AssertionError("the actor unwinds its own effects")
             case _:
                 assert_never(effect)
+
+    async def _with_snapshot(self, outcome: i.Input, scene: Scene) -> i.Input:
+        """A run that ends is told when what it has left is kept: whoever changes a file then is somebody else."""
+        if isinstance(outcome, i.SampleReplied) and not outcome.reply.calls:
+            try:
+                return replace(outcome, snapshot=await keeping.left(scene.ledger.session, self.ports))
+            except asyncio.CancelledError:
+                scene.post(outcome)  # it is true all the same
+                raise
+        return outcome
 
     async def _erase(self, scene: Scene) -> None:
         generation, told = self.ownership.generation, ""

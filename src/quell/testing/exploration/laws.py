@@ -92,7 +92,7 @@ _MAY: dict[type, tuple[type, ...]] = {
     i.Delete: (f.DeletionStarted, f.RunEnding, f.EntryDropped),
     i.Change: (f.SettingsChanged,),
     i.Answer: (f.PermissionAnswered, f.CallStarted, f.CallFinished, f.RunEnding, f.RunSettled, *_ALWAYS),
-    i.SampleReplied: (f.Replied, f.RunSettled, *_ALWAYS),
+    i.SampleReplied: (f.Replied, f.WorkspaceKept, f.RunSettled, *_ALWAYS),
     i.SampleFailed: (f.SampleFailed, f.RunSettled, f.QueueParked, f.CompactionStarted, f.RunStarted),
     i.CallAllowed: (f.CallStarted,),
     i.CallNeedsAnswer: (f.PermissionRequested,),
@@ -104,7 +104,7 @@ _MAY: dict[type, tuple[type, ...]] = {
     i.CompactionDone: (f.Compacted, f.RunSettled, *_ALWAYS),
     i.TimeUp: (f.RunEnding,),
     i.Looping: (f.RunEnding,),
-    i.Unwound: (f.Replied, f.CallFinished, f.RunSettled, f.RunStarted, f.CompactionStarted),
+    i.Unwound: (f.Replied, f.CallFinished, f.WorkspaceKept, f.RunSettled, f.RunStarted, f.CompactionStarted),
     i.Restarted: (
         f.Replied,
         f.CallFinished,

@@ -51,6 +51,7 @@ class Turn(Struct, frozen=True):
     changing: frozenset[str] = frozenset()
     kept: bool = False
     restorable: bool = False
+    left: bool = False
     ending: tuple[str, str] | None = None
     shown: bool = False
     recovered: bool = False
@@ -162,6 +163,8 @@ def _enter(ledger: Ledger, fact: f.AnyFact) -> Ledger:
 
 def _kept(ledger: Ledger, fact: f.WorkspaceKept | f.RevertStarted | f.Reverted | f.RevertUndone) -> Ledger:
     match fact:
+        case f.WorkspaceKept(after=True) if ledger.run is not None and ledger.run.run == fact.run:
+            return replace(ledger, run=replace(ledger.run, left=True))
         case f.WorkspaceKept(after=True):
             assert ledger.keeping == fact.run, "K8: what a run has left is kept, and nobody waits for it"
             return replace(ledger, keeping=None)
@@ -335,6 +338,7 @@ def _started(ledger: Ledger, fact: f.RunStarted) -> Ledger:
 def _settled(ledger: Ledger, fact: f.RunSettled) -> Ledger:
     turn = ledger.busy_turn(fact.run)
     assert all(status == "done" for _, status in turn.calls), "I5: a call without a result"
+    assert turn.restorable or not turn.left, "K8: kept for nothing"
     if turn.ending is not None:
         assert (fact.outcome, fact.stop_reason) == turn.ending, "I9: it settles otherwise than it was to end"
     fates = tuple(
@@ -346,7 +350,7 @@ def _settled(ledger: Ledger, fact: f.RunSettled) -> Ledger:
         last=(fact.run, fact.outcome, turn.item),
         waiting=tuple(replace(item, steer=False) for item in ledger.waiting),
         fates=fates,
-        keeping=fact.run if turn.restorable else ledger.keeping,
+        keeping=fact.run if turn.restorable and not turn.left else ledger.keeping,
     )
 
 

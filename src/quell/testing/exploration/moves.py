@@ -201,6 +201,8 @@ def _outcomes(effect: Effect, session: Session, size: Budget) -> Iterator[Move]:
             yield Move(i.TimeUp(run=run))
         case Unwind(run):
             yield Move(i.Unwound(run=run, spent=_spent(session)), system=True)
+            if size.changing:
+                yield Move(i.Unwound(run=run, spent=_spent(session), snapshot="left"), system=True)
             if session.run is not None and isinstance(session.run.phase, Sampling):
                 yield Move(i.Unwound(run=run, reply=replace(DRAFT, cost=Decimal(1))), system=True)
                 yield Move(i.Unwound(run=run, reply=NOTHING), system=True)
@@ -240,6 +242,8 @@ def _sampled(effect: Sample, size: Budget) -> Iterator[Move]:
             reply = replace(DONE, parts=calls, stop_reason="tool_use")
             yield Move(i.SampleReplied(**named, reply=reply, crowded=crowded), "calls", count, system=True)
     yield Move(i.SampleReplied(**named, reply=replace(DONE, stop_reason="max_tokens")), system=True)
+    if size.changing:
+        yield Move(i.SampleReplied(**named, reply=DONE, snapshot="left"), system=True)
     yield from _failures(effect)
 
 
