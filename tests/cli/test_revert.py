@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 from tests.cli.command import Home
 
@@ -62,3 +64,13 @@ def test_mistakes_are_named(own_home: Home) -> None:
     assert own_home.quell("sessions", "revert", session, "--undo", "--to", "x").status == 2
     nothing = own_home.quell("sessions", "revert", session, "-n")
     assert (nothing.status, nothing.out.endswith("would change: no file\n")) == (0, True), nothing
+
+
+def test_what_the_page_on_going_back_says_can_be_typed(own_home: Home) -> None:
+    page = Path(__file__).parents[2] / "docs" / "guide" / "reverting.md"
+    (block,) = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    session = str(own_home.run("--yolo", "--json", "write it").json()["session"])
+    for line in block.splitlines():
+        done = own_home.quell(*line.replace("3f2a", session).split()[2:])
+        assert done.status == 0, (line, done)
+    assert (own_home.workspace / "made.txt").exists()

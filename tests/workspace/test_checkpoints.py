@@ -7,8 +7,6 @@ import os
 import shutil
 import socket
 import stat
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -24,8 +22,7 @@ from quell.workspace.blobs import open_blobs
 from quell.workspace.checkpoints import LocalCheckpoints
 from quell.workspace.restore import restore
 from quell.workspace.walk import Stop
-
-S = "s"
+from tests.workspace.kept import Place, S, remove
 
 
 class OnDisk:
@@ -73,77 +70,9 @@ async def test_checkpoints_keep_their_contract(
 # On a real disk
 
 
-class Place:
-    """A folder with checkpoints, and what runs do in it."""
-
-    def __init__(self, folder: Path, own: tuple[str, ...] = ()) -> None:
-        self.top = folder.resolve() / "work"
-        self.top.mkdir(parents=True, exist_ok=True)
-        self.checkpoints = LocalCheckpoints(str(folder / "kept"), own)
-
-    async def run(self, act: Callable[[], object], *touches: str, session: str = S) -> Checkpoint:
-        before = await self.checkpoints.keep(session, [str(self.top)])
-        if touches:
-            await self.checkpoints.touch(
-                session, [str(self.top)], [os.path.normpath(self.top / path) for path in touches]
-            )
-        act()
-        return Checkpoint(before, await self.checkpoints.keep(session, [str(self.top)]))
-
-    async def plan(self, *runs: Checkpoint) -> Plan:
-        return await self.checkpoints.plan(S, [str(self.top)], runs)
-
-    async def restore(self, plan: Plan) -> list[str]:
-        return list(await self.checkpoints.restore(S, [str(self.top)], plan.source, plan.target))
-
-    async def back(self, *runs: Checkpoint) -> Plan:
-        plan = await self.plan(*runs)
-        if plan.target:
-            assert await self.restore(plan) == []
-        return plan
-
-    async def forth(self, plan: Plan) -> None:
-        undo = await self.checkpoints.plan_undo(S, [str(self.top)], plan.target, plan.source)
-        assert undo.edited == ()
-        if undo.target:
-            assert await self.restore(undo) == []
-
-    def write(self, path: str, content: bytes | str = b"text\n") -> Path:
-        where = self.top / path
-        where.parent.mkdir(parents=True, exist_ok=True)
-        where.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return where
-
-    def all(self) -> dict[str, object]:
-        return everything(self.top)
-
-
-def everything(top: Path) -> dict[str, object]:
-    """All that is below a folder: what it is, what is in it, its mode."""
-    found: dict[str, object] = {}
-    for folder, folders, files in os.walk(top):
-        for name in (*folders, *files):
-            path = Path(folder, name)
-            state = path.lstat()
-            what: object = None
-            if stat.S_ISLNK(state.st_mode):
-                what = os.readlink(path)
-            elif stat.S_ISREG(state.st_mode):
-                what = (path.read_bytes(), stat.S_IMODE(state.st_mode))
-            found[str(path.relative_to(top))] = what
-    return found
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
-
-
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 NAMES = st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a", "d/e/b", "f", "é\n", "link"])
@@ -486,135 +415,3 @@ async def test_a_store_that_is_damaged_is_refused_and_not_a_fault(place: Place) 
         await place.checkpoints.keep(S, [str(place.top)])
     with pytest.raises(CheckpointRefused):
         await place.plan(Checkpoint("a"))
-
-
-# In repositories
-
-
-def git(top: Path, *words: str, **environment: str) -> str:
-    names = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "PATH": os.environ["PATH"]}
-    names |= {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    done = subprocess.run(
-        ["git", "-c", "protocol.file.allow=always", *words],
-        cwd=top,
-        env=names | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
-
-
-def plain(place: Place) -> None:
-    git(place.top, "init", "-q")
-    place.write("a", "1\n")
-    git(place.top, "add", ".")
-    git(place.top, "commit", "-qm", "first")
-
-
-def unborn(place: Place) -> None:
-    git(place.top, "init", "-q")
-    place.write("a", "1\n")
-    git(place.top, "add", ".")
-
-
-def detached(place: Place) -> None:
-    plain(place)
-    git(place.top, "checkout", "-q", "--detach")
-
-
-def conflicted(place: Place) -> None:
-    plain(place)
-    git(place.top, "checkout", "-qb", "other")
-    place.write("a", "2\n")
-    git(place.top, "commit", "-qam", "second")
-    git(place.top, "checkout", "-q", "-")
-    place.write("a", "3\n")
-    git(place.top, "commit", "-qam", "third")
-    with pytest.raises(subprocess.CalledProcessError):
-        git(place.top, "merge", "other")
-
-
-def worktree(place: Place) -> None:
-    main = place.top.parent / "main"
-    main.mkdir()
-    git(main, "init", "-q")
-    (main / "a").write_bytes(b"1\n")
-    git(main, "add", ".")
-    git(main, "commit", "-qm", "first")
-    place.top.rmdir()
-    git(main, "worktree", "add", "-q", str(place.top))
-
-
-def submodule(place: Place) -> None:
-    plain(place)
-    other = Place(place.top.parent / "other")
-    plain(other)
-    git(place.top, "submodule", "--quiet", "add", str(other.top), "sub")
-    place.write("sub/b", "untracked\n")
-
-
-def sparse(place: Place) -> None:
-    plain(place)
-    place.write("left/a", "1\n")
-    place.write("out/a", "1\n")
-    git(place.top, "add", ".")
-    git(place.top, "commit", "-qm", "second")
-    git(place.top, "sparse-checkout", "set", "left")
-
-
-def hostile(place: Place) -> None:
-    """Everything that git would run, or that would change what a file holds."""
-    plain(place)
-    ran = place.top.parent / "ran"
-    program = f"sh -c 'touch {ran}; cat'"
-    for key in (
-        "filter.x.clean",
-        "filter.x.smudge",
-        "filter.x.process",
-        "core.fsmonitor",
-        "diff.external",
-        "core.pager",
-    ):
-        git(place.top, "config", key, program)
-    git(place.top, "config", "core.autocrlf", "true")
-    git(place.top, "config", "core.hooksPath", ".git/hooks")
-    place.write(".gitattributes", "* text=auto eol=crlf filter=x ident working-tree-encoding=UTF-16\n")
-    for hook in ("post-index-change", "reference-transaction", "pre-commit", "post-checkout"):
-        place.write(f".git/hooks/{hook}", f"#!/bin/sh\ntouch {ran}\n").chmod(0o755)
-
-
-REPOSITORIES = (plain, unborn, detached, conflicted, worktree, submodule, sparse, hostile)
-
-
-@pytest.mark.parametrize("prepare", REPOSITORIES, ids=lambda prepare: prepare.__name__)
-async def test_in_a_repository_only_files_are_touched(prepare: Callable[[Place], None], place: Place) -> None:
-    """Byte for byte what there was, whatever git would make of it; and of git itself nothing, not even the index."""
-    prepare(place)
-    place.write("crlf", b"a\r\nb\n$Id$\r\n")
-    place.write("untracked/b", b"\0\xff")
-    (place.top / "empty").mkdir()
-
-    def of_git() -> dict[str, object]:
-        found = everything(place.top.parent)
-        return {path: found[path] for path in found if path.startswith("main/") or "/.git/" in f"{path}/"}
-
-    before, git_before = place.all(), of_git()
-    inside = [path for path in before if not path.startswith(".git/") and path != ".git"]
-
-    def act() -> None:
-        for path in inside:
-            if (place.top / path).is_file() and ".git/" not in path and not path.endswith("/.git"):
-                (place.top / path).write_bytes(b"changed\n")
-        remove(place.top / "untracked")
-        (place.top / "empty").rmdir()
-        place.write("new/x")
-
-    run = await place.run(act)
-    after = place.all()
-    plan = await place.back(run)
-    assert place.all() == before
-    await place.forth(plan)
-    assert place.all() == after
-    assert of_git() == git_before
-    assert not (place.top.parent / "ran").exists()

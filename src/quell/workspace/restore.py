@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Mapping
 
@@ -103,7 +103,10 @@ def _put(path: bytes, item: Item, blobs: Blobs) -> None:
                 os.mkdir(name, item.mode, dir_fd=folder)
                 os.chmod(name, item.mode, dir_fd=folder)  # the process has a mask
             return
-        temporary = b".quell-%s.tmp" % secrets.token_hex(8).encode()
+        # Always the same name: what a kill has left of an earlier attempt is taken away by the next one.
+        temporary = b".quell-%s.tmp" % hashlib.sha256(path).hexdigest()[:16].encode()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
         try:
             if item.kind == "link":
                 os.symlink(item.content, temporary, dir_fd=folder)
