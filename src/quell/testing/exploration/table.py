@@ -34,7 +34,7 @@ SMALL: dict[str, Budget] = {
     "a checkpoint and a restart": Budget(submits=1, calls=1, restarts=1, cancels=1, changing=True),
     "a checkpoint, and the next run": Budget(submits=2, calls=2, changing=True, deletions=1),
     "reverts": Budget(submits=2, reverts=2, crowded=True),
-    "a revert, a restart and a cancel": Budget(submits=2, reverts=1, restarts=1, cancels=1),
+    "a revert and a restart": Budget(submits=2, reverts=1, restarts=1, cancels=1),
     "a revert and a deletion": Budget(submits=2, reverts=1, deletions=1),
     "two calls and a restart": Budget(submits=1, calls=2, restarts=1, cancels=1),
 }
