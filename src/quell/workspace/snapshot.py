@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from quell.core.checkpoints import CheckpointRefused
 from quell.workspace.blobs import UNKNOWN, Blobs, Item, Snapshot
-from quell.workspace.files import open_folder
+from quell.workspace.files import open_file, open_folder
 from quell.workspace.ignore import OWN, Ignored, repository
 from quell.workspace.walk import Stop
 
@@ -30,12 +30,12 @@ NAMES = 200_000
 _FRESH = 100_000_000
 """Nanoseconds: a file that was changed so shortly before it was read may be changed again without its marks telling."""
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _RULES = (b".gitignore", OWN.encode())
 _GIT = b".git"
 _EXCLUDE = os.path.join(_GIT, b"info", b"exclude")
 
 Marks = tuple[int, ...]
+"""Of a name, by which its content is known again: type, mode, size, times of its change and of its inode's, inode. Empty: not to be known."""
 
 
 class Seen(Struct, frozen=True, array_like=True):
@@ -55,11 +55,11 @@ class Known(Struct, frozen=True, array_like=True):
 
 
 class _Folder(Struct):
-    """One folder as it is. `names` are what is in it; of `folders` those that are to be looked into."""
+    """One folder as it is: what is in it, and whether that is ignored."""
 
     path: bytes
     rules: list[Marks]
-    names: dict[bytes, tuple[os.stat_result, bool]]
+    names: dict[bytes, tuple[Marks, bool]]
     known: Known | None
 
 
@@ -90,10 +90,10 @@ class Camera:
         try:
             folder = open_folder(os.fsdecode(above))
             try:
-                state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                marks = _marks(os.stat(name, dir_fd=folder, follow_symlinks=False))
             finally:
                 os.close(folder)
-            return self._look(path, state).item
+            return self._look(path, marks).item
         except OSError as error:
             return None if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP) else UNKNOWN
 
@@ -122,27 +122,27 @@ class Camera:
             self._go_on(len(names))
             folder = _Folder(path, [*above, *_rules(path, names)], {}, self._last(path))
             yield self._judged(folder, names, ignored)
-            for name, (state, hidden) in folder.names.items():
-                if not hidden and stat.S_ISDIR(state.st_mode):
+            for name, (marks, hidden) in folder.names.items():
+                if not hidden and marks[0] == stat.S_IFDIR:
                     waiting.append((os.path.join(path, name), folder.rules))
 
     def _last(self, path: bytes) -> Known | None:
         encoded = self._known.get(path)
         return None if encoded is None else _known.decode(encoded)
 
-    def _judged(self, folder: _Folder, names: dict[bytes, os.stat_result], ignored: Ignored) -> _Folder:
+    def _judged(self, folder: _Folder, names: dict[bytes, Marks], ignored: Ignored) -> _Folder:
         """Which of the names are ignored: as last time, if nothing has a say that had none then."""
         last = folder.known.names if folder.known is not None and folder.known.rules == folder.rules else {}
-        for name, state in names.items():
+        for name, marks in names.items():
             seen = last.get(name)
             if name == _GIT or (self._own and (folder.path, name) in self._own):
                 hidden = True
-            elif seen is not None and seen.marks and seen.marks[0] == stat.S_IFMT(state.st_mode):
+            elif seen is not None and seen.marks and seen.marks[0] == marks[0]:
                 hidden = seen.ignored
             else:
                 path = os.fsdecode(os.path.join(folder.path, name))
-                hidden = ignored.covers(path, folder=stat.S_ISDIR(state.st_mode))
-            folder.names[name] = (state, hidden)
+                hidden = ignored.covers(path, folder=marks[0] == stat.S_IFDIR)
+            folder.names[name] = (marks, hidden)
         return folder
 
     def _keep(self, folder: _Folder, trees: dict[bytes, bytes], news: dict[bytes, bytes]) -> bytes:
@@ -150,18 +150,19 @@ class Camera:
         known = folder.known
         last = known.names if known is not None else {}
         names: dict[bytes, Seen] = {}
-        for name, (state, hidden) in folder.names.items():
+        for name, (marks, hidden) in folder.names.items():
             seen = last.get(name)
-            mode = state.st_mode
-            if not hidden and not stat.S_ISDIR(mode):
-                if seen is None or seen.marks != _marks(state):
-                    seen = self._looked(os.path.join(folder.path, name), state)
+            if not hidden and marks[0] != stat.S_IFDIR:
+                if seen is None or seen.marks != marks:
+                    seen = self._looked(os.path.join(folder.path, name), marks)
+                    if seen is None:
+                        continue
             else:
                 item = UNKNOWN
                 if not hidden and (tree := trees.get(os.path.join(folder.path, name))) is not None:
-                    item = Item("folder", stat.S_IMODE(mode), tree)
+                    item = Item("folder", stat.S_IMODE(marks[1]), tree)
                 if seen is None or seen.item != item or seen.ignored != hidden:
-                    seen = Seen(item, (stat.S_IFMT(mode),), hidden)
+                    seen = Seen(item, marks[:1], hidden)
             names[name] = seen
         if known is not None and known.rules == folder.rules and known.names == names:
             return known.tree
@@ -169,22 +170,25 @@ class Camera:
         news[folder.path] = _encode(Known(folder.rules, tree, names))
         return tree
 
-    def _looked(self, path: bytes, state: os.stat_result) -> Seen:
+    def _looked(self, path: bytes, marks: Marks) -> Seen | None:
+        """None: it has gone since it was listed."""
         try:
-            return self._look(path, state)
+            return self._look(path, marks)
+        except FileNotFoundError:
+            return None
         except OSError:
-            return Seen(UNKNOWN)  # gone since, or not to be read
+            return Seen(UNKNOWN)
 
-    def _look(self, path: bytes, state: os.stat_result) -> Seen:
+    def _look(self, path: bytes, marks: Marks) -> Seen:
         """Read it. Raises `OSError`."""
-        mode = stat.S_IMODE(state.st_mode)
-        match stat.S_IFMT(state.st_mode):
+        kind, mode, size, modified, *_ = marks
+        match kind:
             case stat.S_IFLNK:
-                return Seen(Item("link", 0, os.readlink(path)), _marks(state))
+                return Seen(Item("link", 0, os.readlink(path)), marks)
             case stat.S_IFDIR:
-                return Seen(Item("folder", mode))
-            case stat.S_IFREG if state.st_size > min(FILE_BYTES, self._left):
-                return Seen(Item("large", mode, b"%d %d" % (state.st_size, state.st_mtime_ns)))
+                return Seen(Item("folder", stat.S_IMODE(mode)))
+            case stat.S_IFREG if size > min(FILE_BYTES, self._left):
+                return Seen(Item("large", stat.S_IMODE(mode), b"%d %d" % (size, modified)))
             case stat.S_IFREG:
                 return self._read(path)
             case _:
@@ -193,10 +197,11 @@ class Camera:
     def _read(self, path: bytes) -> Seen:
         self._go_on(0)
         begun = time.time_ns()
-        with open(os.open(path, _READ), "rb", buffering=0) as file:
-            before = os.fstat(file.fileno())
-            content = file.readall()
-            after = os.fstat(file.fileno())
+        descriptor, _ = open_file(os.fsdecode(path))
+        with open(descriptor, "rb") as file:
+            before = os.fstat(descriptor)
+            content = file.read(before.st_size + 1)
+            after = os.fstat(descriptor)
         self._left -= len(content)
         item = Item("file", stat.S_IMODE(after.st_mode), self._blobs.add_content(content))
         settled = _marks(before) == _marks(after) and after.st_ctime_ns < begun - _FRESH
@@ -230,20 +235,20 @@ def _marks(state: os.stat_result) -> Marks:
     )
 
 
-def _names(path: bytes) -> dict[bytes, os.stat_result]:
-    found: dict[bytes, os.stat_result] = {}
+def _names(path: bytes) -> dict[bytes, Marks]:
+    found: dict[bytes, Marks] = {}
     with os.scandir(path) as entries:
         for entry in entries:
             try:
-                found[entry.name] = entry.stat(follow_symlinks=False)
+                found[entry.name] = _marks(entry.stat(follow_symlinks=False))
             except OSError:
                 continue  # it has gone since it was listed
     return found
 
 
-def _rules(path: bytes, names: dict[bytes, os.stat_result]) -> list[Marks]:
+def _rules(path: bytes, names: dict[bytes, Marks]) -> list[Marks]:
     """What stands for the ignore files of one folder."""
-    found = [_marks(names[name]) for name in _RULES if name in names]
+    found = [names[name] for name in _RULES if name in names]
     if _GIT in names:
         found.extend(_of_file(os.path.join(path, _EXCLUDE)))
     return found
