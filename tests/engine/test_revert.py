@@ -15,6 +15,7 @@ from quell.engine import Options
 from quell.engine.reverting import revert
 from quell.store.memory import MemoryJournal
 from quell.testing.checkpoints import PlayedCheckpoints
+from quell.testing.doorbells import Wire
 from quell.testing.harness import Play, crashed, played
 
 FILE = "/work/file"
@@ -365,3 +366,19 @@ async def test_without_checkpoints_the_conversation_goes_back_alone() -> None:
         assert await said(play, session) == []
         await revert(play.engine, session, None)
         assert await said(play, session) == ["one"]
+
+
+async def test_i10_a_guest_plans_and_the_owner_restores() -> None:
+    disk, wire, journal = PlayedCheckpoints(), Wire(), MemoryJournal()
+    async with (
+        played(journal, doorbell=wire.bell(), name="a-", checkpoints=disk) as owner,
+        played(journal.beside(), doorbell=wire.bell(), name="b-", checkpoints=disk) as guest,
+    ):
+        session = await owner.session()
+        prompt = await writes(owner, disk, session, "one")
+        assert (await revert(guest.engine, session, prompt)).done
+        assert disk.files == {}
+        await revert(owner.engine, session, None)
+        assert disk.files == {FILE: "one"}
+        await guest.until(session, lambda state: not state.reverts)
+        assert await said(guest, session) == ["one"]

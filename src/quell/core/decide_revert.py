@@ -9,7 +9,7 @@ from __future__ import annotations
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import Busy, Conflict, Edited, InvalidRequest, NotFound
-from quell.core.session import Checkpoint, Session
+from quell.core.session import Checkpoint, Session, run_seq
 from quell.core.step import Step
 
 NAMED = 10
@@ -21,7 +21,7 @@ def since(session: Session, to: str) -> int:
     record = session.prompts.get(to)
     if record is None or record.run is None:
         raise NotFound(f"There is no message {to} of a user in this conversation.")
-    started = int(record.run[1:])
+    started = run_seq(record.run)
     if record.joined:
         raise InvalidRequest(f"Message {to} joined a run that was in progress; go back to the one that started it.")
     if any(revert.since <= started <= revert.upto for revert in session.reverts):
@@ -31,7 +31,7 @@ def since(session: Session, to: str) -> int:
 
 def spans(session: Session, start: int) -> tuple[Checkpoint, ...]:
     """The checkpoints of the runs from the fact `start` on that are part of the conversation, oldest first."""
-    runs = sorted((int(run[1:]), checkpoint) for run, checkpoint in session.checkpoints.items())
+    runs = sorted((run_seq(run), checkpoint) for run, checkpoint in session.checkpoints.items())
     hidden = [(revert.since, revert.upto) for revert in session.reverts]
     return tuple(
         checkpoint
@@ -76,8 +76,7 @@ def _done(step: Step, left: tuple[str, ...] = (), problem: str = "") -> None:
         step.add(f.RevertUndone(to=reverting.to, left=left, problem=problem))
     else:
         step.add(f.Reverted(to=reverting.to, left=left, problem=problem))
-    if not step.session.deleting:
-        step.start_next()
+    step.start_next()
 
 
 def kept(step: Step, input: i.Kept) -> None:

@@ -299,6 +299,11 @@ def run_id(seq: int) -> str:
     return f"r{seq}"
 
 
+def run_seq(run: str) -> int:
+    """The fact that has started the run."""
+    return int(run[1:])
+
+
 def child_id(session: str, call: str) -> str:
     """The session of the sub-agent that a call starts: to start it twice is to start it once (contract.md T4)."""
     return f"{session}-{call}"

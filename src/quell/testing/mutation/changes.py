@@ -30,8 +30,9 @@ LEFT_OUT = (
     "Session.mode_now",
     "fold",
     "child_id",
+    "_refusal",
     "_fate",
-)  # the last one only says why, in words
+)  # the last two only say why, in words
 
 
 class Mutant(Struct, frozen=True):
