@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.figures import Figure, median, milliseconds
 from quell.core.session import Checkpoint
 from quell.workspace.checkpoints import LocalCheckpoints
+from quell.workspace.local import LocalWorkspace
 
 FOLDERS = 500
 EACH = 20
@@ -22,7 +23,7 @@ SETTLED = 0.2
 
 async def measure(quick: bool) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(os.path.realpath(folder), "work")
+        root = Path(LocalWorkspace(folder).root, "work")
         _plant(root, FOLDERS // (10 if quick else 1))
         checkpoints, folders = LocalCheckpoints(f"{folder}/kept"), [str(root)]
         await asyncio.sleep(SETTLED)

@@ -15,7 +15,7 @@ from quell.core.view import NoticeItem, UserItem
 from tests.cli.command import Home, until
 from tests.interaction.audit import audit
 from tests.interaction.conversation import Chat
-from tests.interaction.serving import Server
+from tests.interaction.process import Server
 
 SCRIPT = r"""
 [[when]]

@@ -21,7 +21,7 @@ from quell.store.sqlite import SqliteJournal
 from tests.cli.command import Home, until
 from tests.interaction.audit import audit
 from tests.interaction.conversation import Chat, Place, meanwhile, results
-from tests.interaction.serving import Server
+from tests.interaction.process import Server
 
 CONTENT = {letter: letter * 3_000_000 for letter in "AB"}
 

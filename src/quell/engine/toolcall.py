@@ -74,8 +74,8 @@ def _changes(call: PreparedCall, ports: Ports) -> bool:
     if ports.checkpoints is None or call.concurrent or call.kind in ("read", "search", "think"):
         return False
     access = call.access
-    reads = bool(access.commands) and all(command.read_only for command in access.commands)
-    return bool(access.paths) or access.opaque or not reads
+    reads = bool(access.commands) and all(command.read_only for command in access.commands) and not access.opaque
+    return bool(access.paths) or not (reads or call.kind == "fetch")
 
 
 def _denied(effect: Check, reason: str) -> i.CallReturned:
