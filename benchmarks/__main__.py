@@ -10,7 +10,20 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import uvloop
 
-from benchmarks import cancel, confined, crowd, files, lasting, permission, recovery, report, start, submit, turn
+from benchmarks import (
+    cancel,
+    checkpoints,
+    confined,
+    crowd,
+    files,
+    lasting,
+    permission,
+    recovery,
+    report,
+    start,
+    submit,
+    turn,
+)
 from benchmarks.figures import Figure
 
 GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
@@ -24,6 +37,7 @@ GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
     "recovery": recovery.measure,
     "files": files.measure,
     "sandbox": confined.measure,
+    "checkpoints": checkpoints.measure,
 }
 GROUP_SECONDS = 300.0
 BUSY = 1.0

@@ -20,6 +20,8 @@ WORLDS = (
     Budget(submits=3, cancels=1, edits=1),
     Budget(submits=2, calls=1, failures=1, compactions=1, crowded=True),
     Budget(submits=1, cancels=1, calls=1, restarts=1, deletions=1),
+    Budget(submits=2, reverts=2, restarts=1),
+    Budget(submits=1, reverts=1, calls=1, changing=True, deletions=1),
 )
 
 STATES = {
@@ -32,6 +34,7 @@ STATES = {
     "compacting": "the conversation is summarised",
     "ending": "the run starts nothing more and waits until what it started has stopped",
     "stopped": "no run, and something waits that the next start of the process goes on with",
+    "reverting": "files are restored, then the conversation goes back",
     "deleting": "the session is to be forgotten",
 }
 
@@ -93,6 +96,10 @@ def name(input: i.Input) -> str:
             return f"{kind} ({failure})"
         case i.Answer(option=option, note=note):
             return f"{kind} ({option}{', with a note' if note else ''})"
+        case i.Revert(to=None):
+            return f"{kind} (undo)"
+        case i.Kept(after=after):
+            return f"{kind} ({'after' if after else 'before'} a run)"
         case i.Restarted(stopping=True):
             return f"{kind} (stopping)"
         case _:

@@ -57,6 +57,7 @@ from quell.web import Options as WebOptions
 from quell.web import search as web_search
 from quell.web.options import SearchOptions
 from quell.wire import api
+from quell.workspace.checkpoints import LocalCheckpoints
 from quell.workspace.folder import open_confined, open_workspace
 from quell.workspace.sandboxing import unavailable
 
@@ -246,6 +247,7 @@ def _ports(
         secrets=configured.secrets,
         doorbell=doorbell,
         describe=configured.describe,
+        checkpoints=LocalCheckpoints(os.path.join(place.data_dir, "checkpoints"), _own(place)),
     )
 
 

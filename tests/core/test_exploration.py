@@ -7,9 +7,10 @@ import pytest
 from quell.core.decide import decide
 from quell.core.evolve import fold
 from quell.core.facts import Recorded
+from quell.core.messages import UserMessage
 from quell.core.session import Session
 from quell.core.transcript import Transcript
-from quell.core.view import View, apply
+from quell.core.view import UserItem, View, apply
 from quell.testing.audit import unsendable
 from quell.testing.exploration import NOW, Budget, Search, Taken, Violation, World, explore, start
 from quell.testing.exploration.nodes import TWO_NODES, Nodes, explore_nodes
@@ -71,7 +72,10 @@ def test_folding_the_facts_again_gives_the_state_that_was_decided() -> None:
     explore(SMALL["a compaction"], refold)
 
 
-@pytest.mark.parametrize("name", ["a restart", "a full window", "limits of cost and time", "two cancels"])
+@pytest.mark.parametrize(
+    "name",
+    ["a restart", "a full window", "limits of cost and time", "two cancels", "reverts", "a revert and a restart"],
+)
 def test_i5_every_prefix_can_be_sent_and_the_view_agrees(name: str) -> None:
     """Along the first path to each state, with every move from there: the transcript after every single fact, and the view."""
     created = decide(Session(), CREATE, NOW).records
@@ -93,5 +97,12 @@ def test_i5_every_prefix_can_be_sent_and_the_view_agrees(name: str) -> None:
         assert (view.run.id if view.run else None) == (session.run.id if session.run else None)
         assert [request.call for request in view.requests] == [call.id for call in session.awaiting]
         assert (view.parked, view.usage, view.cost) == (session.parked, session.usage, session.cost)
+        assert view.busy == session.busy
+        undoable = session.reverts[len(session.reverts) - session.undoable :]
+        assert [revert.to for revert in view.reverted] == [revert.to for revert in undoable]
+        shown = [item.id for item in view.items if isinstance(item, UserItem)]
+        said = [message.id for message in transcript.messages if isinstance(message, UserMessage)]
+        assert shown == [id for id in said if id in session.prompts]
+        assert [id for id in shown if not session.prompts[id].joined] == list(taken.after.ledger.conversation)
 
     explore(SMALL[name], walk)

@@ -22,6 +22,8 @@ WORLDS = {
     "a crash": Budget(submits=1, calls=1, failures=1, restarts=1),
     "edits": Budget(submits=3, edits=1),
     "compactions": Budget(submits=1, compactions=1, calls=1),
+    "checkpoints": Budget(submits=1, calls=1, cancels=1, changing=True),
+    "reverts": Budget(submits=2, reverts=2, crowded=True),
 }
 
 

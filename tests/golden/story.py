@@ -30,6 +30,7 @@ def facts() -> Sequence[f.AnyFact]:
         *fork(),
         *title(),
         *picture(),
+        *revert(),
     )
 
 
@@ -314,6 +315,35 @@ def picture() -> Sequence[f.AnyFact]:
         ),
         f.CallFinished(run="r111", call="r111-1-1-c0", result=ToolResult(text="plot.png: …", images=(image,))),
         f.RunSettled(run="r111", outcome="completed", stop_reason="end_turn"),
+    )
+
+
+def revert() -> Sequence[f.AnyFact]:
+    """A run with a checkpoint, back to before it, and forth again."""
+    call = "r72-1-1-c0"
+    return (
+        f.PromptAccepted(prompt="p12", text="Rewrite it.", digest="b" * 64),
+        f.RunStarted(run="r72", entry="p12", entry_kind="prompt"),
+        f.Replied(
+            run="r72",
+            turn=1,
+            attempt=1,
+            message="r72-1-1",
+            reply=Reply(parts=(ToolCall(call, "write", "{}"),), stop_reason="tool_use"),
+        ),
+        f.PermissionRequested(
+            run="r72", call=call, request=f"{call}-ask", tool="write", title="parser.py", reason="", changes=True
+        ),
+        f.PermissionAnswered(run="r72", call=call, request=f"{call}-ask", option="allow_once"),
+        f.CallStarted(run="r72", call=call, changes=True),
+        f.WorkspaceKept(run="r72", snapshot="c" * 32),
+        f.CallFinished(run="r72", call=call, result=ToolResult(text="written")),
+        f.RunSettled(run="r72", outcome="completed", stop_reason="end_turn"),
+        f.WorkspaceKept(run="r72", after=True, problem="The disk is full."),
+        f.RevertStarted(to="p12", since=72, source="d" * 32, target="e" * 32),
+        f.Reverted(to="p12", left=("parser.py",), problem="It is locked."),
+        f.RevertStarted(to="p12", since=72, source="e" * 32, target="d" * 32, undo=True),
+        f.RevertUndone(to="p12", left=("parser.py",), problem="It is locked."),
     )
 
 

@@ -6,15 +6,17 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from quell.client.client import Client, UnixSocket
+from quell.client.client import Client, NewSession, UnixSocket
 from quell.config.paths import paths
 from tests.cli.command import Home
+from tests.interaction.conversation import Chat
 
 
 @asynccontextmanager
-async def serving(home: Home) -> AsyncIterator[Client]:
+async def served(home: Home) -> AsyncIterator[tuple[Client, asyncio.subprocess.Process]]:
+    """The process as well, for who wants to end it."""
     reading, writing = os.pipe()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "quell", "serve", "--ready-fd", str(writing)),
@@ -27,7 +29,34 @@ async def serving(home: Home) -> AsyncIterator[Client]:
     os.close(reading)
     try:
         async with Client(UnixSocket(paths(home.environment).socket)) as client:
-            yield client
+            yield client, process
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
+
+
+@asynccontextmanager
+async def serving(home: Home) -> AsyncIterator[Client]:
+    async with served(home) as (client, _):
+        yield client
+
+
+class Server:
+    """`quell serve` in a home of its own, with a scripted model."""
+
+    def __init__(self, home: Home, content: str) -> None:
+        self.home = home
+        script = home.root / "tools.toml"
+        script.write_text(content, encoding="utf-8")
+        self._new = NewSession(workspace=str(home.workspace), model=f"scripted:{script}", mode="yolo")
+
+    def life(self) -> AbstractAsyncContextManager[tuple[Client, asyncio.subprocess.Process]]:
+        return served(self.home)
+
+    async def chat(self, client: Client) -> Chat:
+        return Chat(client, (await client.create(self._new)).id)
+
+    def sleepers(self) -> list[int]:
+        """The processes of the command that are alive."""
+        return self.home.processes_with(b"sleep", self.home.workspace)

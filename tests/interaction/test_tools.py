@@ -6,17 +6,13 @@ The server is `quell serve` as users have it, with a scripted model.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from quell.client.client import Client, NewPrompt, NewSession, UnixSocket
-from quell.config.paths import paths
+from quell.client.client import NewPrompt
 from quell.core import facts as f
 from quell.core.errors import Stale, StorageRefused
 from quell.core.messages import UserMessage
@@ -25,6 +21,7 @@ from quell.store.sqlite import SqliteJournal
 from tests.cli.command import Home, until
 from tests.interaction.audit import audit
 from tests.interaction.conversation import Chat, Place, meanwhile, results
+from tests.interaction.process import Server
 
 CONTENT = {letter: letter * 3_000_000 for letter in "AB"}
 
@@ -84,47 +81,10 @@ step = [{ text = "Done." }]
 """
 
 
-class Server:
-    """`quell serve` in a home of its own."""
-
-    def __init__(self, home: Home) -> None:
-        self.home = home
-        script = home.root / "tools.toml"
-        script.write_text(SCRIPT % (CONTENT["A"], CONTENT["B"]), encoding="utf-8")
-        self._new = NewSession(workspace=str(home.workspace), model=f"scripted:{script}", mode="yolo")
-
-    @asynccontextmanager
-    async def life(self) -> AsyncIterator[tuple[Client, asyncio.subprocess.Process]]:
-        reading, writing = os.pipe()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "quell", "serve", "--ready-fd", str(writing)),
-            env=self.home.environment,
-            pass_fds=(writing,),
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        os.close(writing)
-        assert await asyncio.to_thread(os.read, reading, 1) == b"\n"
-        os.close(reading)
-        try:
-            async with Client(UnixSocket(paths(self.home.environment).socket)) as client:
-                yield client, process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-
-    async def chat(self, client: Client) -> Chat:
-        return Chat(client, (await client.create(self._new)).id)
-
-    def sleepers(self) -> list[int]:
-        """The processes of the command that are alive."""
-        return self.home.processes_with(b"sleep", self.home.workspace)
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     home = Home()
-    yield Server(home)
+    yield Server(home, SCRIPT % (CONTENT["A"], CONTENT["B"]))
     home.close()
 
 

@@ -21,7 +21,10 @@ from quell.core.errors import EXIT, QuellError
 
 COMMANDS = {  # name: (where it is, what the help says of it)
     "run": ("quell.cli.commands:run_command", "Give the agent one task, and follow it to its end."),
-    "sessions": ("quell.cli.sessions:sessions_command", "List, show, export, fork, rename and delete sessions."),
+    "sessions": (
+        "quell.cli.sessions:sessions_command",
+        "List, show, export, fork, revert, rename and delete sessions.",
+    ),
     "cancel": ("quell.cli.cancel:cancel", "Stop what runs in a session."),
     "requests": ("quell.cli.requests:requests", "What waits for a person: permissions and questions."),
     "answer": ("quell.cli.requests:answer", "Answer a permission request, or questions."),

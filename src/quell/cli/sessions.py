@@ -1,4 +1,4 @@
-"""`quell sessions`: list, show, export, fork, rename, delete."""
+"""`quell sessions`: list, show, export, fork, rename, delete; going back is in `revert`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from quell.cli.failure import CommandFailed, wrong_usage
 from quell.cli.lookup import chosen_session, find_session, real_folder, sessions
 from quell.cli.narrate import describe_call, result_state
 from quell.cli.outcome import STOPPED_BY
+from quell.cli.revert import revert
 from quell.cli.times import when
 from quell.client.oneshot import Connection, Json
 
@@ -22,7 +23,7 @@ RESULT_LINES = 12
 @click.group("sessions", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def sessions_command(context: click.Context) -> None:
-    """List (also without a command), show, export, fork, rename and delete sessions.
+    """List (also without a command), show, export, fork, revert, rename and delete sessions.
 
     The beginning of an id is enough wherever it is the only one.
     """
@@ -151,6 +152,9 @@ def delete_sessions(session: tuple[str, ...], yes: bool) -> None:
                 continue
             _delete(connection, each)
             print(f"deleted {name}")
+
+
+sessions_command.add_command(revert)
 
 
 def _delete(connection: Connection, session: Json) -> None:

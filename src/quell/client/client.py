@@ -58,9 +58,12 @@ from quell.wire.api import (
     QueueEdit,
     RequestAnswer,
     Requests,
+    Revert,
+    Reverted,
     SessionChange,
     SessionPage,
     Snapshot,
+    Unrevert,
 )
 
 __all__ = [  # front ends see `client` and `core` only: what they need of `wire` is here
@@ -78,6 +81,7 @@ __all__ = [  # front ends see `client` and `core` only: what they need of `wire`
     "Queue",
     "QueueEdit",
     "RemoteSession",
+    "Reverted",
     "SessionChange",
     "SessionPage",
     "Snapshot",
@@ -151,6 +155,16 @@ class Client:
     async def fork(self, session: str, at: int | None = None) -> Summary:
         """A new, idle session with a copy of what has happened in another one, up to the fact `at`."""
         return await self.ask("POST", f"/v1/sessions/{quote(session, safe='')}/fork", Summary, Fork(at=at))
+
+    async def revert(self, session: str, to: str, *, force: bool = False, dry_run: bool = False) -> Reverted:
+        """Back to before the message `to`, files and conversation. Raises `Busy`, and `Edited` unless `force`."""
+        body = Revert(to=to, force=force, dry_run=dry_run)
+        return await self.ask("POST", f"/v1/sessions/{quote(session, safe='')}/revert", Reverted, body)
+
+    async def unrevert(self, session: str, *, force: bool = False, dry_run: bool = False) -> Reverted:
+        """Undo the last revert, which can be done until the next run begins."""
+        body = Unrevert(force=force, dry_run=dry_run)
+        return await self.ask("POST", f"/v1/sessions/{quote(session, safe='')}/unrevert", Reverted, body)
 
     async def sessions(
         self,

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from quell.core import decide_queue as queue
+from quell.core import decide_revert as reverting
 from quell.core import decide_run as run
 from quell.core import facts as f
 from quell.core import inputs as i
@@ -74,6 +75,8 @@ def _request(step: Step, input: i.Demand) -> i.Reaction | None:
             run.answer_questions(step, input)
         case i.Change():
             _change(step, input)
+        case i.Revert():
+            reverting.revert(step, input)
         case _:
             assert_never(input)
     return None
@@ -100,6 +103,10 @@ def _report(step: Step, input: i.Report) -> None:
                 step.add(f.Noted(text=input.text))
         case i.TitleFound():
             _title_found(step, input)
+        case i.Kept():
+            reverting.kept(step, input)
+        case i.Restored():
+            reverting.restored(step, input)
         case i.TimeUp():
             run.stop(step, input.run, "time_limit")
         case i.Looping():

@@ -41,6 +41,7 @@ def replied(step: Step, input: i.SampleReplied) -> None:
     run = _sampling(step, input.run, input.turn, input.attempt)
     if run is None or not isinstance(run.phase, Sampling):
         return
+    step.left = input.snapshot
     step.add(
         f.Replied(
             run=run.id,
@@ -109,7 +110,7 @@ def compaction_done(step: Step, input: i.CompactionDone) -> None:
 def call_allowed(step: Step, input: i.CallAllowed) -> None:
     call = _call(step, input.run, input.call)
     if call is not None and call.status == "new" and step.active(input.run):
-        step.add(f.CallStarted(run=input.run, call=call.id, concurrent=input.concurrent))
+        step.add(f.CallStarted(run=input.run, call=call.id, concurrent=input.concurrent, changes=input.changes))
 
 
 def call_needs_answer(step: Step, input: i.CallNeedsAnswer) -> None:
@@ -125,6 +126,7 @@ def call_needs_answer(step: Step, input: i.CallNeedsAnswer) -> None:
                 reason=input.reason,
                 always=input.always,
                 concurrent=input.concurrent,
+                changes=input.changes,
             )
         )
 
@@ -175,7 +177,7 @@ def answer(step: Step, input: i.Answer) -> None:
         )
     )
     if input.option in ("allow_once", "allow_always"):
-        step.add(f.CallStarted(run=run.id, call=call.id, concurrent=call.concurrent))
+        step.add(f.CallStarted(run=run.id, call=call.id, concurrent=call.concurrent, changes=call.changes))
         return
     said = f"The user rejected this call: {input.note}" if input.note else "The user rejected this call."
     step.add(f.CallFinished(run=run.id, call=call.id, result=ToolResult(text=said, status="denied")))
@@ -265,6 +267,7 @@ def unwound(step: Step, input: i.Unwound) -> None:
     run = step.session.run
     if run is None or run.id != input.run or run.ending is None:
         return
+    step.left = input.snapshot
     _close(step, run, input, run.ending.stop_reason, "cancelled")
     step.settle(run.ending.outcome, run.ending.stop_reason)
 
@@ -294,15 +297,16 @@ def _close(step: Step, run: Run, found: i.Unwound | i.Restarted, stop_reason: St
         case Calling(calls):
             for call in calls:
                 if call.status != "done":
-                    result = _synthetic(call, status)
+                    begun = call.status == "started" and (not call.changes or run.id in step.session.checkpoints)
+                    result = _synthetic(status, begun=begun)
                     spent = found.spent.get(call.id, Spent())
                     step.add(f.CallFinished(run=run.id, call=call.id, result=result, spent=spent))
         case Compacting():
             pass
 
 
-def _synthetic(call: Call, status: ResultStatus) -> ToolResult:
-    if call.status != "started":
+def _synthetic(status: ResultStatus, *, begun: bool) -> ToolResult:
+    if not begun:
         return ToolResult(text=f"Not started: the run was {status}.", status=status)
     if status == "cancelled":
         return ToolResult(text="Stopped: the run was cancelled. It may have done part of its work.", status=status)

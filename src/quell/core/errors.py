@@ -10,7 +10,8 @@
     │   ├── Conflict                same id, other content
     │   ├── Stale                   answered already, or withdrawn
     │   ├── NotWaiting              the entry has started, or ended
-    │   └── Busy
+    │   ├── Busy
+    │   └── Edited                  files were changed by somebody else since
     ├── QueueFull
     ├── Unavailable                 try again later
     │   ├── ShuttingDown
@@ -79,6 +80,12 @@ class NotWaiting(Refused):
 
 class Busy(Refused):
     code = "busy"
+
+
+class Edited(Refused):
+    """What is to be overwritten is nobody's but the user's; `force` says that it may be."""
+
+    code = "edited"
 
 
 class QueueFull(QuellError):
@@ -169,6 +176,7 @@ STATUS: dict[str, int] = {
     "stale": 409,
     "not_waiting": 409,
     "busy": 409,
+    "edited": 409,
     "queue_full": 429,
     "unavailable": 503,
     "shutting_down": 503,

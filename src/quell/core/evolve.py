@@ -18,10 +18,13 @@ from quell.core.permissions import Rule
 from quell.core.session import (
     Call,
     Calling,
+    Checkpoint,
     Compacting,
     Ending,
     Entry,
     PromptRecord,
+    Revert,
+    Reverting,
     Run,
     Sampling,
     Session,
@@ -52,6 +55,10 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
             return replace(session, deleting=True)
         case f.Forked():
             return _forked(session, fact)
+        case f.WorkspaceKept():
+            return _kept(session, fact)
+        case f.RevertStarted() | f.Reverted() | f.RevertUndone():
+            return _reverted(session, fact)
         case f.PromptAccepted() | f.CompactionAccepted() | f.FollowUpAccepted():
             return _accepted(session, fact)
         case f.EntryEdited() | f.EntryMoved() | f.EntryPromoted() | f.EntryDropped():
@@ -69,7 +76,7 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
         case f.PermissionAnswered() | f.QuestionsAnswered():
             return _answered(session, fact)
         case f.CallStarted():
-            return _with_call(session, fact.call, status="started", concurrent=fact.concurrent)
+            return _with_call(session, fact.call, status="started", concurrent=fact.concurrent, changes=fact.changes)
         case f.CallFinished():
             session = _spend(session, fact.spent.usage, fact.spent.cost)
             return _with_call(session, fact.call, status="done", denied=fact.result.status == "denied")
@@ -156,9 +163,45 @@ def _forked(session: Session, fact: f.Forked) -> Session:
         runs=runs if fact.run is None else runs.insert(fact.run, Settlement("interrupted", "interrupted")),
         ended=fact.run or session.ended,
         requests=HashTrieMap(),
+        checkpoints=HashTrieMap(),
+        unkept=None,
+        reverting=None,
+        reverts=(),
+        undoable=0,
         usage=Usage(),
         cost=Decimal(0),
     )
+
+
+# Checkpoints
+
+
+def _kept(session: Session, fact: f.WorkspaceKept) -> Session:
+    """What a run finds before its first change is what the one before it has left, where nobody has looked since."""
+    checkpoints, left = session.checkpoints, fact.run if fact.after else session.unkept
+    if left is not None:
+        checkpoints = checkpoints.insert(left, replace(checkpoints[left], after=fact.snapshot))
+    if not fact.after:
+        checkpoints = checkpoints.insert(fact.run, Checkpoint(fact.snapshot, problem=fact.problem))
+    return replace(session, checkpoints=checkpoints, unkept=None)
+
+
+def _reverted(session: Session, fact: f.RevertStarted | f.Reverted | f.RevertUndone) -> Session:
+    if isinstance(fact, f.RevertStarted):
+        reverting = Reverting(session.seq, fact.to, fact.since, fact.source, fact.target, fact.undo)
+        return replace(session, reverting=reverting, unkept=None)
+    done, reverts = session.reverting, session.reverts
+    assert done is not None, "the end of a revert that was not started"
+    match fact:
+        case f.Reverted():
+            # Undoing it goes the other way.
+            revert = Revert(done.to, done.since, session.seq, done.target, done.source, session.crowded)
+            reverts, undoable, crowded = (*reverts, revert), session.undoable + 1, False
+        case f.RevertUndone():
+            reverts, undoable, crowded = reverts[:-1], session.undoable - 1, reverts[-1].crowded
+        case _:
+            assert_never(fact)
+    return replace(session, reverting=None, reverts=reverts, undoable=undoable, crowded=crowded)
 
 
 # The queue
@@ -259,6 +302,7 @@ def _run_started(session: Session, fact: f.RunStarted) -> Session:
     return replace(
         session,
         run=Run(id=fact.run, entry=entry, started=session.updated, phase=phase),
+        undoable=0,
         waiting=tuple(other for other in session.waiting if other is not entry),
         prompts=prompts,
     )
@@ -267,12 +311,14 @@ def _run_started(session: Session, fact: f.RunStarted) -> Session:
 def _run_settled(session: Session, fact: f.RunSettled) -> Session:
     """A steer that did not join is a queued prompt from now on, in its place."""
     settlement = Settlement(fact.outcome, fact.stop_reason, fact.detail, _run(session).spent)
+    kept = session.checkpoints.get(fact.run)
     return replace(
         session,
         run=None,
         waiting=tuple(replace(entry, run=None) if entry.run else entry for entry in session.waiting),
         runs=session.runs.insert(fact.run, settlement),
         ended=fact.run,
+        unkept=session.unkept if kept is None or not kept.before or kept.after else fact.run,
     )
 
 
@@ -281,7 +327,7 @@ def _joined(session: Session, fact: f.SteerJoined) -> Session:
     return replace(
         session,
         waiting=tuple(entry for entry in session.waiting if entry.id != fact.prompt),
-        prompts=session.prompts.insert(fact.prompt, replace(session.prompts[fact.prompt], run=fact.run)),
+        prompts=session.prompts.insert(fact.prompt, replace(session.prompts[fact.prompt], run=fact.run, joined=True)),
     )
 
 
@@ -311,7 +357,11 @@ def _asked(session: Session, fact: f.PermissionRequested | f.QuestionsAsked) -> 
     session = replace(session, requests=session.requests.insert(fact.request, None))
     match fact:
         case f.PermissionRequested():
-            changes: dict[str, object] = {"always": fact.always, "concurrent": fact.concurrent}
+            changes: dict[str, object] = {
+                "always": fact.always,
+                "concurrent": fact.concurrent,
+                "changes": fact.changes,
+            }
         case f.QuestionsAsked():
             changes = {"questions": fact.questions}
         case _:

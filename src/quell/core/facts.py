@@ -97,6 +97,43 @@ class Forked(Fact, frozen=True, kw_only=True, tag="forked"):
     entries: tuple[str, ...] = ()
 
 
+class WorkspaceKept(Fact, frozen=True, kw_only=True, tag="workspace_kept"):
+    """The content of the workspace before the run's first change, or `after` its end. `problem`: why there is no snapshot of it."""
+
+    run: str
+    snapshot: str = ""
+    after: bool = False
+    problem: str = ""
+
+
+class RevertStarted(Fact, frozen=True, kw_only=True, tag="revert_started"):
+    """Files go from what the snapshot `source` has of them to what `target` has; then the conversation from the fact `since` on, where
+    the message `to` is, is no part of it any more. `undo`: it becomes part of it again."""
+
+    to: str
+    since: int
+    source: str = ""
+    target: str = ""
+    undo: bool = False
+
+
+class Reverted(Fact, frozen=True, kw_only=True, tag="reverted"):
+    """Everything from the message `to` on is no part of the conversation. `left` are files that were not touched, because they had
+    changed in the meantime or could not be written; `problem`: why none was."""
+
+    to: str
+    left: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class RevertUndone(Fact, frozen=True, kw_only=True, tag="revert_undone"):
+    """The last revert, which was to the message `to`, holds no longer; otherwise as `Reverted`."""
+
+    to: str
+    left: tuple[str, ...] = ()
+    problem: str = ""
+
+
 # The queue
 
 
@@ -263,6 +300,7 @@ class PermissionRequested(Fact, frozen=True, kw_only=True, tag="permission_reque
     reason: str
     always: str | None = None
     concurrent: bool = False
+    changes: bool = False
 
 
 class PermissionAnswered(Fact, frozen=True, kw_only=True, tag="permission_answered"):
@@ -297,11 +335,15 @@ class QuestionsAnswered(Fact, frozen=True, kw_only=True, tag="questions_answered
 
 
 class CallStarted(Fact, frozen=True, kw_only=True, tag="call_started"):
-    """Recorded before anything is done: after a crash, a started call without a result is one of unknown outcome."""
+    """Recorded before anything is done: after a crash, a started call without a result is one of unknown outcome.
+
+    One that `changes` files, or may, waits until the run's checkpoint was recorded.
+    """
 
     run: str
     call: str
     concurrent: bool = False
+    changes: bool = False
 
 
 class CallFinished(Fact, frozen=True, kw_only=True, tag="call_finished"):
@@ -345,6 +387,10 @@ AnyFact = (
     | TitleGiven
     | DeletionStarted
     | Forked
+    | WorkspaceKept
+    | RevertStarted
+    | Reverted
+    | RevertUndone
     | PromptAccepted
     | CompactionAccepted
     | FollowUpAccepted

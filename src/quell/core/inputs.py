@@ -135,15 +135,33 @@ class Delete(Struct, frozen=True, kw_only=True):
     pass
 
 
+class Revert(Struct, frozen=True, kw_only=True):
+    """Back to before the message `to`; without one, the last revert is undone.
+
+    The rest is what a look at the disk found: the snapshots that files go from and to (empty: none has to change), and those that
+    somebody has `edited` since, which only `force` overwrites. It holds for the session as it was `upto` that fact.
+    """
+
+    to: str | None = None
+    force: bool = False
+    source: str = ""
+    target: str = ""
+    edited: tuple[str, ...] = ()
+    upto: int = 0
+
+
 # What effects report
 
 
 class SampleReplied(Struct, frozen=True, kw_only=True):
+    """`snapshot` is of the workspace at this moment, for the case that the run ends with it."""
+
     run: str
     turn: int
     attempt: int
     reply: Reply
     crowded: bool = False
+    snapshot: str = ""
 
 
 class SampleFailed(Struct, frozen=True, kw_only=True):
@@ -163,6 +181,7 @@ class CallAllowed(Struct, frozen=True, kw_only=True):
     run: str
     call: str
     concurrent: bool = False
+    changes: bool = False
 
 
 class CallNeedsAnswer(Struct, frozen=True, kw_only=True):
@@ -173,6 +192,7 @@ class CallNeedsAnswer(Struct, frozen=True, kw_only=True):
     reason: str
     always: str | None = None
     concurrent: bool = False
+    changes: bool = False
 
 
 class CallAsks(Struct, frozen=True, kw_only=True):
@@ -220,6 +240,23 @@ class TitleFound(Struct, frozen=True, kw_only=True):
     cost: Decimal | None = None
 
 
+class Kept(Struct, frozen=True, kw_only=True):
+    """The workspace was kept as it is; `problem`: why it could not be."""
+
+    run: str
+    after: bool
+    snapshot: str = ""
+    problem: str = ""
+
+
+class Restored(Struct, frozen=True, kw_only=True):
+    """Files are as the revert that was started with the fact `revert` wants them, but those in `left`; `problem`: why none is."""
+
+    revert: int
+    left: tuple[str, ...] = ()
+    problem: str = ""
+
+
 class TimeUp(Struct, frozen=True, kw_only=True):
     run: str
 
@@ -233,10 +270,11 @@ class Looping(Struct, frozen=True, kw_only=True):
 class Unwound(Struct, frozen=True, kw_only=True):
     """Everything that the run started has stopped. `reply` is what its unfinished sample had streamed.
 
-    `spent` is, by call, what the sub-agents of unfinished calls have used.
+    `spent` is, by call, what the sub-agents of unfinished calls have used. `snapshot` is of the workspace, as it was left.
     """
 
     run: str
+    snapshot: str = ""
     reply: Reply | None = None
     spent: dict[str, Spent] = {}
 
@@ -257,7 +295,21 @@ class Restarted(Struct, frozen=True, kw_only=True):
     stopping: bool = False
 
 
-Demand = Submit | Compact | Cancel | Edit | Move | Drop | Promote | Resume | Answer | AnswerQuestions | Change | Delete
+Demand = (
+    Submit
+    | Compact
+    | Cancel
+    | Edit
+    | Move
+    | Drop
+    | Promote
+    | Resume
+    | Answer
+    | AnswerQuestions
+    | Change
+    | Delete
+    | Revert
+)
 """What is asked of a session that there is."""
 
 Request = Create | Fork | Demand
@@ -271,6 +323,8 @@ Report = (
     | CompactionDone
     | Note
     | TitleFound
+    | Kept
+    | Restored
     | TimeUp
     | Looping
     | Unwound

@@ -58,6 +58,7 @@ class Call(Struct, frozen=True):
     name: str
     status: Literal["new", "asked", "started", "done"] = "new"
     concurrent: bool = False
+    changes: bool = False
     request: str | None = None
     always: str | None = None
     denied: bool = False
@@ -137,12 +138,13 @@ class Titling(Struct, frozen=True):
 
 
 class PromptRecord(Struct, frozen=True):
-    """What is remembered of every prompt as long as the session exists."""
+    """What is remembered of every prompt as long as the session exists. `joined`: as a steer, a run that was in progress."""
 
     seq: int
     digest: str
     run: str | None = None
     dropped: bool = False
+    joined: bool = False
 
 
 class Settlement(Struct, frozen=True):
@@ -152,6 +154,36 @@ class Settlement(Struct, frozen=True):
     stop_reason: StopReason
     detail: str | None = None
     spent: Spent = Spent()
+
+
+class Checkpoint(Struct, frozen=True):
+    """The snapshots of the workspace before a run's first change and after its end; empty where there is none, `problem` says why."""
+
+    before: str
+    after: str = ""
+    problem: str = ""
+
+
+class Reverting(Struct, frozen=True):
+    """Files are being restored, for the revert (or its `undo`) that the fact `seq` has started."""
+
+    seq: int
+    to: str
+    since: int
+    source: str
+    target: str
+    undo: bool
+
+
+class Revert(Struct, frozen=True):
+    """The facts from `since` to `upto` are no part of the conversation. Undoing it takes files from `source` to `target`."""
+
+    to: str
+    since: int
+    upto: int
+    source: str
+    target: str
+    crowded: bool = False
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -180,13 +212,19 @@ class Session(Struct, frozen=True, kw_only=True):
     runs: HashTrieMap[str, Settlement] = HashTrieMap()
     ended: str | None = None
     requests: HashTrieMap[str, f.PermissionAnswered | f.QuestionsAnswered | None] = HashTrieMap()
+    checkpoints: HashTrieMap[str, Checkpoint] = HashTrieMap()
+    unkept: str | None = None
+    reverting: Reverting | None = None
+    reverts: tuple[Revert, ...] = ()
+    undoable: int = 0
     usage: Usage = Usage()
     cost: Decimal = Decimal(0)
 
     @property
     def busy(self) -> bool:
-        """A run, or something that waits for one and is not parked (contract.md I4), or a deletion that is not done yet."""
-        return self.run is not None or self.deleting or any(not entry.parked for entry in self.waiting)
+        """A run, or something that waits for one and is not parked (contract.md I4), or a deletion or a revert that is not done yet."""
+        working = self.run is not None or self.deleting or self.reverting is not None
+        return working or any(not entry.parked for entry in self.waiting)
 
     @property
     def mode_now(self) -> Mode:
@@ -259,6 +297,11 @@ def summary(session: Session) -> Summary:
 def run_id(seq: int) -> str:
     """The run that the fact numbered `seq` starts."""
     return f"r{seq}"
+
+
+def run_seq(run: str) -> int:
+    """The fact that has started the run."""
+    return int(run[1:])
 
 
 def child_id(session: str, call: str) -> str:
@@ -337,18 +380,37 @@ class Erase(Struct, frozen=True):
     session: str
 
 
-Effect = Sample | Compact | Check | Execute | Title | Expire | Unwind | Erase
+class Keep(Struct, frozen=True):
+    """Keep the workspace as it is before the run's first change, or as it was left `after` the run. The latter is waited for by nothing."""
+
+    run: str
+    after: bool = False
+
+
+class Restore(Struct, frozen=True):
+    """Have files as `target` has them, where they are as `source` has them."""
+
+    revert: int
+    source: str
+    target: str
+
+
+Effect = Sample | Compact | Check | Execute | Title | Expire | Unwind | Erase | Keep | Restore
 
 
 def due(session: Session) -> tuple[Effect, ...]:
     """What has to be running in this state; everything else has to be stopped."""
-    if session.titling is None or session.deleting:
+    if session.deleting:
         return _due_run(session)
-    return (*_due_run(session), Title(session.titling.prompt, session.titling.attempt))
+    title = () if session.titling is None else (Title(session.titling.prompt, session.titling.attempt),)
+    keep = () if session.unkept is None else (Keep(session.unkept, after=True),)
+    return (*_due_run(session), *title, *keep)
 
 
 def _due_run(session: Session) -> tuple[Effect, ...]:
     run = session.run
+    if session.reverting is not None:  # also before the session is erased: files are not left halfway
+        return (Restore(session.reverting.seq, session.reverting.source, session.reverting.target),)
     if run is None:
         return (Erase(session.id),) if session.deleting else ()
     if run.ending is not None:
@@ -362,14 +424,17 @@ def _due_run(session: Session) -> tuple[Effect, ...]:
         case Compacting(upto, not_before):
             effects.append(Compact(run.id, run.turn, run.attempt, upto, not_before))
         case Calling(calls):
-            effects.extend(_due_calls(run.id, calls))
+            effects.extend(_due_calls(run.id, calls, kept=run.id in session.checkpoints))
         case _:
             assert_never(run.phase)
     return tuple(effects)
 
 
-def _due_calls(run: str, calls: tuple[Call, ...]) -> Iterable[Effect]:
-    """In the order that the model asked for; only calls that change nothing run side by side, and nothing passes one that may."""
+def _due_calls(run: str, calls: tuple[Call, ...], *, kept: bool) -> Iterable[Effect]:
+    """In the order that the model asked for; only calls that change nothing run side by side, and nothing passes one that may.
+
+    Nothing is changed before the workspace was kept.
+    """
     for call in calls:
         match call.status:
             case "done":
@@ -378,6 +443,9 @@ def _due_calls(run: str, calls: tuple[Call, ...]) -> Iterable[Effect]:
                 yield Check(run, call.id)
                 return
             case "asked":
+                return
+            case "started" if call.changes and not kept:
+                yield Keep(run)
                 return
             case "started":
                 yield Execute(run, call.id)

@@ -14,9 +14,11 @@ from quell.core.session import Run, Session, run_id
 
 
 class Step:
-    """Collects facts; each is applied at once, so that what follows is decided from the state after it."""
+    """Collects facts; each is applied at once, so that what follows is decided from the state after it. `left` is the snapshot of the
+    workspace at this moment, if there is one."""
 
     def __init__(self, session: Session, at: str) -> None:
+        self.left = ""
         self.session = session
         self.at = at
         self.records: list[f.Recorded] = []
@@ -35,7 +37,7 @@ class Step:
     def start_next(self) -> None:
         """Start the first entry that is not parked, if nothing runs (I2, I3)."""
         session = self.session
-        if session.run is not None:
+        if session.run is not None or session.reverting is not None:
             return
         entry = next((entry for entry in session.waiting if not entry.parked), None)
         if entry is None:
@@ -55,6 +57,9 @@ class Step:
         """End the active run, and start what waits behind it (I6)."""
         run = self.session.run
         assert run is not None, "only a run settles"
+        kept = self.session.checkpoints.get(run.id)
+        if self.left and kept is not None and kept.before:
+            self.add(f.WorkspaceKept(run=run.id, snapshot=self.left, after=True))
         self.add(f.RunSettled(run=run.id, outcome=outcome, stop_reason=stop_reason, failure=failure, detail=detail))
         if failure in BLOCKING:
             waiting = tuple(entry.id for entry in self.session.waiting if not entry.parked)

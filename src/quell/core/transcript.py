@@ -7,7 +7,7 @@ that nobody signed, no half-streamed call, no fragment of an attempt that was re
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,6 +36,18 @@ STILL = (
 )
 GO_ON = "The work on the last request was interrupted and has been resumed. Look at what is done already, then go on with it."
 
+Summed = tuple[int, int, tuple[Message, ...]]
+"""A summary: recorded as which fact, covering what, and what is sent in its place."""
+
+
+class Hidden(Struct, frozen=True):
+    """What a revert took away: messages and where they were, and the summaries and the list of what is to do."""
+
+    messages: list[Message]
+    seqs: list[int]
+    summaries: list[Summed]
+    todos: tuple[Todo, ...]
+
 
 class TranscriptState(Struct, frozen=True):
     """All that a transcript knows, to be kept and gone on from."""
@@ -47,7 +59,9 @@ class TranscriptState(Struct, frozen=True):
     waiting: dict[str, tuple[str, tuple[Attachment, ...]]]
     calls: dict[str, str]
     prompts: list[tuple[int, UserMessage]]
-    summary: tuple[int, tuple[Message, ...]] | None
+    summaries: list[Summed]
+    hidden: list[Hidden]
+    reverting: int
 
 
 class Transcript:
@@ -62,7 +76,9 @@ class Transcript:
         self._waiting: dict[str, tuple[str, tuple[Attachment, ...]]] = {}
         self._calls: dict[str, str] = {}
         self._prompts: list[tuple[int, UserMessage]] = []  # of the last run that had any
-        self._summary: tuple[int, tuple[Message, ...]] | None = None
+        self._summaries: list[Summed] = []
+        self._hidden: list[Hidden] = []  # by reverts that may be undone
+        self._reverting = 0
         for recorded in records:
             self.add(recorded)
 
@@ -77,7 +93,9 @@ class Transcript:
             self._waiting,
             self._calls,
             self._prompts,
-            self._summary,
+            self._summaries,
+            self._hidden,
+            self._reverting,
         )
 
     @classmethod
@@ -87,7 +105,8 @@ class Transcript:
         transcript.messages, transcript.seen, transcript.todos = state.messages, state.seen, state.todos
         transcript._seqs, transcript._waiting = state.seqs, state.waiting
         transcript._sent = [_as_sent(message) for message in state.messages]
-        transcript._calls, transcript._prompts, transcript._summary = state.calls, state.prompts, state.summary
+        transcript._calls, transcript._prompts, transcript._summaries = state.calls, state.prompts, state.summaries
+        transcript._hidden, transcript._reverting = state.hidden, state.reverting
         return transcript
 
     def add(self, recorded: f.Recorded) -> None:
@@ -99,6 +118,7 @@ class Transcript:
     def _messages(self, seq: int, fact: f.AnyFact) -> Iterable[Message]:
         if isinstance(fact, f.Forked):
             self._waiting.clear()
+            self._hidden.clear()
             return [ToolMessage(call=call, name=self._calls[call], result=NO_RESULT) for call in fact.calls]
         message = self._message(seq, fact)
         return () if message is None else (message,)
@@ -111,13 +131,18 @@ class Transcript:
                 self._waiting[fact.entry] = (text, self._waiting[fact.entry][1])
             case f.EntryDropped():
                 self._waiting.pop(fact.entry, None)
-            case f.RunStarted(entry_kind="prompt"):
+            case f.RunStarted():
+                self._hidden.clear()
+                if fact.entry_kind == "follow_up":
+                    return UserMessage(id=fact.entry, text=GO_ON)
                 self._prompts.clear()
-                return self._user(seq, fact.entry)
-            case f.RunStarted(entry_kind="compaction"):
-                self._prompts.clear()
-            case f.RunStarted(entry_kind="follow_up"):
-                return UserMessage(id=fact.entry, text=GO_ON)
+                return self._user(seq, fact.entry) if fact.entry_kind == "prompt" else None
+            case f.RevertStarted():
+                self._reverting = fact.since
+            case f.Reverted():
+                self._hide(self._reverting)
+            case f.RevertUndone():
+                self._show()
             case f.SteerJoined():
                 return self._user(seq, fact.prompt)
             case f.Noted():
@@ -138,7 +163,8 @@ class Transcript:
             case f.Compacted():
                 summary = SummaryMessage(id=fact.message, text=fact.summary + reminder(self.todos))
                 kept = (m for said, m in self._prompts if said <= fact.upto)
-                self._summary = (fact.upto, (summary, *(replace(m, text=f"{STILL}\n\n{m.text}") for m in kept)))
+                sent: tuple[Message, ...] = (summary, *(replace(m, text=f"{STILL}\n\n{m.text}") for m in kept))
+                self._summaries.append((seq, fact.upto, sent))
                 self.seen.clear()
                 return summary
             case _:
@@ -151,6 +177,32 @@ class Transcript:
         self._prompts.append((seq, message))
         return message
 
+    def _hide(self, since: int) -> None:
+        """Files are not what the model knows of them any more."""
+        first = bisect_left(self._seqs, since)
+        kept = [summary for summary in self._summaries if summary[0] < since]
+        messages, seqs, summaries = self.messages[first:], self._seqs[first:], self._summaries[len(kept) :]
+        self._hidden.append(Hidden(messages, seqs, summaries, self.todos))
+        del self.messages[first:], self._seqs[first:], self._sent[first:]
+        self._summaries = kept
+        self._prompts.clear()
+        self.seen.clear()
+        self.todos = ()
+        for message in self.messages:
+            if isinstance(message, ToolMessage):
+                self.todos = todos_of(message.result.metadata, self.todos)
+
+    def _show(self) -> None:
+        """Before what was noted since."""
+        hidden = self._hidden.pop()
+        at = bisect_left(self._seqs, self._reverting)
+        self.messages[at:at] = hidden.messages
+        self._seqs[at:at] = hidden.seqs
+        self._sent[at:at] = [_as_sent(message) for message in hidden.messages]
+        self._summaries += hidden.summaries
+        self.todos = hidden.todos
+        self.seen.clear()
+
     def to_send(self, upto: int | None = None) -> tuple[Message, ...]:
         """What the next sample sends: from the last summary on, and only what every provider accepts.
 
@@ -159,8 +211,8 @@ class Transcript:
         know by that what they have translated already.
         """
         start, sent = 0, list[Message]()
-        if self._summary is not None:
-            covered, summary = self._summary
+        if self._summaries:
+            _, covered, summary = self._summaries[-1]
             start = bisect_right(self._seqs, covered)
             sent.extend(summary)
         end = len(self._seqs) if upto is None else bisect_right(self._seqs, upto)

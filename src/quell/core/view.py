@@ -101,6 +101,15 @@ class RequestView(Struct, omit_defaults=True):
     questions: tuple[Question, ...] = ()
 
 
+class RevertView(Struct, omit_defaults=True):
+    """A revert that can be undone, and what comes back then."""
+
+    to: str
+    items: list[Item] = []
+    todos: tuple[Todo, ...] = ()
+    context: int = 0
+
+
 class View(Struct, omit_defaults=True):
     session: str = ""
     workspace: str = ""
@@ -118,11 +127,14 @@ class View(Struct, omit_defaults=True):
     cost: Decimal = Decimal(0)
     context: int = 0
     deleted: bool = False
+    reverting: str | None = None
+    reverted: list[RevertView] = []
 
     @property
     def busy(self) -> bool:
         """As the session's (contract.md I4)."""
-        return self.run is not None or any(not item.parked for item in self.queue)
+        working = self.run is not None or self.reverting is not None
+        return working or any(not item.parked for item in self.queue)
 
 
 def apply(view: View, recorded: f.Recorded) -> None:
@@ -131,8 +143,10 @@ def apply(view: View, recorded: f.Recorded) -> None:
     match fact:
         case f.SessionCreated() | f.SettingsChanged() | f.DeletionStarted() | f.Forked():
             _apply_session(view, fact, recorded.at)
-        case f.TitleRequested():
+        case f.TitleRequested() | f.WorkspaceKept():
             pass
+        case f.RevertStarted() | f.Reverted() | f.RevertUndone():
+            _apply_revert(view, fact, recorded.at)
         case f.TitleGiven():
             view.title = view.title if fact.title is None else fact.title
             _count(view, fact.usage, fact.cost)
@@ -189,8 +203,44 @@ def _forked(view: View, fact: f.Forked, at: str) -> None:
         call.result, call.status = NO_RESULT, "failed"
     view.parent, view.run, view.queue, view.requests = None, None, [], []
     view.parked = view.deleted = False
+    view.reverting, view.reverted = None, []
     view.usage, view.cost = Usage(), Decimal(0)
     view.items.append(NoticeItem("forked", f"forked from session {fact.source}", at, fact.run))
+
+
+def _apply_revert(view: View, fact: f.RevertStarted | f.Reverted | f.RevertUndone, at: str) -> None:
+    if isinstance(fact, f.RevertStarted):
+        view.reverting = fact.to
+        return
+    view.reverting = None
+    match fact:
+        case f.Reverted():
+            places = (n for n, item in enumerate(view.items) if isinstance(item, UserItem) and item.id == fact.to)
+            first = next(places, 0)  # a view may begin later than the conversation
+            view.reverted.append(RevertView(fact.to, view.items[first:], view.todos, view.context))
+            del view.items[first:]
+            view.todos, view.context = (), 0
+            for item in view.items:
+                if isinstance(item, CallItem) and item.result is not None:
+                    view.todos = todos_of(item.result.metadata, view.todos)
+            view.items.append(NoticeItem("reverted", _went("The conversation and its files went back", fact), at))
+        case f.RevertUndone():
+            back = view.reverted.pop()
+            notice = max(
+                n for n, item in enumerate(view.items) if isinstance(item, NoticeItem) and item.kind == "reverted"
+            )
+            view.items[notice : notice + 1] = back.items
+            view.todos, view.context = back.todos, back.context
+            if fact.left or fact.problem:
+                view.items.append(NoticeItem("revert_undone", _went("The revert was undone", fact), at))
+        case _:
+            assert_never(fact)
+
+
+def _went(what: str, fact: f.Reverted | f.RevertUndone) -> str:
+    if fact.problem:
+        return f"{what}, but no file did: {fact.problem}"
+    return f"{what}, but not {', '.join(fact.left)}." if fact.left else f"{what}."
 
 
 QueueFact = (
@@ -313,7 +363,7 @@ def _apply_run(view: View, fact: RunFact, at: str) -> None:
         case f.Noted():
             view.items.append(NoticeItem("noted", fact.text, at))
         case f.RunStarted():
-            view.run = RunView(fact.run, fact.entry, at)
+            view.run, view.reverted = RunView(fact.run, fact.entry, at), []
             item = _take(view, fact.entry)
             if item.kind == "prompt":
                 view.items.append(UserItem(item.id, item.text, fact.run, at, item.attachments))

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Collection
 
 from quell.core import inputs as i
-from quell.core.session import Effect, Session, Title, Unwind
+from quell.core.session import Effect, Keep, Session, Title, Unwind
+from quell.engine import keeping
 from quell.engine.delegate import SHARE
 from quell.engine.perform import Performer
 from quell.engine.scene import Scene
@@ -66,18 +67,26 @@ class Effects:
         others = [
             task
             for other, task in self._running.items()
-            if other != effect and not isinstance(other, Title) and not task.done()
+            if other != effect and not _is_beside(other) and not task.done()
         ]
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace(scene.ledger.session, self._performer.options.unwind_grace)
         if others:
-            await asyncio.wait(others, timeout=grace(scene.ledger.session, self._performer.options.unwind_grace))
+            await asyncio.wait(others, timeout=end - loop.time())
+        snapshot = await keeping.left(scene.ledger.session, self._performer.ports, end - loop.time())
         scene.streams.settle_all(scene.ledger.news())
         spent = self._performer.delegates.spent(scene.ledger.id)
-        scene.post(i.Unwound(run=effect.run, reply=scene.streams.fragment(), spent=spent))
+        scene.post(i.Unwound(run=effect.run, reply=scene.streams.fragment(), spent=spent, snapshot=snapshot))
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
     if not task.cancelling():  # a second one would break off its cleaning up
         task.cancel()
+
+
+def _is_beside(effect: Effect) -> bool:
+    """It is no part of the run that goes on meanwhile."""
+    return isinstance(effect, Title) or (isinstance(effect, Keep) and effect.after)
 
 
 def grace(session: Session, seconds: float) -> float:

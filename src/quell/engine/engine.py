@@ -42,7 +42,8 @@ PAGE = 500
 
 
 class Engine:
-    """See the module. `ownership` says whether this process owns the journal; `toolset` knows of the jobs in the background."""
+    """See the module. `ownership` says whether this process owns the journal; `toolset` knows of the jobs in the background,
+    `checkpoints` keep what runs find and leave, if anything does."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Engine:
     ) -> None:
         self.shutting_down = False
         self.toolset = ports.toolset
+        self.checkpoints = ports.checkpoints
         self._ports = ports
         self._options = options
         self._bus = Bus()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
+from quell.core.checkpoints import Checkpoints
 from quell.core.errors import ModelFailed
 from quell.core.permissions import Rule
 from quell.core.ports import Clock, Doorbell, Journal, Models, Toolset, Topic, Workspace
@@ -42,6 +43,7 @@ class Ports:
     seconds, None to give up; `retry_attempts` says how many there are at most. `is_crowded(tokens, window)` says whether to compact before the
     next sample. `environment` is the process's own, for sessions whose client has not sent one. `secrets(environment)` are the values that
     must not be shown: those of the environment, and those that are configured. `describe(session, environment)` is what holds in a session.
+    Without `checkpoints` a revert is one of the conversation alone.
     """
 
     journal: Journal
@@ -61,3 +63,4 @@ class Ports:
     retry_attempts: Callable[[], int | None] = lambda: None
     doorbell: Doorbell | None = None
     describe: Callable[[Session, Mapping[str, str]], Sequence[Topic]] = lambda session, environment: ()
+    checkpoints: Checkpoints | None = None

@@ -17,8 +17,8 @@ from quell.core import inputs as i
 from quell.core.errors import FailureCode, InvalidRequest, QuellError, StaleOwner, UnknownModel
 from quell.core.messages import ToolResult
 from quell.core.redaction import Redactor
-from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Sample, Title, Unwind
-from quell.engine import sample, title, toolcall
+from quell.core.session import Check, Compact, Effect, Erase, Execute, Expire, Keep, Restore, Sample, Title, Unwind
+from quell.engine import keeping, sample, title, toolcall
 from quell.engine.delegate import Delegates, Sessions
 from quell.engine.environments import Environments
 from quell.engine.inbox import RETRY_REFUSED
@@ -66,7 +66,8 @@ class Performer:
         match effect:
             case Sample():
                 await self._sleep_until(effect.not_before)
-                return _hidden(await sample.sample(effect, scene, self.ports, environment), redactor)
+                outcome = _hidden(await sample.sample(effect, scene, self.ports, environment), redactor)
+                return await self._with_snapshot(outcome, scene)
             case Compact():
                 await self._sleep_until(effect.not_before)
                 return _hidden(await sample.compact(effect, scene, self.ports, environment), redactor)
@@ -83,15 +84,30 @@ class Performer:
             case Erase():
                 await self._erase(scene)
                 return None
+            case Keep():
+                return await keeping.keep(effect, scene.ledger.session, self.ports)
+            case Restore():
+                return await keeping.restore(effect, scene.ledger.session, self.ports)
             case Unwind():
                 raise AssertionError("the actor unwinds its own effects")
             case _:
                 assert_never(effect)
 
+    async def _with_snapshot(self, outcome: i.Input, scene: Scene) -> i.Input:
+        """A run that ends is told when what it has left is kept: whoever changes a file then is somebody else."""
+        if isinstance(outcome, i.SampleReplied) and not outcome.reply.calls:
+            try:
+                return replace(outcome, snapshot=await keeping.left(scene.ledger.session, self.ports))
+            except asyncio.CancelledError:
+                scene.post(outcome)  # it is true all the same
+                raise
+        return outcome
+
     async def _erase(self, scene: Scene) -> None:
         generation, told = self.ownership.generation, ""
         if generation is not None:
             await self.ports.toolset.forget(scene.ledger.id)
+            await keeping.forget(scene.ledger.session, self.ports)
         while generation is not None:
             try:
                 await self.delegates.erase(scene.ledger.id)
@@ -137,6 +153,10 @@ def _failure(effect: Effect, reason: FailureCode, detail: str) -> i.Input | None
             return i.TitleFound(prompt=effect.prompt, attempt=effect.attempt)
         case Expire():
             return i.TimeUp(run=effect.run)
+        case Keep():
+            return i.Kept(run=effect.run, after=effect.after, problem=detail)
+        case Restore():
+            return i.Restored(revert=effect.revert, problem=detail)
         case Erase() | Unwind():
             return None
         case _:

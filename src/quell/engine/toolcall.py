@@ -6,19 +6,23 @@ Whatever happens is a result for the model: input that cannot be understood, a d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from quell.core import inputs as i
+from quell.core.checkpoints import CheckpointRefused, Checkpoints
 from quell.core.messages import AssistantMessage, Spent, ToolCall, ToolResult
 from quell.core.permissions import check as judge
 from quell.core.permissions import headless_reason, parse_rule
-from quell.core.ports import ToolContext
+from quell.core.ports import PreparedCall, ToolContext
 from quell.core.redaction import Redactor
-from quell.core.session import Check, Execute
+from quell.core.session import Check, Execute, Session
 from quell.engine.delegate import Child
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
+
+log = logging.getLogger(__name__)
 
 NOBODY = "Nobody is there to answer. Decide it yourself, and say in your answer what you assumed."
 
@@ -45,7 +49,9 @@ def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
                 reason=prepared.reason,
             )
         case "allow":
-            return i.CallAllowed(run=effect.run, call=effect.call, concurrent=prepared.concurrent)
+            return i.CallAllowed(
+                run=effect.run, call=effect.call, concurrent=prepared.concurrent, changes=_changes(prepared, ports)
+            )
         case "ask" if run is not None and run.entry.on_ask == "wait":
             return i.CallNeedsAnswer(
                 run=effect.run,
@@ -55,11 +61,21 @@ def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
                 reason=verdict.reason,
                 always=verdict.always,
                 concurrent=prepared.concurrent,
+                changes=_changes(prepared, ports),
             )
         case "ask":
             return _denied(effect, headless_reason(prepared.access, verdict))
         case "deny":
             return _denied(effect, verdict.reason)
+
+
+def _changes(call: PreparedCall, ports: Ports) -> bool:
+    """Whether it may change files, so that they have to be kept first."""
+    if ports.checkpoints is None or call.concurrent or call.kind in ("read", "search", "think"):
+        return False
+    access = call.access
+    reads = bool(access.commands) and all(command.read_only for command in access.commands) and not access.opaque
+    return bool(access.paths) or not (reads or call.kind == "fetch")
 
 
 def _denied(effect: Check, reason: str) -> i.CallReturned:
@@ -80,6 +96,7 @@ async def execute(
     prepared = ports.tools(session).prepare(_call(scene, effect.call), workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
+    access = prepared.access
     output = scene.streams.print(effect.call)
     printing = redactor.stream(output.emit)
     context = ToolContext(
@@ -98,6 +115,8 @@ async def execute(
         vision=ports.models.sees(session.model),
     )
     try:
+        if ports.checkpoints is not None and access.paths and _changes(prepared, ports):
+            await _touch(ports.checkpoints, session, access.paths)
         result = await prepared.run(context)
     except asyncio.CancelledError:
         printing.close()
@@ -105,6 +124,14 @@ async def execute(
         raise
     printing.close()
     return _returned(effect, redactor.result(result), child)
+
+
+async def _touch(checkpoints: Checkpoints, session: Session, paths: Sequence[str]) -> None:
+    """What a tool writes is kept also where the workspace's snapshots do not look. That it cannot be is no reason not to work."""
+    try:
+        await checkpoints.touch(session.id, (session.workspace, *session.extra), paths)
+    except CheckpointRefused as refusal:
+        log.warning("session %s: %s will not be had back: %s", session.id, ", ".join(paths), refusal)
 
 
 def _returned(effect: Execute, result: ToolResult, child: Child | None) -> i.CallReturned:

@@ -20,6 +20,7 @@ from quell.core import inputs as i
 from quell.core.errors import (
     Busy,
     Conflict,
+    Edited,
     EmptyPrompt,
     InvalidRequest,
     NoModel,
@@ -32,7 +33,7 @@ from quell.core.errors import (
 )
 from quell.core.ports import JobState
 from quell.core.session import Summary
-from quell.server import about, events, prompts, queue, sessions
+from quell.server import about, events, prompts, queue, reverts, sessions
 from quell.server.asgi import (
     JSON_TYPE,
     BodyLimits,
@@ -54,6 +55,7 @@ from quell.wire import api
 S = "/v1/sessions/{session}"
 No = api.Nothing
 EVENT_STREAM = ("text/event-stream",)
+GOES_BACK = (Busy, Conflict, Edited, NotFound)
 EXPORT_FORMS = ("application/json", "text/markdown")
 
 
@@ -92,6 +94,8 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", S + "/prompts/{prompt}", prompts.progress, api.WaitQuery, No, api.Prompt, 200, (ShuttingDown,)),
     Route("POST", S + "/cancel", prompts.cancel, No, api.Cancellation, i.Covered),
     Route("POST", S + "/compact", prompts.compact, No, No, i.Accepted, 202, (ShuttingDown,)),
+    Route("POST", S + "/revert", reverts.revert, No, api.Revert, api.Reverted, 200, GOES_BACK),
+    Route("POST", S + "/unrevert", reverts.unrevert, No, api.Unrevert, api.Reverted, 200, GOES_BACK),
     Route("GET", S + "/queue", queue.show, No, No, api.Queue),
     Route("DELETE", S + "/queue", queue.drop_all, No, No, i.Noted),
     Route("PATCH", S + "/queue/{prompt}", queue.edit, No, api.QueueEdit, i.Noted, 200, (NotWaiting,)),

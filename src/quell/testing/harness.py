@@ -24,6 +24,7 @@ import msgspec
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.access import Access
+from quell.core.checkpoints import Checkpoints
 from quell.core.errors import FailureCode, ModelFailed, NoModel, NotFound
 from quell.core.messages import (
     ModelRequest,
@@ -271,7 +272,11 @@ class Play:
 
 @asynccontextmanager
 async def played(
-    journal: Journal | None = None, options: Options = Options(), doorbell: Doorbell | None = None, name: str = ""
+    journal: Journal | None = None,
+    options: Options = Options(),
+    doorbell: Doorbell | None = None,
+    name: str = "",
+    checkpoints: Checkpoints | None = None,
 ) -> AsyncIterator[Play]:
     """An engine on a journal (in memory by default), with a model and a tool that the test plays.
 
@@ -297,16 +302,19 @@ async def played(
         is_crowded=lambda tokens, window: window is not None and tokens > window,
         environment={},
         doorbell=doorbell,
+        checkpoints=checkpoints,
     )
     async with Engine(ports, options) as engine:
         yield Play(engine, model, tools, name)
 
 
 @asynccontextmanager
-async def crashed(journal: Journal, options: Options = Options()) -> AsyncIterator[Play]:
+async def crashed(
+    journal: Journal, options: Options = Options(), checkpoints: Checkpoints | None = None
+) -> AsyncIterator[Play]:
     """As `played`, and at the end the process dies: what is in the journal at that moment is all that is left."""
     mortal = FaultyJournal(journal)
-    async with played(mortal, options) as play:
+    async with played(mortal, options, checkpoints=checkpoints) as play:
         yield play
         mortal.always = Refuse("the process died")
 

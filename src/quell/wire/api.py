@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from quell.core.checkpoints import FileChange
 from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
-from quell.core.messages import Message, StopReason
+from quell.core.messages import Attachment, Message, StopReason
 from quell.core.permissions import Mode, Rule
 from quell.core.ports import JobState, SandboxMode
 from quell.core.questions import QuestionAnswer
@@ -179,6 +180,42 @@ class Cancellation(Body, frozen=True, kw_only=True):
     prompt: Name | None = None
     run: Name | None = None
     upto: Seq | None = None
+
+
+class Revert(Body, frozen=True, kw_only=True):
+    """Back to before the message `to`, a prompt's id. With `force` also files that somebody has changed since the agent did.
+
+    `dry_run`: only say what would be done.
+    """
+
+    to: Name
+    force: bool = False
+    dry_run: bool = False
+
+
+class Unrevert(Body, frozen=True, kw_only=True):
+    """Undo the last revert; the rest as in `Revert`."""
+
+    force: bool = False
+    dry_run: bool = False
+
+
+class Reverted(Struct, frozen=True, kw_only=True):
+    """What has become of the `files` (in a dry run: what would), and the message `to`, to be put back into an editor.
+
+    `left` are files that stayed as they are, because they changed in between or could not be written; `problem`: why all of them did.
+    `notes` say what was not kept. `done`: the conversation is back as well.
+    """
+
+    to: str
+    seq: int
+    done: bool
+    text: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    files: tuple[FileChange, ...] = ()
+    left: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
 
 
 # Reading

@@ -161,7 +161,7 @@ class Replacement:
             return False
         with self._explaining():
             if self._old is not None:
-                _copy_marks(self._name, self._old, self._file, self._folder)
+                copy_marks(self._name, self._old, self._file, self._folder)
             os.fsync(self._file)
             return _put(self._temporary, self._name, self._replaces, self._folder)
 
@@ -206,7 +206,7 @@ def _put(temporary: str, name: str, replaces: str | None, folder: int) -> bool:
                 if hashlib.file_digest(reader, "sha256").hexdigest() != replaces:
                     return False
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    _sync(folder)
+    sync(folder)
     return True
 
 
@@ -217,7 +217,7 @@ def _state(name: str, folder: int) -> os.stat_result | None:
         return None
 
 
-def _copy_marks(name: str, old: os.stat_result, file: int, folder: int) -> None:
+def copy_marks(name: str, old: os.stat_result, file: int, folder: int) -> None:
     """Owner, mode and extended attributes (access lists too), as far as this user may set them."""
     new = os.fstat(file)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
@@ -237,7 +237,7 @@ def _copy_marks(name: str, old: os.stat_result, file: int, folder: int) -> None:
         os.close(source)
 
 
-def _sync(folder: int) -> None:
+def sync(folder: int) -> None:
     """Make the new name durable. `O_PATH` descriptors cannot be synced, so the folder is opened once more."""
     with contextlib.suppress(OSError):
         readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)

@@ -49,7 +49,7 @@ class Ignored:
 
     def __init__(self, top: str, patterns: Sequence[str] = ()) -> None:
         self._top = top
-        self._asked = _Patterns(top, parse(tuple(patterns)))
+        self._asked = _Patterns(top, parse(tuple(patterns))) if patterns else None
         self._defaults = _Patterns(top, _defaults())
         repo = repository(top)
         self._rules: dict[str, _Rules] = {os.path.dirname(repo): _Rules((_Patterns(repo, parse(_lines(_users()))),))}
@@ -57,7 +57,7 @@ class Ignored:
 
     def covers(self, path: str, *, folder: bool) -> bool:
         """Whether this one name is ignored; its folders are the caller's business."""
-        if self._asked.say(path, folder=folder):
+        if self._asked is not None and self._asked.say(path, folder=folder):
             return True
         rules = self._of(os.path.dirname(path))
         git, own = _last(rules.git, path, folder), _last(rules.own, path, folder)

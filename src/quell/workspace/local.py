@@ -80,7 +80,7 @@ class LocalWorkspace:
         wanted = size - start if limit is None else min(limit, size - start)
         if 0 < wanted <= _SMALL:
             return files.read_from(file, start, limit)
-        return await _in_thread(lambda _: files.read_from(file, start, limit))
+        return await in_thread(lambda _: files.read_from(file, start, limit))
 
     async def write(self, path: str, content: bytes, *, replaces: str | None) -> bool:
         return await _to_the_end(partial(files.write, path, content, replaces))
@@ -90,20 +90,20 @@ class LocalWorkspace:
             if not new.possible:
                 return False
             async for piece in pieces:
-                await _in_thread(partial(_take, new, piece))
+                await in_thread(partial(_take, new, piece))
             return await _to_the_end(new.finish)
 
     async def walk(self, path: str, *, depth: int | None, ignore: Sequence[str], limit: int) -> Listing:
-        return await _in_thread(partial(walk, path, depth, ignore, limit), _SEARCH_SECONDS)
+        return await in_thread(partial(walk, path, depth, ignore, limit), _SEARCH_SECONDS)
 
     async def find(self, path: str, pattern: str, *, limit: int) -> Listing:
-        return await _in_thread(
+        return await in_thread(
             lambda stop: find(path, pattern, list_files(path, stop, ripgrep()), limit, stop), _FIND_SECONDS
         )
 
     async def search(self, path: str, pattern: str, *, literal: bool, include: str, limit: int) -> Matches:
         query = Query(pattern, literal, include)
-        return await _in_thread(lambda stop: search(path, query, limit, stop, ripgrep()), _SEARCH_SECONDS)
+        return await in_thread(lambda stop: search(path, query, limit, stop, ripgrep()), _SEARCH_SECONDS)
 
     def start(
         self,
@@ -143,7 +143,7 @@ async def _to_the_end(work: Callable[[], T]) -> T:
     return running.result()
 
 
-async def _in_thread(work: Callable[[Stop], T], seconds: float | None = None) -> T:
+async def in_thread(work: Callable[[Stop], T], seconds: float | None = None) -> T:
     """The work's result. Cancelled, or when its time is up, it is told to stop, and has stopped when this is over."""
     loop = asyncio.get_running_loop()
     stop = Stop()

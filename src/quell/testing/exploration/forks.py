@@ -56,6 +56,7 @@ def check_fork(records: Sequence[f.Recorded], at: int) -> None:
     assert (session.model, session.mode, session.rules) == (source.model, source.mode, source.rules)
     if source.run is not None:
         assert session.runs[source.run.id].outcome == "interrupted"
+    assert session.ended == (source.ended if source.run is None else source.run.id)
     assert (view.session, view.busy, view.run, view.queue, view.requests) == ("new", False, None, [], [])
     assert all(item.result is not None for item in view.items if isinstance(item, CallItem))
     called = [part.id for m in transcript.messages for part in getattr(m, "parts", ()) if isinstance(part, ToolCall)]

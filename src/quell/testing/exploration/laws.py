@@ -20,6 +20,8 @@ from quell.core.session import (
     Effect,
     Execute,
     Expire,
+    Keep,
+    Restore,
     Sample,
     Sampling,
     Session,
@@ -51,6 +53,9 @@ def check(taken: Taken) -> None:
         given = f.TitleGiven(title=input.title, usage=input.usage, cost=input.cost)
         assert [recorded.fact for recorded in taken.records] == [given], "a title is recorded"
         assert taken.after.session.title == (input.title or taken.before.session.title), "a session has its title"
+    elif isinstance(input, i.Kept | i.Restored):
+        assert taken.records, f"a report of what is due decides nothing: {input}"
+        _of_checkpoint(taken, input)
     elif isinstance(input, i.Report):
         assert taken.refused is None, "a report is not refused"
         assert isinstance(taken.reaction, i.Noted), "a report is noted"
@@ -58,6 +63,17 @@ def check(taken: Taken) -> None:
     else:
         of_request(taken, input)
     _of_repeat(taken)
+
+
+def _of_checkpoint(taken: Taken, input: i.Kept | i.Restored) -> None:
+    """K8: as it was found out."""
+    fact = taken.records[0].fact
+    if isinstance(input, i.Kept):
+        kept = f.WorkspaceKept(run=input.run, after=input.after, snapshot=input.snapshot, problem=input.problem)
+        assert fact == kept, "K8: a snapshot is recorded"
+    else:
+        assert isinstance(fact, f.Reverted | f.RevertUndone)
+        assert (fact.left, fact.problem) == (input.left, input.problem), "K8: what could not be restored is said"
 
 
 _ALWAYS = (f.SteerJoined, f.TurnStarted, f.CompactionStarted, f.RunStarted)
@@ -70,10 +86,13 @@ _MAY: dict[type, tuple[type, ...]] = {
     i.Drop: (f.EntryDropped,),
     i.Promote: (f.EntryPromoted, f.RunEnding, f.RunStarted, f.CompactionStarted),
     i.Resume: (f.QueueResumed, f.RunStarted, f.CompactionStarted),
+    i.Revert: (f.RevertStarted, f.Reverted, f.RevertUndone),
+    i.Kept: (f.WorkspaceKept,),
+    i.Restored: (f.Reverted, f.RevertUndone, f.RunStarted, f.CompactionStarted),
     i.Delete: (f.DeletionStarted, f.RunEnding, f.EntryDropped),
     i.Change: (f.SettingsChanged,),
     i.Answer: (f.PermissionAnswered, f.CallStarted, f.CallFinished, f.RunEnding, f.RunSettled, *_ALWAYS),
-    i.SampleReplied: (f.Replied, f.RunSettled, *_ALWAYS),
+    i.SampleReplied: (f.Replied, f.WorkspaceKept, f.RunSettled, *_ALWAYS),
     i.SampleFailed: (f.SampleFailed, f.RunSettled, f.QueueParked, f.CompactionStarted, f.RunStarted),
     i.CallAllowed: (f.CallStarted,),
     i.CallNeedsAnswer: (f.PermissionRequested,),
@@ -85,7 +104,7 @@ _MAY: dict[type, tuple[type, ...]] = {
     i.CompactionDone: (f.Compacted, f.RunSettled, *_ALWAYS),
     i.TimeUp: (f.RunEnding,),
     i.Looping: (f.RunEnding,),
-    i.Unwound: (f.Replied, f.CallFinished, f.RunSettled, f.RunStarted, f.CompactionStarted),
+    i.Unwound: (f.Replied, f.CallFinished, f.WorkspaceKept, f.RunSettled, f.RunStarted, f.CompactionStarted),
     i.Restarted: (
         f.Replied,
         f.CallFinished,
@@ -150,11 +169,11 @@ def _of_rest(taken: Taken) -> None:
     before, session = taken.before.session, taken.after.session
     stopping = isinstance(taken.input, i.Restarted) and taken.input.stopping
     stopped = stopping or (before.busy and before.run is None)
-    if session.run is None and not stopped and not session.deleting:
+    if session.run is None and not stopped and not session.deleting and session.reverting is None:
         assert all(entry.parked for entry in session.waiting), "I4: an entry waits that nothing will start"
     if session.parked:
         assert session.busy == (session.run is not None or any(not entry.parked for entry in session.waiting)) or (
-            session.deleting
+            session.deleting or session.reverting is not None
         ), "I4: busy"
     else:
         assert all(not entry.parked for entry in session.waiting), (
@@ -172,9 +191,18 @@ def _of_rest(taken: Taken) -> None:
 
 def _of_effects(session: Session) -> None:
     """What is due is what the state says, in the order that the model asked for."""
-    run, effects = session.run, tuple(effect for effect in due(session) if not isinstance(effect, Title))
+    run, effects = session.run, tuple(effect for effect in due(session) if not _is_beside(effect))
     asked = session.titling is not None and not session.deleting
-    assert len(due(session)) - len(effects) == int(asked), "a title is looked for when it was asked for"
+    unkept = session.unkept is not None and not session.deleting
+    beside = [type(effect) for effect in due(session) if _is_beside(effect)]
+    assert beside == [Title] * asked + [Keep] * unkept, (
+        "a title is looked for when it was asked for, a workspace kept after a run"
+    )
+    if session.reverting is not None:
+        reverting = session.reverting
+        assert effects == (Restore(reverting.seq, reverting.source, reverting.target),), "K8: files are restored first"
+        assert run is None, "K8: a run while files are restored"
+        return
     if run is None:
         assert len(effects) == int(session.deleting), "K7: what is due without a run"
         return
@@ -199,12 +227,18 @@ def _of_effects(session: Session) -> None:
             assert effect.upto == getattr(run.phase, "upto", None), "I8: another compaction"
 
 
+def _is_beside(effect: Effect) -> bool:
+    return isinstance(effect, Title) or (isinstance(effect, Keep) and effect.after)
+
+
 def _of_calls(run: str, phase: Calling, effects: Sequence[Effect], session: Session) -> None:
     """In order; one that may change something waits for all before it, and everything waits for it."""
-    assert all(isinstance(effect, Check | Execute) and effect.run == run for effect in effects)
+    assert all(isinstance(effect, Check | Execute | Keep) and effect.run == run for effect in effects)
     expected: list[Effect] = []
     for call in phase.calls:
-        if call.status == "started":
+        if call.status == "started" and call.changes and run not in session.checkpoints:
+            expected.append(Keep(run))
+        elif call.status == "started":
             expected.append(Execute(run, call.id))
         if call.status == "new":
             expected.append(Check(run, call.id))
@@ -245,7 +279,8 @@ def _of_report(taken: Taken, input: i.Report) -> None:
             phase = after.run.phase if after.run is not None else None
             assert isinstance(phase, Calling)
             call = next(call for call in phase.calls if call.id == input.call)
-            assert call.concurrent == input.concurrent, "side by side, as was found out"
+            found = (call.concurrent, call.changes)
+            assert found == (input.concurrent, input.changes), "side by side, as was found out"
         case i.CallAsks():
             assert isinstance(first, f.QuestionsAsked), "T6: the questions are asked"
             said = (first.call, first.title, first.questions, first.reason)
@@ -357,14 +392,18 @@ def _closing(taken: Taken, turn: Turn, draft: Reply | None, stop_reason: str) ->
     if replies:
         expected = replace(draft or Reply(), parts=kept, stop_reason=stop_reason)
         assert replies[0].reply == expected, "C5, C7: the message says how it ended, and what it cost"
-    started = dict(turn.calls)
     for fact in closing:
         if isinstance(fact, f.CallFinished):
             spent = taken.input.spent if isinstance(taken.input, i.Unwound | i.Restarted) else {}
             assert fact.spent == spent.get(fact.call, Spent()), "what its sub-agent has used is counted"
             was = "Not started" not in fact.result.text
-            assert was == (started[fact.call] == "started"), "I5: the result says whether the call was started"
+            assert was == _has_begun(turn, fact.call), "I5: the result says whether the call was started"
     return closing
+
+
+def _has_begun(turn: Turn, call: str) -> bool:
+    """K8: what may change files has not, before they were kept."""
+    return dict(turn.calls)[call] == "started" and (turn.kept or call not in turn.changing)
 
 
 # Processes
@@ -415,11 +454,11 @@ def _of_interruption(taken: Taken, input: i.Restarted, turn: Turn, followed: lis
     settled = closing[-1]
     assert isinstance(settled, f.RunSettled), "K3: it is not settled"
     assert (settled.outcome, settled.stop_reason) == (turn.ending or ("interrupted", "interrupted")), "K3, I9"
-    status = {"started": "unknown" if turn.ending is None else "cancelled"}
     for fact in closing:
         if isinstance(fact, f.CallFinished):
-            other = "interrupted" if turn.ending is None else "cancelled"
-            wanted = status.get(dict(turn.calls)[fact.call], other)
+            wanted = "cancelled"
+            if turn.ending is None:
+                wanted = "unknown" if _has_begun(turn, fact.call) else "interrupted"
             assert fact.result.status == wanted, "K3: the result says what is known"
     again = (
         turn.item.resumed < 2
@@ -445,5 +484,5 @@ def _of_repeat(taken: Taken) -> None:
         return  # it runs: another one may wait behind it
     again = take(taken.after, input)
     assert not again.records, f"{type(input).__name__} again decides {[r.fact for r in again.records]}"
-    gone = isinstance(input, i.Edit | i.Move | i.Drop | i.Promote) or session.deleting
+    gone = isinstance(input, i.Edit | i.Move | i.Drop | i.Promote | i.Revert) or session.deleting
     assert again.refused is None or gone, f"{type(input).__name__} again is refused: {again.refused}"

@@ -37,14 +37,51 @@ def of_request(taken: Taken, input: i.Input) -> None:
             _of_answers(taken, input)
         case i.Change():
             _of_change(taken, input)
+        case i.Revert():
+            _of_revert(taken, input)
         case _:
             raise AssertionError(f"no law for {input}")
+
+
+def _of_revert(taken: Taken, input: i.Revert) -> None:
+    """K8: refused while busy, and where somebody's work would be lost; else files go first."""
+    before, facts = taken.before, [recorded.fact for recorded in taken.records]
+    ledger = before.ledger
+    to = input.to if input.to is not None else ledger.reverted[-1][0] if ledger.undoable else None
+    joined = (
+        input.to is not None
+        and before.session.prompts.get(input.to) is not None
+        and before.session.prompts[input.to].joined
+    )
+    known = input.to is None or input.to in ledger.conversation
+    refused: str | None
+    if before.session.busy:
+        refused = "busy"
+    elif to is None or not (known or joined):
+        refused = "not_found"
+    elif joined:
+        refused = "invalid_request"
+    elif input.upto != ledger.seq:
+        refused = "conflict"
+    else:
+        refused = "edited" if input.edited and not input.force else None
+    assert taken.refused == refused, f"K8: refused with {taken.refused}, and should be with {refused}"
+    if refused is not None or to is None:
+        return
+    first, end = facts[0], [type(fact) for fact in facts[1:]]
+    assert isinstance(first, f.RevertStarted), "K8: what is to be done is recorded first"
+    said = (first.to, first.source, first.target, first.undo)
+    assert said == (to, input.source, input.target, input.to is None), "K8: as it was found out"
+    done = f.RevertUndone if input.to is None else f.Reverted
+    assert end == ([] if input.target else [done]), "K8: the conversation goes back when the files have"
 
 
 def _runs_now(before: Ledger, items: tuple[Item, ...]) -> tuple[tuple[Item, ...], Item | None]:
     """What of these waits and what runs, once a decision is over: in a session without a run the first that may start does."""
     if before.run is not None:
         return items, before.run.item
+    if before.reverting is not None:  # K8: it waits until the files are what they were
+        return items, None
     first = next((item for item in items if not item.parked), None)
     return tuple(item for item in items if item is not first), first
 
@@ -257,7 +294,8 @@ def _of_answer(taken: Taken, input: i.Answer) -> None:
     known = taken.before.session.rules
     assert session.rules == ((*known, rule) if always and rule not in known else known), "T6: another rule"
     if input.option in ("allow_once", "allow_always"):
-        assert facts[1:] == [f.CallStarted(run=answered.run, call=call.id, concurrent=call.concurrent)], "T6: allowed"
+        started = f.CallStarted(run=answered.run, call=call.id, concurrent=call.concurrent, changes=call.changes)
+        assert facts[1:] == [started], "T6: allowed"
         return
     finished = facts[1]
     assert isinstance(finished, f.CallFinished), "I5: a call that was rejected has a result"

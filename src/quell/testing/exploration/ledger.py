@@ -1,7 +1,7 @@
 """The ghost ledger: what has happened to every prompt, run and call, written down fact by fact outside the machine.
 
 It knows the contract and not the code: it refuses a fact that may not follow those before it ("exactly once", "in order", "nothing
-new in a run that ends"), and it is compared with the machine's own state after every move. Raises `AssertionError`, naming the line.
+new in a run that ends"), and it is compared with the machine's own state after every move (`agreement`). Raises `AssertionError`, naming the line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from quell.core import facts as f
 from quell.core.messages import Reply, Spent, Usage
-from quell.core.session import Calling, Compacting, Entry, Sampling, Session
 
 FOLLOW_UPS = 2
 """K3: how often a prompt is gone on with by itself, at most."""
@@ -49,6 +48,10 @@ class Turn(Struct, frozen=True):
     backing_off: bool = False
     calls: tuple[tuple[str, str], ...] = ()
     concurrent: frozenset[str] = frozenset()
+    changing: frozenset[str] = frozenset()
+    kept: bool = False
+    restorable: bool = False
+    left: bool = False
     ending: tuple[str, str] | None = None
     shown: bool = False
     recovered: bool = False
@@ -87,6 +90,11 @@ class Ledger(Struct, frozen=True):
     last: tuple[str, str, Item] | None = None
     fates: tuple[tuple[str, Fate], ...] = ()
     titling: tuple[str, int] | None = None
+    keeping: str | None = None
+    reverting: tuple[str, bool] | None = None
+    conversation: tuple[str, ...] = ()
+    reverted: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
+    undoable: int = 0
     usage: Usage = Usage()
     cost: Decimal = Decimal(0)
 
@@ -135,6 +143,8 @@ def _enter(ledger: Ledger, fact: f.AnyFact) -> Ledger:
             return _call(ledger, fact)
         case f.QuestionsAsked() | f.QuestionsAnswered():
             return _call(ledger, fact)
+        case f.WorkspaceKept() | f.RevertStarted() | f.Reverted() | f.RevertUndone():
+            return _kept(ledger, fact)
         case f.SettingsChanged(title=str()):
             return replace(ledger, titling=None)
         case f.TitleRequested(prompt=prompt, attempt=attempt):
@@ -146,6 +156,56 @@ def _enter(ledger: Ledger, fact: f.AnyFact) -> Ledger:
             return replace(ledger, titling=None, usage=ledger.usage + fact.usage, cost=cost)
         case _:
             return ledger
+
+
+# Checkpoints
+
+
+def _kept(ledger: Ledger, fact: f.WorkspaceKept | f.RevertStarted | f.Reverted | f.RevertUndone) -> Ledger:
+    match fact:
+        case f.WorkspaceKept(after=True) if ledger.run is not None and ledger.run.run == fact.run:
+            return replace(ledger, run=replace(ledger.run, left=True))
+        case f.WorkspaceKept(after=True):
+            assert ledger.keeping == fact.run, "K8: what a run has left is kept, and nobody waits for it"
+            return replace(ledger, keeping=None)
+        case f.WorkspaceKept():
+            turn = ledger.going(fact.run)
+            assert not turn.kept, "K8: the state before a run is kept twice"
+            assert any(status == "started" and id in turn.changing for id, status in turn.calls), "K8: kept for nothing"
+            return replace(ledger, run=replace(turn, kept=True, restorable=bool(fact.snapshot)), keeping=None)
+        case f.RevertStarted():
+            assert ledger.reverting is None, "K8: two reverts at once"
+            assert ledger.run is None, "K8: a revert in a run"
+            assert all(item.parked for item in ledger.waiting), "K8: a revert while busy"
+            if fact.undo:
+                assert ledger.undoable, "K8: undone, and nothing can be"
+                assert fact.to == ledger.reverted[-1][0], "K8: another revert is undone"
+            else:
+                assert fact.to in ledger.conversation, "K8: to what is no part of the conversation"
+            return replace(ledger, reverting=(fact.to, fact.undo), keeping=None)
+        case f.Reverted():
+            assert ledger.reverting == (fact.to, False), "K8: reverted, and was not to be"
+            at = ledger.conversation.index(fact.to)
+            gone = (fact.to, ledger.conversation[at:], ledger.crowded)
+            return replace(
+                ledger,
+                reverting=None,
+                conversation=ledger.conversation[:at],
+                reverted=(*ledger.reverted, gone),
+                undoable=ledger.undoable + 1,
+                crowded=False,
+            )
+        case f.RevertUndone():
+            assert ledger.reverting == (fact.to, True), "K8: undone, and was not to be"
+            _, back, crowded = ledger.reverted[-1]
+            return replace(
+                ledger,
+                reverting=None,
+                conversation=(*ledger.conversation, *back),
+                reverted=ledger.reverted[:-1],
+                undoable=ledger.undoable - 1,
+                crowded=crowded,
+            )
 
 
 # The queue
@@ -269,12 +329,16 @@ def _started(ledger: Ledger, fact: f.RunStarted) -> Ledger:
         turn = replace(turn, doing="compact", upto=ledger.seq)
     fates = ledger.fate(item.id, Fate(item.seq, fact.run)) if item.kind == "prompt" else ledger.fates
     waiting = tuple(other for other in ledger.waiting if other is not item)
-    return replace(ledger, waiting=waiting, run=turn, fates=fates)
+    assert ledger.reverting is None, "K8: a run starts before a revert is done"
+    said = (item.id,) if item.kind == "prompt" else ()
+    conversation = (*ledger.conversation, *said)
+    return replace(ledger, waiting=waiting, run=turn, fates=fates, conversation=conversation, undoable=0)
 
 
 def _settled(ledger: Ledger, fact: f.RunSettled) -> Ledger:
     turn = ledger.busy_turn(fact.run)
     assert all(status == "done" for _, status in turn.calls), "I5: a call without a result"
+    assert turn.restorable or not turn.left, "K8: kept for nothing"
     if turn.ending is not None:
         assert (fact.outcome, fact.stop_reason) == turn.ending, "I9: it settles otherwise than it was to end"
     fates = tuple(
@@ -286,6 +350,7 @@ def _settled(ledger: Ledger, fact: f.RunSettled) -> Ledger:
         last=(fact.run, fact.outcome, turn.item),
         waiting=tuple(replace(item, steer=False) for item in ledger.waiting),
         fates=fates,
+        keeping=fact.run if turn.restorable and not turn.left else ledger.keeping,
     )
 
 
@@ -369,6 +434,8 @@ def _call(ledger: Ledger, fact: CallFact) -> Ledger:
             turn = turn.with_call(fact.call, "started", ("new", "answered"), "K3: started twice")
             if fact.concurrent:
                 turn = replace(turn, concurrent=turn.concurrent | {fact.call})
+            if fact.changes:
+                turn = replace(turn, changing=turn.changing | {fact.call})
         case f.CallFinished():
             turn = turn.with_call(fact.call, "done", ("new", "asked", "answered", "started"), "I5: a second result")
             denied = fact.result.status == "denied"
@@ -376,76 +443,3 @@ def _call(ledger: Ledger, fact: CallFact) -> Ledger:
             turn = replace(turn, denied=denied and (first or turn.denied))
             return _paid(replace(ledger, run=turn), Reply(usage=fact.spent.usage, cost=fact.spent.cost))
     return replace(ledger, run=turn)
-
-
-# Against the machine
-
-
-def agree(ledger: Ledger, session: Session) -> None:
-    """The machine's state says the same as the ledger."""
-    waiting = tuple(_item(entry) for entry in session.waiting)
-    assert waiting == ledger.waiting, f"Q1: the queue is {waiting}, and should be {ledger.waiting}"
-    said = (session.seq, session.parked, session.crowded, session.deleting, session.usage, session.cost)
-    noted = (ledger.seq, ledger.parked, ledger.crowded, ledger.deleting, ledger.usage, ledger.cost)
-    assert said == noted, f"the state says {said}, and should say {noted}"
-    titling = None if session.titling is None else (session.titling.prompt, session.titling.attempt)
-    assert titling == ledger.titling, "who is asked for a title"
-    for prompt, fate in ledger.fates:
-        record = session.prompts[prompt]
-        end = "dropped" if record.dropped else None
-        if record.run is not None and record.run in session.runs:
-            end = session.runs[record.run].outcome
-        assert Fate(record.seq, record.run, end) == fate, f"I1: {prompt} is {record}, and should be {fate}"
-    if ledger.last is not None:
-        run, outcome, _ = ledger.last
-        assert session.runs[run].outcome == outcome, f"I9: {run} is {session.runs[run]}, and was settled {outcome}"
-    _agree_on_run(ledger.run, session)
-
-
-def _item(entry: Entry) -> Item:
-    return Item(
-        entry.id,
-        entry.kind,
-        entry.seq,
-        entry.prompt,
-        entry.text,
-        entry.delivery == "steer",
-        entry.parked,
-        entry.resumed,
-        entry.limits,
-        entry.origin,
-    )
-
-
-def _agree_on_run(turn: Turn | None, session: Session) -> None:
-    run = session.run
-    if run is None or turn is None:
-        assert run is None, "I2: a run that did not start"
-        assert turn is None, "I2: a run is lost"
-        return
-    assert all(entry.run in (None, run.id) for entry in session.waiting), "I7: a steer waits for another run"
-    ending = (run.ending.outcome, run.ending.stop_reason) if run.ending else None
-    said = (run.id, run.turn, run.attempt, run.joined, ending, run.replied, run.recovered, run.overflowed, run.spent)
-    noted = (
-        turn.run,
-        turn.turn,
-        turn.attempt,
-        turn.joined,
-        turn.ending,
-        turn.shown,
-        turn.recovered,
-        turn.overflowed,
-        turn.spent,
-    )
-    assert said == noted, f"the run is {said}, and should be {noted}"
-    assert (run.entry.id, run.entry.seq, run.entry.resumed) == (turn.item.id, turn.item.seq, turn.item.resumed), "F1"
-    match run.phase:
-        case Sampling(not_before):
-            assert (turn.doing, turn.backing_off) == ("sample", not_before is not None), "C8: another phase"
-        case Compacting(upto, not_before):
-            assert (turn.doing, turn.upto, turn.backing_off) == ("compact", upto, not_before is not None), "I8"
-        case Calling(calls):
-            assert turn.doing == "calls", "another phase"
-            assert turn.calls == tuple((call.id, call.status) for call in calls), "I5: the calls differ"
-            started = {call.id for call in calls if call.status == "started" and call.concurrent}
-            assert started == {id for id, status in turn.calls if status == "started"} & turn.concurrent, "side by side"

@@ -24,6 +24,8 @@ from quell.core.session import (
     Erase,
     Execute,
     Expire,
+    Keep,
+    Restore,
     Sample,
     Sampling,
     Session,
@@ -58,7 +60,7 @@ def _effects(session: Session, size: Budget) -> Iterator[Move]:
 
 def _restarts(session: Session) -> Iterator[Move]:
     """With every draft that there can be: none, an empty one, and one with a call that was still streaming."""
-    if session.run is None and session.busy and not session.deleting:
+    if session.run is None and session.busy and not session.deleting and session.reverting is None:
         yield Move(i.Restarted(), system=True)  # what a shutdown left waiting goes on with the next start
     drafts: tuple[Reply | None, ...] = (None,)
     if session.run is not None and isinstance(session.run.phase, Sampling):
@@ -110,6 +112,8 @@ def _requests(session: Session, size: Budget) -> Iterator[Move]:
     if session.titling is not None:
         yield Move(i.Change(title=session.title), "changes")
     yield Move(i.Change(model="other", small_model="other", mode="plan", extra=("/x",)), "changes")
+    if size.reverts:
+        yield from _reverts(session)
     if session.parked or any(entry.parked for entry in session.waiting):
         yield Move(i.Resume())
     for call, (option, note) in product(session.awaiting, ANSWERS):
@@ -132,6 +136,22 @@ def _cancels(session: Session) -> Iterator[Move]:
     own = (run.entry.id, *run.joined) if run else ()
     for entry in (*own, *(entry.id for entry in session.waiting)):
         yield Move(i.Cancel(prompt=entry), "cancels")
+
+
+def _reverts(session: Session) -> Iterator[Move]:
+    """To every prompt and to none, with files and without, as prepared now and earlier, over what others have edited or not."""
+    for to in (None, "nothing", *sorted(session.prompts)):
+        for target, edited, force in (
+            ("", (), False),
+            ("there", (), False),
+            ("there", ("x",), False),
+            ("there", ("x",), True),
+        ):
+            asked = i.Revert(
+                to=to, source=target and "here", target=target, edited=edited, force=force, upto=session.seq
+            )
+            yield Move(asked, "reverts")
+        yield Move(i.Revert(to=to, upto=session.seq - 1), "reverts")
 
 
 def _edits(session: Session) -> Iterator[Move]:
@@ -165,9 +185,10 @@ def _outcomes(effect: Effect, session: Session, size: Budget) -> Iterator[Move]:
         case Check(run, call):
             ask: dict[str, Any] = {"tool": "t", "title": "t", "reason": "r", "always": "t"}
             denied = ToolResult(text="no", status="denied")
-            for concurrent in (False, True):
-                yield Move(i.CallAllowed(run=run, call=call, concurrent=concurrent), system=True)
-                yield Move(i.CallNeedsAnswer(run=run, call=call, concurrent=concurrent, **ask), system=True)
+            for concurrent, changes in ((False, False), (True, False), *([(False, True)] if size.changing else [])):
+                found: dict[str, Any] = {"run": run, "call": call, "concurrent": concurrent, "changes": changes}
+                yield Move(i.CallAllowed(**found), system=True)
+                yield Move(i.CallNeedsAnswer(**found, **ask), system=True)
             yield Move(i.CallReturned(run=run, call=call, result=denied), system=True)
             yield Move(i.CallAsks(run=run, call=call, title="t", questions=ASKED, reason="r"), system=True)
         case Execute(run, call):
@@ -180,10 +201,18 @@ def _outcomes(effect: Effect, session: Session, size: Budget) -> Iterator[Move]:
             yield Move(i.TimeUp(run=run))
         case Unwind(run):
             yield Move(i.Unwound(run=run, spent=_spent(session)), system=True)
+            if size.changing:
+                yield Move(i.Unwound(run=run, spent=_spent(session), snapshot="left"), system=True)
             if session.run is not None and isinstance(session.run.phase, Sampling):
                 yield Move(i.Unwound(run=run, reply=replace(DRAFT, cost=Decimal(1))), system=True)
                 yield Move(i.Unwound(run=run, reply=NOTHING), system=True)
             yield from _late(session, size)
+        case Keep(run, after):
+            yield Move(i.Kept(run=run, after=after, snapshot="kept"), system=True)
+            yield Move(i.Kept(run=run, after=after, problem="why"), system=True)
+        case Restore(revert):
+            yield Move(i.Restored(revert=revert), system=True)
+            yield Move(i.Restored(revert=revert, left=("file",), problem="why"), system=True)
         case Erase():
             pass
 
@@ -213,6 +242,8 @@ def _sampled(effect: Sample, size: Budget) -> Iterator[Move]:
             reply = replace(DONE, parts=calls, stop_reason="tool_use")
             yield Move(i.SampleReplied(**named, reply=reply, crowded=crowded), "calls", count, system=True)
     yield Move(i.SampleReplied(**named, reply=replace(DONE, stop_reason="max_tokens")), system=True)
+    if size.changing:
+        yield Move(i.SampleReplied(**named, reply=DONE, snapshot="left"), system=True)
     yield from _failures(effect)
 
 

@@ -23,7 +23,7 @@ from quell.core.decide import decide
 from quell.core.errors import QuellError
 from quell.core.session import Compact, Effect, Execute, Sample, Session, due
 from quell.testing.exploration import laws
-from quell.testing.exploration.ledger import agree
+from quell.testing.exploration.agreement import agree
 from quell.testing.exploration.moves import DRAFT, moves
 from quell.testing.exploration.reduce import key
 from quell.testing.exploration.search import BROKEN, at_rest
@@ -311,7 +311,7 @@ def _reports(both: Both, at: int, left: Left, nodes: Nodes) -> Iterator[Step]:
 
 def _effect(input: i.Input, node: Node) -> Effect | None:
     """The effect that this is an outcome of, if it runs here."""
-    if not isinstance(input, i.Report) or isinstance(input, i.Restarted | i.Note | i.TitleFound):
+    if not isinstance(input, i.Report) or isinstance(input, i.Restarted | i.Note | i.TitleFound | i.Kept | i.Restored):
         return None
     for effect in node.running:
         call = getattr(input, "call", None)

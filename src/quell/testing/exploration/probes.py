@@ -35,7 +35,7 @@ class Probes:
     def check(self, session: Session, key: StateKey) -> None:
         """Every probe of this state that was not tried in one like it. Raises `AssertionError`."""
         parts = (
-            (late(session), (key.deleting, key.run, key.titled)),
+            (late(session), (key.deleting, key.run, key.titled, key.past)),
             (requests(session), (key.deleting, key.parked, key.waiting, key.run is None, _known(session))),
         )
         for found, part in parts:
@@ -219,6 +219,13 @@ def late(session: Session) -> Iterator[Probe]:
     yield from _call("r0", call_id(message_id("r0", 1, 1), 0))
     yield i.Unwound(run="r0"), None
     yield i.TimeUp(run="r0"), None
+    yield i.Kept(run="r0", after=False, snapshot="late"), None
+    yield i.Kept(run="r0", after=True, snapshot="late"), None
+    yield i.Restored(revert=0), None
+    if session.deleting and session.unkept is not None:
+        yield i.Kept(run=session.unkept, after=True, snapshot="late"), None
+    if run is not None and (run.ending is not None or run.id in session.checkpoints):
+        yield i.Kept(run=run.id, after=False, snapshot="late"), None
     if session.deleting and session.titling is not None:
         yield i.TitleFound(prompt=session.titling.prompt, attempt=session.titling.attempt, title="late"), None
     attempt = 0 if session.titling is None else session.titling.attempt - 1

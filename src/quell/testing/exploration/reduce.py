@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from quell.core.session import Calling, Compacting, Entry, Run, Sampling, Session
+from quell.core.session import Calling, Compacting, Entry, PromptRecord, Run, Sampling, Session
 
 
 class StateKey(NamedTuple):
@@ -33,10 +33,11 @@ class StateKey(NamedTuple):
     titled: Hashable
     waiting: Hashable
     run: Hashable
+    past: Hashable
 
 
-def key(session: Session) -> StateKey:
-    """The key of a state."""
+def key(session: Session, *, reverts: bool = False) -> StateKey:
+    """The key of a state; where there are `reverts`, with what there is to go back to, and forth."""
     run = session.run
     seqs = sorted({entry.seq for entry in session.waiting} | ({run.entry.seq} if run else set()))
     rank = {seq: number for number, seq in enumerate(seqs)}
@@ -47,8 +48,31 @@ def key(session: Session) -> StateKey:
         len(session.rules),
         (bool(session.title), session.titling and session.titling.attempt),
         tuple(_entry(entry, rank) for entry in session.waiting),
-        None if run is None else _run(run, rank),
+        None if run is None else (*_run(run, rank), run.id in session.checkpoints),
+        (session.unkept is not None, _past(session) if reverts else None),
     )
+
+
+def _past(session: Session) -> Hashable:
+    """What prompts are to go back to, in order; what runs have a checkpoint, and what was reverted."""
+    ranks = {record.seq: n for n, record in enumerate(sorted(session.prompts.values(), key=lambda record: record.seq))}
+    names = {id: ranks[record.seq] for id, record in session.prompts.items()}
+    said = sorted(
+        (ranks[record.seq], record.run is not None, record.joined, _hidden(session, record))
+        for record in session.prompts.values()
+    )
+    reverting = session.reverting
+    return (
+        tuple(said),
+        reverting and (names[reverting.to], reverting.undo, bool(reverting.target)),
+        session.undoable,
+        tuple((names[revert.to], bool(revert.target), revert.crowded) for revert in session.reverts),
+    )
+
+
+def _hidden(session: Session, record: PromptRecord) -> bool:
+    started = int(record.run[1:]) if record.run is not None else 0
+    return any(revert.since <= started <= revert.upto for revert in session.reverts)
 
 
 def _entry(entry: Entry, rank: dict[int, int]) -> Hashable:
@@ -63,7 +87,7 @@ def _entry(entry: Entry, rank: dict[int, int]) -> Hashable:
     )
 
 
-def _run(run: Run, rank: dict[int, int]) -> Hashable:
+def _run(run: Run, rank: dict[int, int]) -> tuple[Hashable, ...]:
     limits = run.entry.limits
     phase: Hashable
     match run.phase:
@@ -72,7 +96,9 @@ def _run(run: Run, rank: dict[int, int]) -> Hashable:
         case Compacting(_, not_before):
             phase = ("compacting", not_before is None)
         case Calling(calls):
-            phase = tuple((call.status, call.concurrent, call.denied, bool(call.questions)) for call in calls)
+            phase = tuple(
+                (call.status, call.concurrent, call.changes, call.denied, bool(call.questions)) for call in calls
+            )
     return (
         phase,
         _entry(run.entry, rank),

@@ -10,9 +10,9 @@ from operator import ge
 from msgspec import Struct
 
 from quell.core import inputs as i
-from quell.core.session import Calling, Compacting, Expire, Sampling, Session, Title, due
+from quell.core.session import Calling, Compacting, Expire, Keep, Sampling, Session, Title, due
 from quell.testing.exploration import laws
-from quell.testing.exploration.ledger import agree
+from quell.testing.exploration.agreement import agree
 from quell.testing.exploration.moves import moves
 from quell.testing.exploration.probes import Probes, check_before_creation
 from quell.testing.exploration.reduce import key
@@ -87,7 +87,7 @@ class Search:
         return Found(len(self.places), self._moves, time.process_time() - began)
 
     def _arrive(self, world: World, came: tuple[int, Move] | None) -> int:
-        state = key(world.session)
+        state = key(world.session, reverts=bool(self.size.reverts))
         known: Hashable = state if self._reduced else world.session
         number = self._numbers.get(known)
         if number is None:
@@ -187,7 +187,7 @@ def at_rest(session: Session) -> bool:
     """Idle, parked, awaiting a person, or to be erased."""
     if session.run is None:
         return session.deleting or not session.busy
-    return bool(session.awaiting) and all(isinstance(effect, Expire | Title) for effect in due(session))
+    return bool(session.awaiting) and all(isinstance(effect, Expire | Title | Keep) for effect in due(session))
 
 
 def phase(session: Session) -> str:
@@ -197,6 +197,8 @@ def phase(session: Session) -> str:
         return "not created"
     if session.deleting:
         return "deleting"
+    if session.reverting is not None:
+        return "reverting"
     if run is None:
         if any(not entry.parked for entry in session.waiting):
             return "stopped"

@@ -31,6 +31,11 @@ SMALL: dict[str, Budget] = {
     "two cancels": Budget(submits=3, cancels=2, origin="user"),
     "two failures": Budget(submits=2, failures=2, cancels=1, calls=1),
     "a request that was withdrawn": Budget(submits=2, calls=2, cancels=1),
+    "a checkpoint and a restart": Budget(submits=1, calls=1, restarts=1, cancels=1, changing=True),
+    "a checkpoint, and the next run": Budget(submits=2, calls=2, changing=True, deletions=1),
+    "reverts": Budget(submits=2, reverts=2, crowded=True),
+    "a revert and a restart": Budget(submits=2, reverts=1, restarts=1, cancels=1),
+    "a revert and a deletion": Budget(submits=2, reverts=1, deletions=1),
     "two calls and a restart": Budget(submits=1, calls=2, restarts=1, cancels=1),
 }
 """What every kind of input needs at least, smallest first: where mutants are caught quickly."""
@@ -49,6 +54,9 @@ WORLDS: dict[str, Budget] = {
     "a deletion of all that": Budget(submits=2, deletions=1, calls=1, failures=1, compactions=1, restarts=1),
     "limits, two calls, a cancel": Budget(
         submits=2, calls=2, cancels=1, limits=Limits(turns=2, cost=Decimal(3), seconds=1.0)
+    ),
+    "a checkpoint, a revert, a cancel, a restart": Budget(
+        submits=2, reverts=1, restarts=1, cancels=1, calls=1, changing=True
     ),
     "settings, loops, a cancel": Budget(submits=2, calls=1, changes=1, loops=1, cancels=1),
 }

@@ -19,7 +19,7 @@ class Budget(Struct, frozen=True):
     """How much of each may still happen; what has no number (answers, resumes, moves of the system) may happen whenever it applies.
 
     Prompts come in either delivery, cancels in every form. `crowded`: a reply may say that the window is nearly full. `limits` are
-    those of every prompt; so is `origin`: of a parent's nothing goes on by itself.
+    those of every prompt; so is `origin`: of a parent's nothing goes on by itself. `changing`: a call may change files.
     """
 
     submits: int = 0
@@ -32,6 +32,8 @@ class Budget(Struct, frozen=True):
     deletions: int = 0
     changes: int = 0
     loops: int = 0
+    reverts: int = 0
+    changing: bool = False
     crowded: bool = False
     limits: f.Limits = f.Limits()
     origin: f.Origin = "system"
@@ -45,7 +47,19 @@ class Budget(Struct, frozen=True):
 Left = tuple[int, ...]
 """What is left of a budget, in the order of KINDS."""
 
-KINDS = ("submits", "cancels", "edits", "compactions", "calls", "failures", "restarts", "deletions", "changes", "loops")
+KINDS = (
+    "submits",
+    "cancels",
+    "edits",
+    "compactions",
+    "calls",
+    "failures",
+    "restarts",
+    "deletions",
+    "changes",
+    "loops",
+    "reverts",
+)
 
 
 class World(Struct, frozen=True):

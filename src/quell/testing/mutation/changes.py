@@ -21,7 +21,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-MODULES = ("decide", "decide_queue", "decide_run", "evolve", "session", "step")
+MODULES = ("decide", "decide_queue", "decide_revert", "decide_run", "evolve", "session", "step")
 """The machine: `quell.core.…`. Of `session` what is derived from the state; what others show of it (`Summary`) is left out."""
 
 LEFT_OUT = (
@@ -30,8 +30,9 @@ LEFT_OUT = (
     "Session.mode_now",
     "fold",
     "child_id",
+    "_refusal",
     "_fate",
-)  # the last one only says why, in words
+)  # the last two only say why, in words
 
 
 class Mutant(Struct, frozen=True):

@@ -1,0 +1,63 @@
+"""Checkpoints of a session: keeping its folders as they are, having files as they were, and forgetting what was kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from msgspec.structs import replace
+
+from quell.core import inputs as i
+from quell.core.checkpoints import CheckpointRefused
+from quell.core.session import Keep, Restore, Session
+from quell.engine.options import Ports
+
+log = logging.getLogger(__name__)
+
+
+def folders(session: Session) -> tuple[str, ...]:
+    return (session.workspace, *session.extra)
+
+
+async def keep(effect: Keep, session: Session, ports: Ports) -> i.Kept:
+    """A run does not fail because its files cannot be kept."""
+    kept = i.Kept(run=effect.run, after=effect.after)
+    if ports.checkpoints is None:
+        return replace(kept, problem="there are no checkpoints here")
+    try:
+        return replace(kept, snapshot=await ports.checkpoints.keep(session.id, folders(session)))
+    except CheckpointRefused as refusal:
+        return replace(kept, problem=str(refusal))
+
+
+async def left(session: Session, ports: Ports, seconds: float | None = None) -> str:
+    """The snapshot of what the run that is about to end has left, if there is one from before it. In time, or not at all."""
+    run = session.run
+    kept = session.checkpoints.get(run.id) if run is not None else None
+    if kept is None or not kept.before or ports.checkpoints is None:
+        return ""
+    try:
+        async with asyncio.timeout(seconds):
+            return await ports.checkpoints.keep(session.id, folders(session))
+    except (CheckpointRefused, TimeoutError):
+        return ""
+
+
+async def restore(effect: Restore, session: Session, ports: Ports) -> i.Restored:
+    restored = i.Restored(revert=effect.revert)
+    if ports.checkpoints is None:
+        return replace(restored, problem="there are no checkpoints here")
+    try:
+        left = await ports.checkpoints.restore(session.id, folders(session), effect.source, effect.target)
+    except CheckpointRefused as refusal:
+        return replace(restored, problem=str(refusal))
+    return replace(restored, left=tuple(left))
+
+
+async def forget(session: Session, ports: Ports) -> None:
+    """What cannot be removed only takes space: it does not keep a session from being deleted."""
+    if ports.checkpoints is not None:
+        try:
+            await ports.checkpoints.forget(session.id, folders(session))
+        except CheckpointRefused as refusal:
+            log.warning("session %s: its checkpoints were not removed: %s", session.id, refusal)
