@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from quell.core import facts as f
 from quell.core import inputs as i
@@ -14,33 +14,38 @@ from quell.core.transcript import Transcript
 from quell.core.view import CallItem, View, apply
 from quell.testing.audit import unsendable
 from quell.testing.exploration.search import explore
-from quell.testing.exploration.worlds import CREATE, NOW, Budget, Taken, start
+from quell.testing.exploration.worlds import CREATE, NOW, Budget, Taken, World, start
 
 LATER = "2026-01-02T00:00:00.000Z"
 
 
-def journals(size: Budget) -> Iterator[tuple[f.Recorded, ...]]:
-    """A journal that leads to each state, and on with each move from there."""
-    paths = {start(): decide(Session(), CREATE, NOW).records}
-    found: list[tuple[f.Recorded, ...]] = []
+def prefixes(size: Budget) -> list[tuple[f.Recorded, ...]]:
+    """Every prefix of a journal that leads to each state, and on with each move from there."""
+    created = decide(Session(), CREATE, NOW).records
+    paths = {start(): created}
+    further: dict[World, list[tuple[f.Recorded, ...]]] = {start(): []}
 
     def walk(taken: Taken) -> None:
-        found.append((*paths[taken.before], *taken.records))
-        paths.setdefault(taken.after, found[-1])
+        paths.setdefault(taken.after, (*paths[taken.before], *taken.records))
+        known = further.setdefault(taken.before, [])
+        for at in range(len(taken.records)):
+            if taken.records[: at + 1] not in known:
+                known.append(taken.records[: at + 1])
 
     explore(size, walk)
-    yield from found
+    beginnings = [created[: at + 1] for at in range(len(created))]
+    return beginnings + [(*paths[world], *records) for world, found in further.items() for records in found]
 
 
-def fork(records: Sequence[f.Recorded], at: int) -> Decision:
-    return decide(Session(), i.Fork(session="new", source="s", records=tuple(records[:at])), LATER)
+def fork(records: Sequence[f.Recorded]) -> Decision:
+    return decide(Session(), i.Fork(session="new", source="s", records=tuple(records)), LATER)
 
 
-def check_fork(records: Sequence[f.Recorded], at: int) -> None:
+def check_fork(records: Sequence[f.Recorded]) -> None:
     """At rest, acceptable after every fact, and ready for a prompt under an id that its source has used."""
-    source, decision = fold(records[:at]), fork(records, at)
+    source, decision = fold(records), fork(records)
     session, transcript, view = decision.session, Transcript(), View()
-    assert [recorded.seq for recorded in decision.records] == [*range(1, at + 2)]
+    assert [recorded.seq for recorded in decision.records] == [*range(1, len(records) + 2)]
     assert fold(decision.records) == session
     for recorded in decision.records:
         transcript.add(recorded)
