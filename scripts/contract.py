@@ -121,7 +121,7 @@ ALSO = {
     ),
     "K5": ("tests/store/test_refusals.py::test_a_full_disk_is_called_by_its_name",),
     "K6": (
-        "tests/server/test_daemon.py::test_a_signal_ends_it_within_a_second_with_a_reply_streaming",
+        "tests/server/test_daemon.py::test_a_signal_ends_it_at_once_with_a_reply_streaming",
         "tests/server/test_daemon.py::test_it_stays_while_somebody_follows_or_a_run_goes_on",
     ),
     "F1": (

@@ -242,8 +242,7 @@ def _accepted(ledger: Ledger, fact: f.PromptAccepted | f.CompactionAccepted | f.
             assert last.kind != "compaction", "K3: a compaction is followed up"
             assert (fact.prompt, fact.count) == (last.prompt, last.resumed + 1), "K3: of another prompt, or miscounted"
             assert fact.count <= FOLLOW_UPS, "K3: followed up for ever"
-            origin = dict(ledger.fates).get(fact.prompt)  # C2: who cancels what was accepted until then means this, too
-            seq = ledger.seq if origin is None else origin.seq
+            seq = dict(ledger.fates)[fact.prompt].seq  # C2: who cancels what was accepted until then means this, too
             item = Item(fact.entry, "follow_up", seq, fact.prompt, resumed=fact.count, origin="recovery")
             return replace(ledger, waiting=(item, *ledger.waiting))
 

@@ -11,7 +11,7 @@ from quell.testing.exploration.nodes import ONE_TAKEOVER, Nodes, explore_nodes
 from quell.testing.exploration.table import SMALL
 from quell.testing.mutation.changes import Mutant, planted
 
-FORKED = Budget(submits=2, cancels=1, calls=1)
+FORKED = Budget(submits=2, cancels=1, calls=1, deletions=1, origin="user", titled=True)
 """The world of whose journals every prefix is forked."""
 
 
