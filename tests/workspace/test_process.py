@@ -123,7 +123,7 @@ async def test_a_command_has_no_descriptor_but_the_three(tmp_path: Path) -> None
 
 
 async def test_background_processes_are_ended_with_the_command(tmp_path: Path) -> None:
-    taken = []
+    taken: list[float] = []
     while not taken or (
         taken[-1] >= supervisor.PATIENCE and len(taken) < 3
     ):  # once, unless the machine is too busy to tell

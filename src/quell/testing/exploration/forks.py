@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from msgspec.structs import replace
 
@@ -61,7 +62,7 @@ def check_fork(records: Sequence[f.Recorded]) -> None:
     assert (closing.source, closing.run) == ("s", source.run and source.run.id)
     assert closing.entries == tuple(entry.id for entry in source.waiting), "F1: it names what it empties the queue of"
     assert len(session.prompts) + len(session.requests) == 0
-    assert (session.usage, session.cost) == (Usage(), 0), "what its source has used is not used again"
+    assert (session.usage, session.cost) == (Usage(), Decimal(0)), "what its source has used is not used again"
     assert (session.model, session.mode, session.rules) == (source.model, source.mode, source.rules)
     assert session.ended == (source.ended if source.run is None else source.run.id), "how its last run ended"
     if source.run is None:
