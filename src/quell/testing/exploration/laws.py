@@ -423,10 +423,12 @@ def _of_restart(taken: Taken, input: i.Restarted) -> None:
     orphans = [item.id for item in before.waiting if item.origin == "parent"]
     assert dropped == orphans, "T4: what a parent asked for is not gone on with"
     waiting = [item.id for item in before.waiting if not item.parked and item.id not in orphans]
-    if before.titling is not None and not before.deleting:
+    if before.titling is not None:
         prompt, attempt = before.titling
-        again = before.titling if input.stopping else (prompt, 2) if attempt == 1 else None
-        assert after.titling == again, "a model is asked for a title once more after a restart, and by no shutdown"
+        again = before.titling if input.stopping or before.deleting else (prompt, 2) if attempt == 1 else None
+        assert after.titling == again, (
+            "a model is asked for a title once more after a restart, by no shutdown, and not in vain"
+        )
     if input.stopping:
         assert not started, "K6: a shutdown starts a run"
         assert after.parked == before.parked, "K6: a shutdown parks"

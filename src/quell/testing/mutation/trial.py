@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
-from quell.testing.exploration import Budget, searches
+from quell.testing.exploration import Budget, Search, searches
 from quell.testing.exploration.forks import check_fork, prefixes
 from quell.testing.exploration.nodes import ONE_TAKEOVER, Nodes, explore_nodes
 from quell.testing.exploration.table import SMALL
@@ -28,9 +28,10 @@ class Trial:
         with ExitStack() as stack:
             for mutant in mutants:
                 stack.enter_context(planted(mutant))
-            kinds = searches(size for size, _ in self._worlds.values())
+            kinds: dict[Budget, Search] = {}
             for name, (size, states) in self._worlds.items():
                 try:
+                    kinds = kinds or searches(size for size, _ in self._worlds.values())
                     kinds[size.kind].run(size, limit=5 * states + 100)
                 except Exception:  # noqa: BLE001  # however it breaks, it was noticed
                     return name
