@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench simulate torture explore mutants contract machine lock clean
+.PHONY: help demo test check fix bench simulate torture explore mutants guards contract machine lock clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ explore: $(READY)  ## explore the session machine; ARGS="--large --minutes 30", 
 
 mutants: $(READY)  ## break the session machine in every way, and see that it is noticed; ARGS="--pairs 500"
 	@$(BIN)/python -m quell.testing.mutate $(ARGS)
+
+guards: $(READY)  ## take away the guards against races, one at a time, and see that their tests fail; ARGS="deletion crash"
+	@$(BIN)/python -m quell.testing.guards $(ARGS)
 
 contract: $(READY)  ## renew docs/reference/contract-tests.md from the tests' names
 	@$(BIN)/python scripts/contract.py

@@ -2,7 +2,8 @@
 
 A test names lines at the beginning of its name (`test_c2_all_covers…`, `test_i2_i3_…`) or of its docstring (`C7, C8. …`), and a race as
 `test_race_` and the words of it. What cannot be tested yet says why in NOT_YET. A line or race with neither, a name that is no line's or
-race's, and an entry of ALSO that is no test are errors. `--check` compares with the page instead, and exits 1 when it is out of date.
+race's, and an entry of ALSO that is no test are errors; so are a test of a race that no guard makes fail, and a guard that is not in the code
+(`quell.testing.guards`, which takes them away and looks). `--check` compares with the page instead, and exits 1 when it is out of date.
 """
 
 import ast
@@ -11,6 +12,8 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from quell.testing.guards import GUARDS, missing
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "contract-tests.md"
@@ -121,7 +124,7 @@ ALSO = {
     ),
     "K5": ("tests/store/test_refusals.py::test_a_full_disk_is_called_by_its_name",),
     "K6": (
-        "tests/server/test_daemon.py::test_a_signal_ends_it_within_a_second_with_a_reply_streaming",
+        "tests/server/test_daemon.py::test_a_signal_ends_it_at_once_with_a_reply_streaming",
         "tests/server/test_daemon.py::test_it_stays_while_somebody_follows_or_a_run_goes_on",
     ),
     "F1": (
@@ -136,8 +139,8 @@ ALSO = {
 HEADER = """# The run contract, line by line
 
 Made by `make contract` from the names of the tests; a test fails when this page is out of date. Each line of the contract is named
-by the tests that hold it; each race has a test named for it, whose docstring says which change to the code makes it fail. Most of them are
-conversations of the public client with a real server, in `tests/interaction/`.
+by the tests that hold it; each race by a test named for it, which fails without what stands beside it: `make guards` takes that away and
+looks. Most of them are conversations of the public client with a real server, in `tests/interaction/`.
 """
 
 NAMED = re.compile(r"[acikqtef]\d+(?=_)")
@@ -185,11 +188,26 @@ def render() -> str:
         if not held[subject] and subject not in NOT_YET:
             raise Mistaken(f"no test names {subject}, and NOT_YET does not say why")
     lines = [_row(f"**{line}** {says}", held[line], NOT_YET.get(line)) for line, says in LINES.items()]
-    races = [_row(race, held[race], NOT_YET.get(race)) for race in RACES]
-    table = "| tests | not yet |\n| --- | --- | --- |"
+    races = [_row(race, held[race], "; ".join(_guards(held[race]))) for race in RACES]
+    under = "\n| --- | --- | --- |"
     return "\n".join(
-        [HEADER, "## Lines", "", f"| line {table}", *lines, "", "## Races", "", f"| race {table}", *races, ""]
+        [
+            *(HEADER, "## Lines", "", f"| line | tests | not yet |{under}", *lines),
+            *("", "## Races", "", f"| race | tests | fail without |{under}", *races, ""),
+        ]
     )
+
+
+def _guards(tests: Iterable[str]) -> Iterator[str]:
+    """What is taken away to make these fail. Raises `Mistaken`."""
+    names = {test.partition("::test_race_")[2] for test in tests} - {""}
+    if unguarded := names - {name for guard in GUARDS for name in guard.tests}:
+        raise Mistaken(f"no guard makes {', '.join(unguarded)} fail: quell.testing.guards")
+    for guard in GUARDS:
+        if names & {*guard.tests}:
+            yield guard.words
+            if gone := missing(guard):
+                raise Mistaken(f"the guard {guard.words!r} is not in the code: {gone!r}")
 
 
 def _tests() -> Iterator[tuple[str, str, str]]:
@@ -219,13 +237,13 @@ def _slug(race: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", race.lower()).strip("_")
 
 
-def _row(subject: str, tests: Iterable[str], not_yet: str | None) -> str:
+def _row(subject: str, tests: Iterable[str], remark: str | None) -> str:
     by_file: dict[str, list[str]] = defaultdict(list)
     for test in tests:
         place, _, name = test.partition("::")
         by_file[place].append(f"`{name}`")
     cell = "<br>".join(f"[{place}](../../{place}): {', '.join(names)}" for place, names in by_file.items())
-    return f"| {subject} | {cell} | {not_yet or ''} |"
+    return f"| {subject} | {cell} | {remark or ''} |"
 
 
 if __name__ == "__main__":

@@ -61,12 +61,12 @@ async def test_git_is_not_waited_for_and_not_left_behind(repository: Path, monke
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
     began = time.monotonic()
     assert "takes too long" in await git.describe(str(repository))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # it would sleep for 60
     if not (repository / "pids").exists():
         return  # it was so slow that it had not begun
     for pid in (repository / "pids").read_text().split():
         while _alive(int(pid)):
-            assert time.monotonic() - began < 5, f"process {pid} was left behind"
+            assert time.monotonic() - began < 30, f"process {pid} was left behind"
 
 
 def _alive(pid: int) -> bool:

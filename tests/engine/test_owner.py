@@ -189,7 +189,10 @@ async def test_i10_a_permission_is_answered_at_a_guest() -> None:
 
 
 async def test_race_two_processes_on_one_database_deciding_at_once_lose_and_double_nothing() -> None:
-    """I1, I3. Both submit to one session as fast as they can. Fails when a stale append is not decided again."""
+    """I1, I3, I10. Both submit to one session as fast as they can.
+
+    Fails when a stale append is not decided again, or when a guest performs what is due.
+    """
     async with two() as (owner, guest):
         session = await owner.play.session()
 
@@ -214,6 +217,7 @@ async def test_race_two_processes_on_one_database_deciding_at_once_lose_and_doub
         accepted = [fact.prompt for fact in facts if isinstance(fact, f.PromptAccepted)]
         assert answering.result() == accepted
         assert await outcomes(owner.play, session) == ["completed"] * 40
+        assert guest.play.nothing_asked
 
 
 # Takeover

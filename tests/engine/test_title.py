@@ -90,29 +90,6 @@ async def test_a_title_of_ones_own_is_never_overwritten(chosen: str) -> None:
         assert titles(await play.facts(named)) == []
 
 
-async def test_race_cancel_during_title_generation() -> None:
-    """C8, K7. It neither holds up the cancel nor is stopped by it, and goes with its session. Fails when `_unwind` waits for titles,
-    when an ending run has none due, and when `due` has one in a session that is being deleted.
-    """
-    async with played(options=Options(titles=True, unwind_grace=3600.0)) as play:
-        session = await play.session()
-        await play.submit(session, "hello")
-        turn, title = await asked_for_both(play)
-        await play.cancel(session)
-        assert (await play.settled(session)).outcome == "cancelled"
-        await turn.closed.wait()
-        assert not title.closed.is_set()
-        title.say("Greeting")
-        title.reply()
-        assert (await play.until(session, lambda state: state.titling is None)).title == "Greeting"
-        other = await play.session()
-        await play.submit(other, "hello")
-        turn, title = await asked_for_both(play)
-        await play.engine.apply(other, i.Delete())
-        await title.closed.wait()
-        await turn.closed.wait()
-
-
 async def test_after_a_crash_it_is_asked_for_once_more() -> None:
     journal = MemoryJournal()
     async with crashed(journal, TITLES) as play:

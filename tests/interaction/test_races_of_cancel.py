@@ -16,8 +16,10 @@ from quell.core import inputs as i
 from quell.core.errors import Stale
 from quell.engine import Options
 from quell.testing.faults import Hold
+from quell.testing.harness import Asked
 from tests.interaction.conversation import (
     Place,
+    Talk,
     last_reply,
     meanwhile,
     question,
@@ -46,7 +48,7 @@ async def test_race_cancel_right_after_acceptance(tmp_path: Path) -> None:
 
 async def test_race_cancel_before_the_first_byte(tmp_path: Path) -> None:
     """C5, C7, C8. Fails when the sample of an ending run stays due."""
-    async with Place(tmp_path).life(Options(unwind_grace=0.2)) as talk:
+    async with Place(tmp_path).life() as talk:
         chat = await talk.chat()
         accepted = await chat.says("hello")
         asked = await talk.asked()
@@ -153,6 +155,39 @@ async def test_race_cancel_during_an_automatic_compaction(tmp_path: Path) -> Non
         assert compacting.closed.is_set()
         assert not [fact for fact in await chat.facts() if isinstance(fact, f.Compacted)]
         assert talk.nothing_asked
+
+
+async def test_race_cancel_during_title_generation(tmp_path: Path) -> None:
+    """C8, K7. It neither holds up the cancel nor is stopped by it, and is stopped at once when its session is deleted.
+
+    Fails when a run that unwinds waits for titles, and when a session that is being deleted has one due.
+    """
+    async with Place(tmp_path).life(Options(titles=True, unwind_grace=3600.0)) as talk:
+        chat = await talk.chat()
+        accepted = await chat.says("hello")
+        title, turn = await both_asked(talk)
+        await chat.stops()
+        assert (await chat.ended(accepted)).outcome == "cancelled"
+        assert turn.closed.is_set()
+        assert not title.closed.is_set()
+        title.say("Greeting")
+        title.reply()
+        await chat.until(lambda view: view.title == "Greeting")
+        other = await talk.chat()
+        await other.says("hello")
+        title, turn = await both_asked(talk)
+        settling = talk.journal.appends + 2  # after the deletion itself
+        talk.journal.plan[settling] = Hold()
+        async with meanwhile(other.delete()):
+            await title.closed.wait()
+            await talk.journal.until_held(settling)
+            await talk.journal.release(settling)
+        assert turn.closed.is_set()
+
+
+async def both_asked(talk: Talk) -> list[Asked]:
+    """The title, and the turn."""
+    return sorted([await talk.asked(), await talk.asked()], key=lambda asked: asked.request.purpose)
 
 
 async def test_race_cancel_from_another_client(tmp_path: Path) -> None:
@@ -271,7 +306,7 @@ async def test_race_cancel_of_a_prompt_that_has_just_been_joined(tmp_path: Path)
 
 
 async def test_race_cancel_against_the_first_fact_after_a_crash(tmp_path: Path) -> None:
-    """C7, K3. Fails when the recovery is not the first input of its session."""
+    """C7, K3. Fails when it is not decided first what the restart makes of the run."""
     place = Place(tmp_path)
     async with place.life(dies=True) as talk:
         chat = await talk.chat()

@@ -300,3 +300,18 @@ async def test_k8_a_change_of_mode_applies_from_the_next_check(tmp_path: Path) -
         await talk.answers()
         assert (await chat.ended(one)).outcome == "completed"
         assert [status for _, status in results(await chat.said())] == ["denied"]
+
+
+async def test_k8_a_change_of_model_applies_from_the_next_sample(tmp_path: Path) -> None:
+    async with Place(tmp_path).life() as talk:
+        chat = await talk.chat(model="played/one")
+        one = await chat.says("one")
+        asked = await talk.asked()
+        asked.call("touch")
+        await chat.change(SessionChange(model="played/two"))
+        assert talk.play.opened == ["played/one"]
+        asked.reply()
+        (await talk.touched()).finish()
+        await talk.answers()
+        assert (await chat.ended(one)).outcome == "completed"
+        assert talk.play.opened == ["played/one", "played/two"]

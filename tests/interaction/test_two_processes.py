@@ -142,7 +142,7 @@ async def streams(chat: Chat, kind: PartKind | None = None) -> None:
 async def test_race_two_processes_on_one_database_deciding_at_once(pair: Pair) -> None:
     """I1, I2, I3, I10. Each decides from what it knows; what comes second is decided again from what the first wrote.
 
-    Fails when a stale decision is not taken again, or when a guest performs what is due.
+    Fails when a stale decision is not taken again. That a guest performs nothing, `tests/engine/test_owner.py` sees.
     """
     async with pair.both() as (owner, guest):
         chat = await pair.new_chat(guest)

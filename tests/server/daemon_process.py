@@ -1,8 +1,8 @@
 """A daemon in a process of its own: the real server, engine and SQLite journal.
 
-    python -m tests.server.daemon_process FOLDER [idle_exit]
+    python -m tests.server.daemon_process FOLDER [--idle-exit=SECONDS] [--patient]
 
-Its model says one word to whatever it is asked; to a prompt that begins with `quick` that is all, any other reply never ends. It prints
+A patient one gives up on nothing: what it waits for when it leaves holds it up for ever. Its model says one word to whatever it is asked; to a prompt that begins with `quick` that is all, any other reply never ends. It prints
 one line when it answers, with the port where it also listens on TCP.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from quell.core.messages import UserMessage
+from quell.engine import Options as Engine
 from quell.server.daemon import Listener, Options, serve
 from quell.server.listen import tcp_socket, unix_socket
 from quell.store.sqlite import SqliteJournal
@@ -20,6 +21,7 @@ from quell.testing.harness import Play, played
 from tests.server.serving import PlayedChoices
 
 TOKEN = "t" * 43
+USUAL = (Engine().stop_grace, Options(version="").engine_grace, Options(version="").request_grace)
 
 
 async def talk(play: Play) -> None:
@@ -31,12 +33,13 @@ async def talk(play: Play) -> None:
             asked.reply()
 
 
-async def main(folder: Path, idle_exit: float | None) -> None:
+async def main(folder: Path, idle_exit: float | None, graces: tuple[float, float, float]) -> None:
+    stop, engine, request = graces
     with unix_socket(str(folder / "s")) as listening:
         journal = SqliteJournal.open(folder / "quell.db")
-        async with played(journal) as play, asyncio.TaskGroup() as group:
+        async with played(journal, Engine(stop_grace=stop)) as play, asyncio.TaskGroup() as group:
             talking = group.create_task(talk(play))
-            options = Options(version="1.2.3", idle_exit=idle_exit)
+            options = Options(version="1.2.3", idle_exit=idle_exit, engine_grace=engine, request_grace=int(request))
             tcp = tcp_socket("127.0.0.1", 0)
             ready = f"ready {tcp.getsockname()[1]}"
             listeners = [Listener(listening), Listener(tcp, TOKEN)]
@@ -46,5 +49,8 @@ async def main(folder: Path, idle_exit: float | None) -> None:
 
 
 if __name__ == "__main__":
+    folder, *flags = sys.argv[1:]
+    given = dict(flag.partition("=")[::2] for flag in flags)
+    idle_exit = float(given["--idle-exit"]) if "--idle-exit" in given else None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else None))
+        runner.run(main(Path(folder), idle_exit, (3600.0,) * 3 if "--patient" in given else USUAL))

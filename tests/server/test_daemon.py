@@ -1,10 +1,12 @@
-"""The daemon as a process: how it leaves, and what is there afterwards."""
+"""The daemon as a process: how it leaves, and what is there afterwards.
+
+That it waits for nothing is seen by one that is patient: it would wait for an hour, and its test hangs.
+"""
 
 import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from quell.client.client import Client, NewPrompt, NewSession, RemoteSession, UnixSocket
 from quell.core import errors
 from quell.core.events import Delta
+from quell.server.events import STUCK_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,31 +63,27 @@ def daemon(tmp_path: Path) -> Daemon:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_within_a_second_with_streams_open(daemon: Daemon, kind: signal.Signals) -> None:
-    async with daemon.started() as process, daemon.client() as client:
+async def test_a_signal_ends_it_at_once_with_streams_open(daemon: Daemon, kind: signal.Signals) -> None:
+    async with daemon.started("--patient") as process, daemon.client() as client:
         session = await new_session(client)
         async with session.events(0) as events, session.events(0) as others:
             await anext(events)
             await anext(others)
-            begun = time.perf_counter()
             process.send_signal(kind)
             assert await process.wait() == 0
-            assert time.perf_counter() - begun < 1.0
     assert not os.path.exists(daemon.path)
 
 
-async def test_a_signal_ends_it_within_a_second_with_a_reply_streaming(daemon: Daemon) -> None:
-    async with daemon.started() as process, daemon.client() as client:
+async def test_a_signal_ends_it_at_once_with_a_reply_streaming(daemon: Daemon) -> None:
+    async with daemon.started("--patient") as process, daemon.client() as client:
         session = await new_session(client)
         await session.submit(NewPrompt(id="p", text="talk"))
         async with session.follow() as following:
             async for happening in following:
                 if isinstance(happening, Delta) or following.drafts.open:
                     break
-            begun = time.perf_counter()
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
-            assert time.perf_counter() - begun < 1.0
     async with (
         daemon.started(),
         daemon.client() as client,
@@ -122,12 +121,12 @@ async def test_a_waiting_client_is_told_when_it_leaves(daemon: Daemon) -> None:
 
 
 async def test_it_leaves_when_it_has_nothing_to_do(daemon: Daemon) -> None:
-    async with daemon.started("0.2") as process:
+    async with daemon.started("--idle-exit=0.2") as process:
         assert await process.wait() == 0
 
 
 async def test_it_stays_while_somebody_follows_or_a_run_goes_on(daemon: Daemon) -> None:
-    async with daemon.started("0.2") as process:
+    async with daemon.started("--idle-exit=0.2") as process:
         async with daemon.client() as client:
             session = await new_session(client)
             async with session.events(0) as events:
@@ -174,8 +173,7 @@ async def test_a_client_that_does_not_read_does_not_hold_it_up(daemon: Daemon) -
         await writer.drain()
         for n in range(40):
             await session.submit(NewPrompt(id=f"p{n}", text="quick" + " " * 60_000, delivery="queue"))
-        begun = time.perf_counter()
         process.terminate()
-        assert await process.wait() == 0
-        assert time.perf_counter() - begun < 1.5
+        async with asyncio.timeout(STUCK_SECONDS / 2):  # a follower of a server that stays is given up after that long
+            assert await process.wait() == 0
         writer.close()

@@ -152,7 +152,6 @@ def _forked(session: Session, fact: f.Forked) -> Session:
     runs = session.runs
     return replace(
         session,
-        parent=None,
         created=session.updated,
         titling=None,
         deleting=False,
@@ -242,11 +241,10 @@ def _accepted(session: Session, fact: f.PromptAccepted | f.CompactionAccepted | 
             )
             return replace(session, waiting=(*session.waiting, entry))
         case f.FollowUpAccepted():
-            origin = session.prompts.get(fact.prompt)
             entry = Entry(
                 id=fact.entry,
                 kind="follow_up",
-                seq=session.seq if origin is None else origin.seq,
+                seq=session.prompts[fact.prompt].seq,
                 accepted=session.updated,
                 prompt=fact.prompt,
                 origin="recovery",

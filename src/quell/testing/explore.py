@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 
-from quell.testing.exploration import Budget, Search, Violation
+from quell.testing.exploration import Budget, Violation, searches
 from quell.testing.exploration.nodes import TWO_NODES, explore_nodes
 from quell.testing.exploration.search import Found
 from quell.testing.exploration.table import LARGE, SMALL, WORLDS
@@ -31,11 +31,16 @@ def main() -> int:
     if given.budget:
         worlds = {" ".join(given.budget): _own(given.budget)}
     seconds = None if given.minutes is None else given.minutes * 60
-    _say(f"{'world':52} {'states':>9} {'moves':>10} {'seconds':>8}")
+    _say(f"{'world, and what it adds to those of its kind before it':52} {'states':>9} {'moves':>10} {'seconds':>8}")
+    kinds = searches(worlds.values())
+    before = dict.fromkeys(kinds, (0, 0))
     try:
         for name, size in worlds.items():
-            found = Search(size).run(limit=100_000_000, seconds=seconds, progress=Progress())
-            _row(name, found.states, found.moves, found.seconds, "" if found.complete else "  (stopped: not complete)")
+            found = kinds[size.kind].run(size, limit=100_000_000, seconds=seconds, progress=Progress())
+            states, moves = before[size.kind]
+            remark = "" if found.complete else "  (stopped: not complete)"
+            _row(name, found.states - states, found.moves - moves, found.seconds, remark)
+            before[size.kind] = found.states, found.moves
         if not given.budget:
             for name, nodes in TWO_NODES.items():
                 states, moves, spent = explore_nodes(nodes)

@@ -92,7 +92,7 @@ class Asked:
 
 
 class PlayedModel:
-    """The `Models` and `LanguageModel` ports: every sample goes to the test."""
+    """The `Models` and `LanguageModel` ports: every sample goes to the test. `opened`: the models that were asked for."""
 
     name = "played/model"
     window: int | None = None
@@ -100,6 +100,7 @@ class PlayedModel:
 
     def __init__(self) -> None:
         self.samples: asyncio.Queue[Asked] = asyncio.Queue()
+        self.opened: list[str] = []
 
     def check(self, spec: str) -> None:
         if not spec:
@@ -109,6 +110,7 @@ class PlayedModel:
         return self.vision
 
     async def open(self, spec: str, environment: Mapping[str, str]) -> PlayedModel:
+        self.opened.append(spec)
         return self
 
     async def sample(self, request: ModelRequest, emit: Callable[[PartDelta], None]) -> Reply:
@@ -206,6 +208,7 @@ class Play:
         self._name = name
         self._model = model
         self._tools = tools
+        self.opened = model.opened
         self._ids = itertools.count(1)
 
     async def session(self, **fields: Any) -> str:

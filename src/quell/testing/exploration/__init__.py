@@ -7,7 +7,7 @@ due is tried. Nothing is simulated: `decide`, `evolve` and `due` are the real on
 of each move, `probes` what must decide nothing in any state, `reduce` when two states are the same, `search` puts them together.
 """
 
-from quell.testing.exploration.search import Found, Search, explore, phase
+from quell.testing.exploration.search import Found, Search, explore, phase, searches
 from quell.testing.exploration.worlds import NOW, Budget, Taken, Violation, World, start
 
-__all__ = ["NOW", "Budget", "Found", "Search", "Taken", "Violation", "World", "explore", "phase", "start"]
+__all__ = ["NOW", "Budget", "Found", "Search", "Taken", "Violation", "World", "explore", "phase", "searches", "start"]

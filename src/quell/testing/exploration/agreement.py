@@ -27,6 +27,7 @@ def agree(ledger: Ledger, session: Session) -> None:
         assert Fate(record.seq, record.run, end) == fate, f"I1: {prompt} is {record}, and should be {fate}"
     if ledger.last is not None:
         run, outcome, _ = ledger.last
+        assert session.ended == run, f"{session.ended} ended last, and should be {run}"
         assert session.runs[run].outcome == outcome, f"I9: {run} is {session.runs[run]}, and was settled {outcome}"
     _agree_on_run(ledger.run, session)
 

@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from decimal import Decimal
+
+from msgspec.structs import replace
 
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.decide import Decision, decide
 from quell.core.evolve import fold
-from quell.core.messages import ToolCall, ToolMessage
-from quell.core.session import Session, due
+from quell.core.messages import ToolCall, ToolMessage, Usage
+from quell.core.session import Session, Settlement, due
 from quell.core.transcript import Transcript
 from quell.core.view import CallItem, View, apply
 from quell.testing.audit import unsendable
 from quell.testing.exploration.search import explore
-from quell.testing.exploration.worlds import CREATE, NOW, Budget, Taken, start
+from quell.testing.exploration.worlds import CREATE, NOW, Budget, Taken, World, start
 
 LATER = "2026-01-02T00:00:00.000Z"
 
 
-def journals(size: Budget) -> Iterator[tuple[f.Recorded, ...]]:
-    """A journal that leads to each state, and on with each move from there."""
-    paths = {start(): decide(Session(), CREATE, NOW).records}
-    found: list[tuple[f.Recorded, ...]] = []
+def prefixes(size: Budget) -> list[tuple[f.Recorded, ...]]:
+    """Every prefix of a journal that leads to each state, and on with each move from there."""
+    created = decide(Session(), replace(CREATE, parent="above"), NOW).records
+    paths = {start(): created}
+    further: dict[World, list[tuple[f.Recorded, ...]]] = {start(): []}
 
     def walk(taken: Taken) -> None:
-        found.append((*paths[taken.before], *taken.records))
-        paths.setdefault(taken.after, found[-1])
+        paths.setdefault(taken.after, (*paths[taken.before], *taken.records))
+        known = further.setdefault(taken.before, [])
+        for at in range(len(taken.records)):
+            if taken.records[: at + 1] not in known:
+                known.append(taken.records[: at + 1])
 
     explore(size, walk)
-    yield from found
+    beginnings = [created[: at + 1] for at in range(len(created))]
+    return beginnings + [(*paths[world], *records) for world, found in further.items() for records in found]
 
 
-def fork(records: Sequence[f.Recorded], at: int) -> Decision:
-    return decide(Session(), i.Fork(session="new", source="s", records=tuple(records[:at])), LATER)
+def fork(records: Sequence[f.Recorded]) -> Decision:
+    return decide(Session(), i.Fork(session="new", source="s", records=tuple(records)), LATER)
 
 
-def check_fork(records: Sequence[f.Recorded], at: int) -> None:
+def check_fork(records: Sequence[f.Recorded]) -> None:
     """At rest, acceptable after every fact, and ready for a prompt under an id that its source has used."""
-    source, decision = fold(records[:at]), fork(records, at)
+    source, decision = fold(records), fork(records)
     session, transcript, view = decision.session, Transcript(), View()
-    assert [recorded.seq for recorded in decision.records] == [*range(1, at + 2)]
+    assert [recorded.seq for recorded in decision.records] == [*range(1, len(records) + 2)]
     assert fold(decision.records) == session
+    assert [recorded.at for recorded in decision.records] == [*(recorded.at for recorded in records), LATER]
     for recorded in decision.records:
         transcript.add(recorded)
         apply(view, recorded)
@@ -52,11 +61,14 @@ def check_fork(records: Sequence[f.Recorded], at: int) -> None:
     assert isinstance(closing, f.Forked)
     assert (closing.source, closing.run) == ("s", source.run and source.run.id)
     assert closing.entries == tuple(entry.id for entry in source.waiting), "F1: it names what it empties the queue of"
-    assert len(session.prompts) + len(session.requests) + session.cost == 0
+    assert len(session.prompts) + len(session.requests) == 0
+    assert (session.usage, session.cost) == (Usage(), Decimal(0)), "what its source has used is not used again"
     assert (session.model, session.mode, session.rules) == (source.model, source.mode, source.rules)
-    if source.run is not None:
-        assert session.runs[source.run.id].outcome == "interrupted"
-    assert session.ended == (source.ended if source.run is None else source.run.id)
+    assert session.ended == (source.ended if source.run is None else source.run.id), "how its last run ended"
+    if source.run is None:
+        assert session.runs == source.runs
+    else:
+        assert session.runs == source.runs.insert(source.run.id, Settlement("interrupted", "interrupted"))
     assert (view.session, view.busy, view.run, view.queue, view.requests) == ("new", False, None, [], [])
     assert all(item.result is not None for item in view.items if isinstance(item, CallItem))
     called = [part.id for m in transcript.messages for part in getattr(m, "parts", ()) if isinstance(part, ToolCall)]

@@ -29,9 +29,10 @@ from quell.core.session import (
     Unwind,
     due,
 )
+from quell.testing.exploration.agreement import agree
 from quell.testing.exploration.laws_queue import of_request
 from quell.testing.exploration.ledger import Turn
-from quell.testing.exploration.worlds import NOW, Taken, take
+from quell.testing.exploration.worlds import NOW, Taken, World, take
 
 
 def check(taken: Taken) -> None:
@@ -42,7 +43,6 @@ def check(taken: Taken) -> None:
         assert taken.reaction == noted, "the answer says whether something was decided, and when"
     _of_facts(taken)
     _of_rest(taken)
-    _of_effects(taken.after.session)
     if isinstance(input, i.Restarted):
         _of_restart(taken, input)
     elif isinstance(input, i.Note):
@@ -74,6 +74,12 @@ def _of_checkpoint(taken: Taken, input: i.Kept | i.Restored) -> None:
     else:
         assert isinstance(fact, f.Reverted | f.RevertUndone)
         assert (fact.left, fact.problem) == (input.left, input.problem), "K8: what could not be restored is said"
+
+
+def check_state(world: World) -> None:
+    """Everything that must hold of a state, however it was come to: it says what the ledger says, and what it says is due."""
+    agree(world.ledger, world.session)
+    _of_effects(world.session)
 
 
 _ALWAYS = (f.SteerJoined, f.TurnStarted, f.CompactionStarted, f.RunStarted)
@@ -127,8 +133,7 @@ def _of_facts(taken: Taken) -> None:
     allowed = _MAY[type(taken.input)]
     assert all(kind in allowed for kind in kinds), f"an input of another kind decides {kinds}"
     assert all(recorded.at == NOW for recorded in taken.records), "the time comes with the input"
-    ledger = taken.before.ledger
-    for recorded in taken.records:  # limits are looked at before each further turn, not after
+    for recorded, ledger in zip(taken.records, taken.along, strict=True):  # limits: before each further turn, not after
         fact = recorded.fact
         if isinstance(fact, f.TurnStarted | f.RunSettled):
             _of_limits(ledger.run, fact)
@@ -137,7 +142,6 @@ def _of_facts(taken: Taken) -> None:
             assert following == [f.CompactionStarted], "I8: a crowded conversation is sampled"
         if isinstance(fact, f.CompactionStarted) and ledger.run is not None:
             _of_compaction(taken, ledger.run, fact, recorded.seq)
-        ledger = ledger.after((recorded,))
 
 
 def _of_compaction(taken: Taken, turn: Turn, fact: f.CompactionStarted, seq: int) -> None:
@@ -419,10 +423,12 @@ def _of_restart(taken: Taken, input: i.Restarted) -> None:
     orphans = [item.id for item in before.waiting if item.origin == "parent"]
     assert dropped == orphans, "T4: what a parent asked for is not gone on with"
     waiting = [item.id for item in before.waiting if not item.parked and item.id not in orphans]
-    if before.titling is not None and not before.deleting:
+    if before.titling is not None:
         prompt, attempt = before.titling
-        again = before.titling if input.stopping else (prompt, 2) if attempt == 1 else None
-        assert after.titling == again, "a model is asked for a title once more after a restart, and by no shutdown"
+        again = before.titling if input.stopping or before.deleting else (prompt, 2) if attempt == 1 else None
+        assert after.titling == again, (
+            "a model is asked for a title once more after a restart, by no shutdown, and not in vain"
+        )
     if input.stopping:
         assert not started, "K6: a shutdown starts a run"
         assert after.parked == before.parked, "K6: a shutdown parks"
@@ -478,7 +484,7 @@ def _of_interruption(taken: Taken, input: i.Restarted, turn: Turn, followed: lis
 def _of_repeat(taken: Taken) -> None:
     """An input that was decided decides nothing when it comes again: late, twice, or because its answer was lost."""
     input, session = taken.input, taken.after.session
-    if isinstance(input, i.Restarted) or taken.refused is not None:
+    if isinstance(input, i.Restarted) or taken.after is taken.before:
         return
     if isinstance(input, i.Compact) and session.entry(input.entry) is None:
         return  # it runs: another one may wait behind it

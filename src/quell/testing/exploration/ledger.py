@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import reduce
 from typing import Literal
 
 from msgspec import Struct
@@ -79,7 +80,7 @@ class Fate(Struct, frozen=True):
 
 
 class Ledger(Struct, frozen=True):
-    """Everything that happened; `after` enters more."""
+    """Everything that happened; `enter` writes down more."""
 
     seq: int = 0
     waiting: tuple[Item, ...] = ()
@@ -98,12 +99,12 @@ class Ledger(Struct, frozen=True):
     usage: Usage = Usage()
     cost: Decimal = Decimal(0)
 
+    def enter(self, recorded: f.Recorded) -> Ledger:
+        assert recorded.seq == self.seq + 1, "E1: a gap in the journal"
+        return _enter(replace(self, seq=recorded.seq), recorded.fact)
+
     def after(self, records: Iterable[f.Recorded]) -> Ledger:
-        ledger = self
-        for recorded in records:
-            assert recorded.seq == ledger.seq + 1, "E1: a gap in the journal"
-            ledger = _enter(replace(ledger, seq=recorded.seq), recorded.fact)
-        return ledger
+        return reduce(Ledger.enter, records, self)
 
     def item(self, id: str) -> Item:
         found = next((item for item in self.waiting if item.id == id), None)
@@ -241,8 +242,7 @@ def _accepted(ledger: Ledger, fact: f.PromptAccepted | f.CompactionAccepted | f.
             assert last.kind != "compaction", "K3: a compaction is followed up"
             assert (fact.prompt, fact.count) == (last.prompt, last.resumed + 1), "K3: of another prompt, or miscounted"
             assert fact.count <= FOLLOW_UPS, "K3: followed up for ever"
-            origin = dict(ledger.fates).get(fact.prompt)  # C2: who cancels what was accepted until then means this, too
-            seq = ledger.seq if origin is None else origin.seq
+            seq = dict(ledger.fates)[fact.prompt].seq  # C2: who cancels what was accepted until then means this, too
             item = Item(fact.entry, "follow_up", seq, fact.prompt, resumed=fact.count, origin="recovery")
             return replace(ledger, waiting=(item, *ledger.waiting))
 

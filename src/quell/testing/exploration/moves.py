@@ -255,6 +255,6 @@ def _failures(effect: Sample | Compact) -> Iterator[Move]:
         failures.append({"failure": "unreachable", "retry_at": NOW, "reply": reply, "attempts": 3})
         failures.append({"failure": "unreachable", "reply": reply})
     failures.append({"failure": "context_overflow", "reply": replies[-1]})
-    failures.append({"failure": "context_overflow", "retry_at": NOW})
+    failures.append({"failure": "context_overflow", "retry_at": NOW, "attempts": 3})
     for failure in failures:
         yield Move(i.SampleFailed(**named, **failure), "failures")

@@ -23,10 +23,9 @@ from quell.core.decide import decide
 from quell.core.errors import QuellError
 from quell.core.session import Compact, Effect, Execute, Sample, Session, due
 from quell.testing.exploration import laws
-from quell.testing.exploration.agreement import agree
 from quell.testing.exploration.moves import DRAFT, moves
 from quell.testing.exploration.reduce import key
-from quell.testing.exploration.search import BROKEN, at_rest
+from quell.testing.exploration.search import BROKEN, at_rest, uncollected
 from quell.testing.exploration.worlds import KINDS, NOW, Budget, Left, Move, Violation, World, start, take
 
 
@@ -88,18 +87,67 @@ class Both(Struct, frozen=True):
         return node.session.seq != self.journal.session.seq
 
 
-Step = tuple[str, Both, Left, bool]
-"""What is done, what comes of it, what is left of the budget, and whether it happens by itself."""
+Words = tuple[object, ...]
+Step = tuple[Words, Both, Left, bool]
+"""What is done (the words of a story), what comes of it, what is left of the budget, and whether it happens by itself."""
+
+
+BEGINS = {drafted: i.Restarted(reply=DRAFT if drafted else None, resume_interrupted=True) for drafted in (False, True)}
+"""What a new owner decides first, without and with a draft that was kept."""
+
+
+class Seen:
+    """What was found out of a session, or of a journal, is found out once: most states differ only in what the nodes have read and run."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._sessions: dict[int, tuple[Session, tuple[Move, ...], frozenset[Effect], Hashable]] = {}
+        self._worlds: dict[tuple[int, int], tuple[World, i.Input, World]] = {}
+
+    def _session(self, session: Session) -> tuple[Session, tuple[Move, ...], frozenset[Effect], Hashable]:
+        found = self._sessions.get(id(session))
+        if found is None:
+            effects = frozenset(effect for effect in due(session) if hasattr(effect, "run"))
+            found = session, tuple(moves(session, self._budget)), effects, key(session)
+            self._sessions[id(session)] = found  # which it holds, so that no other one has this identity
+        return found
+
+    def moves(self, session: Session) -> tuple[Move, ...]:
+        return self._session(session)[1]
+
+    def due(self, session: Session) -> frozenset[Effect]:
+        """Of a run: what a node starts and stops."""
+        return self._session(session)[2]
+
+    def key(self, session: Session) -> Hashable:
+        return self._session(session)[3]
+
+    def after(self, journal: World, input: i.Input) -> World:
+        """What this decides, which has to keep the laws."""
+        found = self._worlds.get((id(journal), id(input)))
+        if found is None:
+            taken = take(journal, input)
+            if taken.records or not isinstance(input, i.Report):
+                laws.check(taken)
+                laws.check_state(taken.after)
+            found = self._worlds[id(journal), id(input)] = journal, input, taken.after
+        return found[2]
 
 
 def explore_nodes(nodes: Nodes, limit: int = 5_000_000) -> tuple[int, int, float]:
     """Visit every state. Returns how many there are, how many moves, and seconds. Raises `Violation`."""
+    with uncollected():
+        return _explore(nodes, limit)
+
+
+def _explore(nodes: Nodes, limit: int) -> tuple[int, int, float]:
     began = time.process_time()
     world = start()
     owner = Node(world.session, 1, restarted=True)
     first = Both(world, (owner, Node(world.session)), takeovers=nodes.takeovers)
-    known: dict[Hashable, int] = {_key(first, nodes.budget.left): 0}
-    came: list[tuple[int, str]] = [(0, "created")]
+    seen = Seen(nodes.budget)
+    known: dict[Hashable, int] = {_key(first, nodes.budget.left, seen): 0}
+    came: list[tuple[int, Words]] = [(0, ("created",))]
     frontier = deque([(first, nodes.budget.left)])
     goes_on: list[tuple[int, int]] = []
     rests: list[int] = []
@@ -109,9 +157,9 @@ def explore_nodes(nodes: Nodes, limit: int = 5_000_000) -> tuple[int, int, float
         if at_rest(both.journal.session):
             rests.append(number)
         try:
-            for name, after, spare, system in _steps(both, left, nodes):
+            for name, after, spare, system in _steps(both, left, nodes, seen):
                 count += 1
-                found = known.setdefault(_key(after, spare), len(known))
+                found = known.setdefault(_key(after, spare, seen), len(known))
                 if found == len(came):
                     came.append((number, name))
                     frontier.append((after, spare))
@@ -126,7 +174,7 @@ def explore_nodes(nodes: Nodes, limit: int = 5_000_000) -> tuple[int, int, float
     return len(known), count, time.process_time() - began
 
 
-def _check_liveness(goes_on: list[tuple[int, int]], rests: list[int], came: list[tuple[int, str]]) -> None:
+def _check_liveness(goes_on: list[tuple[int, int]], rests: list[int], came: list[tuple[int, Words]]) -> None:
     """From every state what the nodes do by themselves can lead to rest, with whoever owns the session now."""
     before: dict[int, list[int]] = {}
     for first, then in goes_on:
@@ -142,46 +190,46 @@ def _check_liveness(goes_on: list[tuple[int, int]], rests: list[int], came: list
         raise Violation(f"liveness: it does not come to rest by itself\n{_story(came, stuck)}")
 
 
-def _story(came: list[tuple[int, str]], number: int) -> str:
+def _story(came: list[tuple[int, Words]], number: int) -> str:
     lines = []
     while number:
-        number, name = came[number]
-        lines.append(f"  {name}")
+        number, words = came[number]
+        lines.append(f"  {' '.join(map(str, words))}")
     return "\n".join(reversed(lines))
 
 
-def _key(both: Both, left: Left) -> Hashable:
+def _key(both: Both, left: Left, seen: Seen) -> Hashable:
     """Runs are renamed by age; generations are the present one, an older one or none."""
-    runs = {
-        effect.run for node in both.nodes for effect in (*due(node.session), *node.running) if hasattr(effect, "run")
-    }
+    wanted = [seen.due(node.session) for node in both.nodes]
+    runs = {_run(effect) for effects in (*wanted, *(node.running for node in both.nodes)) for effect in effects}
     present = both.journal.session.run
     if present is not None:
         runs.add(present.id)
     rank = {run: number for number, run in enumerate(sorted(runs, key=lambda run: int(run[1:])))}
 
-    def named(effects: tuple[Effect, ...] | frozenset[Effect]) -> Hashable:
-        return frozenset(
-            (type(effect).__name__, rank[getattr(effect, "run", "")], *_rest(effect))
-            for effect in effects
-            if hasattr(effect, "run")
-        )
+    def named(effects: frozenset[Effect]) -> Hashable:
+        return frozenset((type(effect).__name__, rank[_run(effect)], *_rest(effect)) for effect in effects)
 
     nodes = tuple(
         (
             node.generation and (node.generation == both.generation) + 1,
             node.restarted,
-            named(due(node.session)) if both.lags(node) else None,
+            named(effects) if both.lags(node) else None,
             named(node.running),
         )
-        for node in both.nodes
+        for node, effects in zip(both.nodes, wanted, strict=True)
     )
     begun = frozenset(
         (rank[call.split("-")[0]], call.split("-")[1:][-1]) for call in both.begun if call.split("-")[0] in rank
     )
     where = present and (rank[present.id], present.turn, present.attempt)
     drafted = both.draft is not None and present is not None and both.draft == present.message
-    return key(both.journal.session), where, nodes, both.takeovers, drafted, begun, left
+    return seen.key(both.journal.session), where, nodes, both.takeovers, drafted, begun, left
+
+
+def _run(effect: Effect) -> str:
+    """The run that it is of: no other effects are looked at here."""
+    return getattr(effect, "run", "")
 
 
 def _rest(effect: Effect) -> tuple[object, ...]:
@@ -193,48 +241,45 @@ def _rest(effect: Effect) -> tuple[object, ...]:
 # What can happen
 
 
-def _steps(both: Both, left: Left, nodes: Nodes) -> Iterator[Step]:
+def _steps(both: Both, left: Left, nodes: Nodes, seen: Seen) -> Iterator[Step]:
     for at, node in enumerate(both.nodes):
         other = "AB"[at]
         if both.lags(node):
             lost = nodes.reads_owner and node.generation != both.generation
             read = Node(both.journal.session) if lost else _read(both, node)
-            yield f"{other} reads the journal", both.with_node(at, read), left, True
-        yield from _requests(both, at, left, nodes)
+            yield (other, "reads the journal"), both.with_node(at, read), left, True
+        yield from _requests(both, at, left, nodes, seen)
         if node.generation:
-            yield from _owned(both, at, left, nodes)
+            yield from _owned(both, at, left, nodes, seen)
         if both.takeovers:
             generation = both.generation + 1
             taken = replace(_read(both, node), generation=generation, restarted=not both.journal.session.busy)
             after = replace(both, generation=generation, takeovers=both.takeovers - 1)
-            yield f"{other} becomes the owner", after.with_node(at, replace(taken, running=frozenset())), left, False
+            yield (other, "becomes the owner"), after.with_node(at, replace(taken, running=frozenset())), left, False
 
 
 def _read(both: Both, node: Node) -> Node:
     return replace(node, session=both.journal.session)
 
 
-def _record(both: Both, at: int, input: i.Input) -> Both:
-    """Decide from the newest state, which this node has, and append."""
-    taken = take(both.journal, input)
-    if taken.records or not isinstance(input, i.Report):
-        laws.check(taken)
-        agree(taken.after.ledger, taken.after.session)
-    after = replace(both, journal=taken.after)
-    return after.with_node(at, replace(both.nodes[at], session=taken.after.session))
+def _record(both: Both, at: int, journal: World) -> Both:
+    """The node, which has the newest state, has decided from it and appended."""
+    after = replace(both, journal=journal)
+    return after.with_node(at, replace(both.nodes[at], session=journal.session))
 
 
-def _requests(both: Both, at: int, left: Left, nodes: Nodes) -> Iterator[Step]:
+def _requests(both: Both, at: int, left: Left, nodes: Nodes, seen: Seen) -> Iterator[Step]:
     """Anybody may decide a request; from an old state the append is refused, and a "nothing" is not believed."""
     node = both.nodes[at]
-    for move in moves(node.session, nodes.budget):
+    for move in seen.moves(node.session):
         if isinstance(move.input, i.Report):
             continue
         spare = _spent(left, move)
         if spare is None:
             continue
         if not both.lags(node):
-            yield f"{'AB'[at]} decides {move.input}", _record(both, at, move.input), spare, False
+            recorded = _record(both, at, seen.after(both.journal, move.input))
+            yield ("AB"[at], "decides", move.input), recorded, spare, False
         elif not nodes.reads_first and not _decides(node.session, move.input):
             same = (
                 decide(node.session, move.input, NOW).reaction == decide(both.journal.session, move.input, NOW).reaction
@@ -256,31 +301,31 @@ def _spent(left: Left, move: Move) -> Left | None:
     return (*left[:at], left[at] - move.count, *left[at + 1 :]) if left[at] >= move.count else None
 
 
-def _owned(both: Both, at: int, left: Left, nodes: Nodes) -> Iterator[Step]:
+def _owned(both: Both, at: int, left: Left, nodes: Nodes, seen: Seen) -> Iterator[Step]:
     """What an owner does, or one that believes to be it."""
     node, name = both.nodes[at], "AB"[at]
     present = node.generation == both.generation
     if not present:
-        yield f"{name} is told that it owns nothing", both.with_node(at, Node(node.session)), left, True
+        yield (name, "is told that it owns nothing"), both.with_node(at, Node(node.session)), left, True
     if not node.restarted:
         if present and not both.lags(node):
             run = node.session.run
-            for drafted in {both.draft is not None and run is not None and both.draft == run.message}:
-                restarted = _record(both, at, i.Restarted(reply=DRAFT if drafted else None, resume_interrupted=True))
-                after = restarted.with_node(at, replace(restarted.nodes[at], restarted=True))
-                yield f"{name} decides that it begins", after, left, True
+            drafted = both.draft is not None and run is not None and both.draft == run.message
+            restarted = _record(both, at, seen.after(both.journal, BEGINS[drafted]))
+            after = restarted.with_node(at, replace(restarted.nodes[at], restarted=True))
+            yield (name, "decides that it begins"), after, left, True
         if nodes.restarts_first:
             return
-    wanted = frozenset(effect for effect in due(node.session) if hasattr(effect, "run"))
+    wanted = seen.due(node.session)
     if wanted != node.running:
-        yield f"{name} starts and stops effects", _reconciled(both, at, wanted), left, True
-    yield from _reports(both, at, left, nodes)
+        yield (name, "starts and stops effects"), _reconciled(both, at, wanted), left, True
+    yield from _reports(both, at, left, nodes, seen)
     for effect in node.running:
         if isinstance(effect, Sample) and (present or not nodes.fenced):
             message = f"{effect.run}-{effect.turn}-{effect.attempt}"
             assert present, "I10: a draft of an old generation is kept"
             if both.draft != message:
-                yield f"{name} saves a draft of {message}", replace(both, draft=message), left, False
+                yield (name, "saves a draft of", message), replace(both, draft=message), left, False
 
 
 def _reconciled(both: Both, at: int, wanted: frozenset[Effect]) -> Both:
@@ -291,22 +336,22 @@ def _reconciled(both: Both, at: int, wanted: frozenset[Effect]) -> Both:
     return replace(both, begun=both.begun | new).with_node(at, replace(node, running=wanted))
 
 
-def _reports(both: Both, at: int, left: Left, nodes: Nodes) -> Iterator[Step]:
+def _reports(both: Both, at: int, left: Left, nodes: Nodes, seen: Seen) -> Iterator[Step]:
     """What the effects that this node runs may report, whoever owns the session now."""
     node, name = both.nodes[at], "AB"[at]
     present = node.generation == both.generation
-    for move in moves(node.session, nodes.budget):
+    for move in seen.moves(node.session):
         spare = _spent(left, move)
         effect = _effect(move.input, node)
         if spare is None or effect is None:
             continue
         if not present and nodes.fenced:
-            yield f"{name} is refused: it is not the owner", both.with_node(at, Node(node.session)), left, True
+            yield (name, "is refused: it is not the owner"), both.with_node(at, Node(node.session)), left, True
         elif not both.lags(node):
             assert present, "I10: an outcome of an old generation is recorded"
-            recorded = _record(both, at, move.input)
+            recorded = _record(both, at, seen.after(both.journal, move.input))
             done = replace(recorded.nodes[at], running=node.running - {effect})
-            yield f"{name} reports {move.input}", recorded.with_node(at, done), spare, move.system
+            yield (name, "reports", move.input), recorded.with_node(at, done), spare, move.system
 
 
 def _effect(input: i.Input, node: Node) -> Effect | None:

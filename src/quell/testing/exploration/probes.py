@@ -61,11 +61,12 @@ def check_before_creation() -> None:
         small_model="n",
         mode="plan",
         parent="q",
+        role="web",
         extra=("/x",),
         rules=(Rule("deny", "x", "session"),),
     )
     made = decide(nothing, asked, NOW)
-    for name in ("workspace", "title", "model", "small_model", "mode", "parent", "extra", "rules"):
+    for name in ("workspace", "title", "model", "small_model", "mode", "parent", "role", "extra", "rules"):
         assert getattr(made.session, name) == getattr(asked, name), f"created with another {name}"
     task = decide(nothing, replace(asked, prompt=submission("p", "queue")), NOW)
     assert task.session.run is not None, "T4: a session that is created with its task begins with it"

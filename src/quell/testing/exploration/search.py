@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from operator import ge
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.session import Calling, Compacting, Expire, Keep, Sampling, Session, Title, due
 from quell.testing.exploration import laws
-from quell.testing.exploration.agreement import agree
 from quell.testing.exploration.moves import moves
 from quell.testing.exploration.probes import Probes, check_before_creation
 from quell.testing.exploration.reduce import key
@@ -49,7 +51,8 @@ class Search:
     """One search, breadth first, so that the story of a violation is as short as any.
 
     A move is judged once in each state: the laws do not read the budget. And with less left to spend only less can happen, so a
-    state is gone on from again only when it is reached with a budget that no earlier one covers.
+    state is gone on from again only when it is reached with a budget that no earlier one covers. So worlds of one kind are explored by
+    one search (`searches`), one after the other: what one of them has judged is judged for all.
     """
 
     def __init__(
@@ -65,26 +68,37 @@ class Search:
         self._numbers: dict[Hashable, int] = {}
         self._frontier: deque[tuple[int, Left]] = deque()
 
-    def run(self, limit: int = 5_000_000, seconds: float | None = None, progress: Progress | None = None) -> Found:
-        """Visit every state. Raises `Violation`."""
+    def run(
+        self,
+        within: Budget | None = None,
+        *,
+        limit: int = 5_000_000,
+        seconds: float | None = None,
+        progress: Progress | None = None,
+    ) -> Found:
+        """Visit every state that can be reached within this budget. Raises `Violation`."""
         began = time.process_time()
         visited = 0
-        check_before_creation()
-        self._reach(self._arrive(self.first, None), self.size.left)
-        while self._frontier:
-            number, budget = self._frontier.popleft()
-            self._visit(number, budget)
-            visited += 1
-            if len(self.places) > limit:
-                raise Violation(f"more than {limit} states: the size is larger than stated")
-            if visited % 100 == 0 and (progress is not None or seconds is not None):
-                spent = time.process_time() - began
-                if progress is not None:
-                    progress(Found(len(self.places), self._moves, spent, False))
-                if seconds is not None and spent > seconds:
-                    return Found(len(self.places), self._moves, spent, False)
-        self._check_liveness()
-        return Found(len(self.places), self._moves, time.process_time() - began)
+
+        def found(*, complete: bool) -> Found:
+            return Found(len(self.places), self._moves, time.process_time() - began, complete)
+
+        with uncollected():
+            check_before_creation()
+            self._frontier.clear()  # of what was not completed
+            self._reach(self._arrive(self.first, None), (within or self.size).left)
+            while self._frontier:
+                number, budget = self._frontier.popleft()
+                self._visit(number, budget)
+                visited += 1
+                if len(self.places) > limit:
+                    raise Violation(f"more than {limit} states: the size is larger than stated")
+                if visited % 100 == 0 and progress is not None:
+                    progress(found(complete=False))
+                if visited % 100 == 0 and seconds is not None and time.process_time() - began > seconds:
+                    return found(complete=False)
+            self._check_liveness()
+        return found(complete=True)
 
     def _arrive(self, world: World, came: tuple[int, Move] | None) -> int:
         state = key(world.session, reverts=bool(self.size.reverts))
@@ -112,6 +126,7 @@ class Search:
         place = self.places[number]
         if budget not in place.budgets:
             return  # a larger one has come meanwhile
+        made: dict[int, tuple[Taken, int]] = {}
         for index, move in enumerate(place.moves):
             left = budget
             if move.spends:
@@ -121,20 +136,28 @@ class Search:
                 left = (*budget[:at], budget[at] - move.count, *budget[at + 1 :])
             after = place.leads[index]
             if after is None:
-                after = place.leads[index] = self._make(number, move)
+                after = place.leads[index] = self._make(number, move, made)
             self._reach(after, left)
 
-    def _make(self, number: int, move: Move) -> int:
+    def _make(self, number: int, move: Move, made: dict[int, tuple[Taken, int]]) -> int:
+        """`made` are the moves from here that lead to different worlds, by the identity of those, and the numbers of those."""
         self._moves += 1
+        world = self.places[number].world
         try:
-            taken = take(self.places[number].world, move.input)
+            taken = take(world, move.input, (other for other, _ in made.values()))
             if self._watch is not None:
                 self._watch(taken)
             laws.check(taken)
-            agree(taken.after.ledger, taken.after.session)
+            if taken.after is world:
+                return number
+            if id(taken.after) in made:
+                return made[id(taken.after)][1]
+            laws.check_state(taken.after)
         except BROKEN as error:
             raise Violation(f"{error!r}\n{self._story(number)}\n  {move.input}") from error
-        return self._arrive(taken.after, (number, move))
+        arrived = self._arrive(taken.after, (number, move))
+        made[id(taken.after)] = taken, arrived
+        return arrived
 
     def _check_liveness(self) -> None:
         """Whatever order the outcomes of what is due come in, every state comes to rest, unless somebody interferes.
@@ -178,9 +201,30 @@ class Search:
         return "\n".join(lines)
 
 
-def explore(size: Budget, watch: Watch | None = None, limit: int = 5_000_000) -> Found:
+def explore(size: Budget, watch: Watch | None = None) -> Found:
     """Visit every state that can be reached within the budget; `watch` sees every move. Raises `Violation`."""
-    return Search(size, watch).run(limit)
+    return Search(size, watch).run()
+
+
+def searches(sizes: Iterable[Budget]) -> dict[Budget, Search]:
+    """A search for each kind of these worlds, in which all of that kind can be run, one after the other."""
+    kinds: dict[Budget, list[Left]] = {}
+    for size in sizes:
+        kinds.setdefault(size.kind, []).append(size.left)
+    largest = {kind: map(max, zip(*lefts, strict=True)) for kind, lefts in kinds.items()}
+    return {kind: Search(replace(kind, **dict(zip(KINDS, left, strict=True)))) for kind, left in largest.items()}
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Nothing that a search makes goes round in a circle, and there is much of it: not to look for circles is a quarter of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def at_rest(session: Session) -> bool:

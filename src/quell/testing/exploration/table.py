@@ -23,6 +23,7 @@ SMALL: dict[str, Budget] = {
     "three restarts": Budget(submits=2, restarts=3),
     "a compaction and two restarts": Budget(submits=1, compactions=1, restarts=2),
     "a parked queue and a restart": Budget(submits=3, cancels=1, restarts=1),
+    "a parked queue and a failure": Budget(submits=3, cancels=1, failures=1),
     "a sub-agent": Budget(submits=2, calls=1, restarts=1, origin="parent", titled=True),
     "a title": Budget(submits=2, changes=1, restarts=2, deletions=1, origin="user", titled=True),
     "a full window and a compaction": Budget(submits=1, cancels=1, compactions=2, crowded=True),

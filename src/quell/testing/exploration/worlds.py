@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import Struct
+from msgspec.structs import replace
 
 from quell.core import facts as f
 from quell.core import inputs as i
@@ -43,6 +46,13 @@ class Budget(Struct, frozen=True):
     def left(self) -> Left:
         return tuple(getattr(self, kind) for kind in KINDS)
 
+    @property
+    def kind(self) -> Budget:
+        """What is the same in worlds that differ in how often things may happen, and in nothing else."""
+        return replace(
+            self, **dict.fromkeys(KINDS, 0) | {"reverts": min(self.reverts, 1)}
+        )  # with them a state has more to it
+
 
 Left = tuple[int, ...]
 """What is left of a budget, in the order of KINDS."""
@@ -79,7 +89,7 @@ class Move(Struct, frozen=True):
 
 
 class Taken(Struct, frozen=True):
-    """A move that was made: what it decided and answered, or what it was refused with."""
+    """A move that was made: what it decided and answered, or what it was refused with. `along`: the ledger before each fact."""
 
     before: World
     input: i.Input
@@ -87,6 +97,7 @@ class Taken(Struct, frozen=True):
     after: World
     reaction: i.Reaction | None = None
     refused: str | None = None
+    along: tuple[Ledger, ...] = ()
 
 
 class Violation(AssertionError):
@@ -99,11 +110,20 @@ def start() -> World:
     return World(created.session, Ledger().after(created.records))
 
 
-def take(world: World, input: i.Input) -> Taken:
-    """Make one move, and enter it into the ledger, which may refuse."""
+def take(world: World, input: i.Input, others: Iterable[Taken] = ()) -> Taken:
+    """Make one move, and enter it into the ledger, which may refuse. `others` from here, with the same facts, lead to the same world."""
     try:
         decision = decide(world.session, input, NOW)
     except QuellError as refusal:
         return Taken(world, input, (), world, refused=refusal.code)
-    after = World(decision.session, world.ledger.after(decision.records))
-    return Taken(world, input, decision.records, after, decision.reaction)
+    records = decision.records
+    if not records and decision.session is world.session:
+        return Taken(world, input, (), world, decision.reaction)
+    same = next((other for other in others if other.records == records), None)
+    if same is not None:
+        return Taken(world, input, records, same.after, decision.reaction, along=same.along)
+    ledgers = [world.ledger]
+    for recorded in records:
+        ledgers.append(ledgers[-1].enter(recorded))
+    after = World(decision.session, ledgers.pop())
+    return Taken(world, input, records, after, decision.reaction, along=tuple(ledgers))
