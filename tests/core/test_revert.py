@@ -14,7 +14,7 @@ from quell.core.transcript import Transcript
 from quell.core.view import View, apply
 from quell.testing.audit import unsendable
 from quell.testing.exploration import NOW, Budget
-from quell.testing.exploration.forks import journals
+from quell.testing.exploration.forks import prefixes
 from quell.wire import snapshots
 
 WORLDS = {
@@ -39,7 +39,7 @@ def goes(session: Session, to: str | None) -> tuple[f.Recorded, ...]:
 @pytest.mark.parametrize("name", WORLDS)
 def test_k8_what_is_left_is_what_was_there_before_and_what_comes_back_is_all(name: str) -> None:
     tried = 0
-    for records in journals(WORLDS[name]):
+    for records in prefixes(WORLDS[name]):
         session = fold(records)
         if session.busy:
             continue

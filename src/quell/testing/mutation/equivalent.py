@@ -26,7 +26,7 @@ EQUIVALENT: dict[str, str] = {
     "evolve._spend: never: if usage == Usage() and not cost:": SUM,
     "session._due_calls: leave out: continue": "nothing follows it in the loop",
     "session._due_run: swap with the next: if run.entry.limits.seconds is not None:": "the order of effects that are due, which is none",
-    "session.due: turn the order round: return (*_due_run(session), Title(session.titling.prompt, session.titling.attempt))": "the order of effects that are due, which is none",
+    "session.due: turn the order round: return (*_due_run(session), *title, *keep)": "the order of effects that are due, which is none",
     "step.Step.settle: swap with the next: self.add(f.RunSettled(run=run.id, outcome=outcome, stop_reason=stop_reason, failure=failure, detail=detail))": ORDER,
     "step.Step.add: swap with the next: self.session = evolve(self.session, recorded)": "neither looks at the other",
     "evolve._queue_edited: swap with the next: if fact.text is not None:": "the text and the delivery of an entry do not look at each other",
