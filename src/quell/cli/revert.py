@@ -9,7 +9,7 @@ import click
 
 from quell.cli import daemon, terminal
 from quell.cli.failure import FAILED, CommandFailed, of_refusal, wrong_usage
-from quell.cli.lookup import find_session, the_one
+from quell.cli.lookup import chosen_session, the_one
 from quell.client.oneshot import Connection, Json, Refused
 
 SHOWN = 10
@@ -19,7 +19,7 @@ SIGNS = {"create": ("+", "comes back", "green"), "delete": ("-", "goes", "red"),
 
 
 @click.command("revert")
-@click.argument("session")
+@click.argument("session", required=False)
 @click.option(
     "--to", metavar="MESSAGE", help="Back to before this one: its id, or the beginning of it. Default: your last."
 )
@@ -28,15 +28,17 @@ SIGNS = {"create": ("+", "comes back", "green"), "delete": ("-", "goes", "red"),
 @click.option("--force", is_flag=True, help="Also overwrite what somebody has changed since the agent did.")
 @click.option("--undo", is_flag=True, help="Undo the last revert. That can be done until the next run begins.")
 @click.option("--json", "as_json", is_flag=True, help="What the server says, as one JSON object.")
-def revert(session: str, to: str | None, listing: bool, dry_run: bool, force: bool, undo: bool, as_json: bool) -> None:
-    """Take SESSION, and the files that the agent has changed, back to before a message of yours.
+def revert(
+    session: str | None, to: str | None, listing: bool, dry_run: bool, force: bool, undo: bool, as_json: bool
+) -> None:
+    """Take SESSION (the last one of this folder unless it is named), and the files that the agent has changed, back to before a message of yours.
 
     What you have changed yourself since is not overwritten unless you say so.
     """
     if undo and (to is not None or listing):
         raise wrong_usage("--undo is of the last revert: it goes without --to and --list")
     with daemon.connect(daemon.here()) as connection:
-        found = find_session(connection, session)
+        found = chosen_session(connection, session)
         id = found.text("id")
         body: dict[str, object] = {"force": force, "dry_run": dry_run}
         if not undo:
