@@ -54,3 +54,8 @@ def no_stray_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     records = [*caplog.get_records("setup"), *caplog.get_records("call"), *caplog.records]
     strays = [record for record in records if record.name == "asyncio" and record.levelno >= logging.ERROR]
     assert not strays, "asyncio logged: " + "; ".join(record.getMessage() for record in strays)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: half of the time a test waits for processes and for the disk."""
+    return (os.cpu_count() or 1) + 1
