@@ -9,7 +9,7 @@ from __future__ import annotations
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import Busy, Conflict, Edited, InvalidRequest, NotFound
-from quell.core.session import Checkpoint, Session, run_seq
+from quell.core.session import Session, run_seq
 from quell.core.step import Step
 
 NAMED = 10
@@ -27,17 +27,6 @@ def since(session: Session, to: str) -> int:
     if any(revert.since <= started <= revert.upto for revert in session.reverts):
         raise NotFound(f"Message {to} is no part of this conversation any more: it was reverted.")
     return started
-
-
-def spans(session: Session, start: int) -> tuple[Checkpoint, ...]:
-    """The checkpoints of the runs from the fact `start` on that are part of the conversation, oldest first."""
-    runs = sorted((run_seq(run), checkpoint) for run, checkpoint in session.checkpoints.items())
-    hidden = [(revert.since, revert.upto) for revert in session.reverts]
-    return tuple(
-        checkpoint
-        for begun, checkpoint in runs
-        if begun >= start and not any(first <= begun <= last for first, last in hidden)
-    )
 
 
 def revert(step: Step, input: i.Revert) -> None:

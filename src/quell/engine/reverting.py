@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from quell.core import inputs as i
 from quell.core.checkpoints import CheckpointRefused, Plan
 from quell.core.decide import decide
-from quell.core.decide_revert import since, spans
+from quell.core.decide_revert import since
 from quell.core.errors import Conflict, SessionNotFound, StorageRefused, Unavailable
 from quell.core.facts import Recorded, Reverted, RevertUndone
 from quell.core.messages import Attachment, UserMessage
-from quell.core.session import Session
+from quell.core.session import Checkpoint, Session, run_seq
 from quell.engine.engine import Engine
 from quell.engine.keeping import folders
 
@@ -72,11 +72,22 @@ async def _plan(engine: Engine, state: Session, to: str | None) -> Plan:
         return Plan()
     try:
         if to is not None:
-            return await checkpoints.plan(state.id, folders(state), spans(state, since(state, to)))
+            return await checkpoints.plan(state.id, folders(state), _spans(state, since(state, to)))
         last = state.reverts[-1]
         return await checkpoints.plan_undo(state.id, folders(state), last.source, last.target)
     except CheckpointRefused as refusal:
         raise StorageRefused(f"The files cannot be had back: {refusal}.") from None
+
+
+def _spans(session: Session, start: int) -> tuple[Checkpoint, ...]:
+    """The checkpoints of the runs from the fact `start` on that are part of the conversation, oldest first."""
+    runs = sorted((run_seq(run), checkpoint) for run, checkpoint in session.checkpoints.items())
+    hidden = [(revert.since, revert.upto) for revert in session.reverts]
+    return tuple(
+        checkpoint
+        for begun, checkpoint in runs
+        if begun >= start and not any(first <= begun <= last for first, last in hidden)
+    )
 
 
 async def _outcome(engine: Engine, session: str, to: str, seq: int, plan: Plan, *, said: bool) -> Outcome:

@@ -151,7 +151,9 @@ def _reverts(session: Session) -> Iterator[Move]:
                 to=to, source=target and "here", target=target, edited=edited, force=force, upto=session.seq
             )
             yield Move(asked, "reverts")
-        yield Move(i.Revert(to=to, upto=session.seq - 1), "reverts")
+        yield Move(
+            i.Revert(to=to, edited=("x",), upto=session.seq - 1), "reverts"
+        )  # planned again before anybody is asked
 
 
 def _edits(session: Session) -> Iterator[Move]:
