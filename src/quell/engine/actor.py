@@ -169,8 +169,11 @@ class Actor:
                     self._reconcile(group, scene)
                 if not isinstance(self.closed, SessionNotFound):
                     await self._effects.stop(grace(self.ledger.session, self._performer.options.stop_grace))
-                    for letter in self._inbox.drain():
-                        await self._take(letter)
+                    letters = self._inbox.drain()
+                    while letters:  # what ends while that is recorded has its outcome recorded as well
+                        for letter in letters:
+                            await self._take(letter)
+                        letters = self._inbox.arrived()
                     await self._take(Letter(replace(await self._left(), stopping=True)))
                 self.ended.set()  # all of it is on disk; what does not stop when it is told to is not waited for
             finally:

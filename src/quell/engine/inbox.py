@@ -95,7 +95,12 @@ class Inbox:
 
     def drain(self) -> list[Letter]:
         """Everything, what was kept first."""
-        letters = [*self._kept, *self._letters]
+        kept = list(self._kept)
         self._kept.clear()
+        return kept + self.arrived()
+
+    def arrived(self) -> list[Letter]:
+        """Everything but what was kept."""
+        letters = list(self._letters)
         self._letters.clear()
         return letters
