@@ -63,6 +63,8 @@ def check_fork(records: Sequence[f.Recorded]) -> None:
     assert closing.entries == tuple(entry.id for entry in source.waiting), "F1: it names what it empties the queue of"
     assert len(session.prompts) + len(session.requests) == 0
     assert (session.usage, session.cost) == (Usage(), Decimal(0)), "what its source has used is not used again"
+    kept = (session.checkpoints, session.unkept, session.reverting, session.reverts, session.undoable)
+    assert kept == (Session().checkpoints, None, None, (), 0), "K8: checkpoints are of its source's runs"
     assert (session.model, session.mode, session.rules) == (source.model, source.mode, source.rules)
     assert session.ended == (source.ended if source.run is None else source.run.id), "how its last run ended"
     if source.run is None:

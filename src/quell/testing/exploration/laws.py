@@ -30,6 +30,7 @@ from quell.core.session import (
     due,
 )
 from quell.testing.exploration.agreement import agree
+from quell.testing.exploration.laws_kept import of_checkpoint, of_left
 from quell.testing.exploration.laws_queue import of_request
 from quell.testing.exploration.ledger import Turn
 from quell.testing.exploration.worlds import NOW, Taken, World, take
@@ -43,6 +44,7 @@ def check(taken: Taken) -> None:
         assert taken.reaction == noted, "the answer says whether something was decided, and when"
     _of_facts(taken)
     _of_rest(taken)
+    of_left(taken)
     if isinstance(input, i.Restarted):
         _of_restart(taken, input)
     elif isinstance(input, i.Note):
@@ -55,7 +57,7 @@ def check(taken: Taken) -> None:
         assert taken.after.session.title == (input.title or taken.before.session.title), "a session has its title"
     elif isinstance(input, i.Kept | i.Restored):
         assert taken.records, f"a report of what is due decides nothing: {input}"
-        _of_checkpoint(taken, input)
+        of_checkpoint(taken, input)
     elif isinstance(input, i.Report):
         assert taken.refused is None, "a report is not refused"
         assert isinstance(taken.reaction, i.Noted), "a report is noted"
@@ -63,17 +65,6 @@ def check(taken: Taken) -> None:
     else:
         of_request(taken, input)
     _of_repeat(taken)
-
-
-def _of_checkpoint(taken: Taken, input: i.Kept | i.Restored) -> None:
-    """K8: as it was found out."""
-    fact = taken.records[0].fact
-    if isinstance(input, i.Kept):
-        kept = f.WorkspaceKept(run=input.run, after=input.after, snapshot=input.snapshot, problem=input.problem)
-        assert fact == kept, "K8: a snapshot is recorded"
-    else:
-        assert isinstance(fact, f.Reverted | f.RevertUndone)
-        assert (fact.left, fact.problem) == (input.left, input.problem), "K8: what could not be restored is said"
 
 
 def check_state(world: World) -> None:
@@ -172,7 +163,7 @@ def _of_rest(taken: Taken) -> None:
     """I4: what waits and is not parked has a run before it, but where a process has ended and none has begun."""
     before, session = taken.before.session, taken.after.session
     stopping = isinstance(taken.input, i.Restarted) and taken.input.stopping
-    stopped = stopping or (before.busy and before.run is None)
+    stopped = stopping or (before.busy and before.run is None and before.reverting is None)
     if session.run is None and not stopped and not session.deleting and session.reverting is None:
         assert all(entry.parked for entry in session.waiting), "I4: an entry waits that nothing will start"
     if session.parked:

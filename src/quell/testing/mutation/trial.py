@@ -11,8 +11,11 @@ from quell.testing.exploration.nodes import ONE_TAKEOVER, Nodes, explore_nodes
 from quell.testing.exploration.table import SMALL
 from quell.testing.mutation.changes import Mutant, planted
 
-FORKED = Budget(submits=2, cancels=1, calls=1, deletions=1, origin="user", titled=True)
-"""The world of whose journals every prefix is forked."""
+FORKED = (
+    Budget(submits=2, cancels=1, calls=1, deletions=1, origin="user", titled=True),
+    Budget(submits=1, calls=1, reverts=1, changing=True),
+)
+"""The worlds of whose journals every prefix is forked."""
 
 
 class Trial:
@@ -41,8 +44,9 @@ class Trial:
                 except Exception:  # noqa: BLE001  # however it breaks, it was noticed
                     return name
             try:
-                for records in prefixes(FORKED):
-                    check_fork(records)
+                for size in FORKED:
+                    for records in prefixes(size):
+                        check_fork(records)
             except Exception:  # noqa: BLE001  # however it breaks, it was noticed
                 return "forks"
         return None
