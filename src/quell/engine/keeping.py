@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from quell.core import inputs as i
-from quell.core.checkpoints import CheckpointRefused
+from quell.core.checkpoints import CheckpointRefused, Checkpoints
 from quell.core.session import Keep, Restore, Session
 from quell.engine.options import Ports
 
@@ -28,6 +29,14 @@ async def keep(effect: Keep, session: Session, ports: Ports) -> i.Kept:
         return replace(kept, snapshot=await ports.checkpoints.keep(session.id, folders(session)))
     except CheckpointRefused as refusal:
         return replace(kept, problem=str(refusal))
+
+
+async def touch(session: Session, checkpoints: Checkpoints, paths: Sequence[str]) -> None:
+    """What a tool writes is kept also where the workspace's snapshots do not look. That it cannot be is no reason not to work."""
+    try:
+        await checkpoints.touch(session.id, folders(session), paths)
+    except CheckpointRefused as refusal:
+        log.warning("session %s: %s will not be had back: %s", session.id, ", ".join(paths), refusal)
 
 
 async def left(session: Session, ports: Ports, seconds: float | None = None) -> str:

@@ -6,23 +6,20 @@ Whatever happens is a result for the model: input that cannot be understood, a d
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 from quell.core import inputs as i
-from quell.core.checkpoints import CheckpointRefused, Checkpoints
 from quell.core.messages import AssistantMessage, Spent, ToolCall, ToolResult
 from quell.core.permissions import check as judge
 from quell.core.permissions import headless_reason, parse_rule
 from quell.core.ports import PreparedCall, ToolContext
 from quell.core.redaction import Redactor
-from quell.core.session import Check, Execute, Session
+from quell.core.session import Check, Execute
+from quell.engine import keeping
 from quell.engine.delegate import Child
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
-
-log = logging.getLogger(__name__)
 
 NOBODY = "Nobody is there to answer. Decide it yourself, and say in your answer what you assumed."
 
@@ -116,7 +113,7 @@ async def execute(
     )
     try:
         if ports.checkpoints is not None and access.paths and _changes(prepared, ports):
-            await _touch(ports.checkpoints, session, access.paths)
+            await keeping.touch(session, ports.checkpoints, access.paths)
         result = await prepared.run(context)
     except asyncio.CancelledError:
         printing.close()
@@ -124,14 +121,6 @@ async def execute(
         raise
     printing.close()
     return _returned(effect, redactor.result(result), child)
-
-
-async def _touch(checkpoints: Checkpoints, session: Session, paths: Sequence[str]) -> None:
-    """What a tool writes is kept also where the workspace's snapshots do not look. That it cannot be is no reason not to work."""
-    try:
-        await checkpoints.touch(session.id, (session.workspace, *session.extra), paths)
-    except CheckpointRefused as refusal:
-        log.warning("session %s: %s will not be had back: %s", session.id, ", ".join(paths), refusal)
 
 
 def _returned(effect: Execute, result: ToolResult, child: Child | None) -> i.CallReturned:
