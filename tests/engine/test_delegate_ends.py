@@ -227,6 +227,34 @@ async def test_t4_k3_a_shutdown_before_the_recovery_settles_the_child_first_and_
     assert fold(await journal.read(session)).cost == Decimal(1)
 
 
+async def test_t4_k6_a_child_that_ends_while_a_shutdown_records_the_rest_is_counted() -> None:
+    """Fails when what arrives meanwhile is not recorded any more: the simulation found it on a slow disk (seed 115071)."""
+    diary, release = Diary(MemoryJournal()), asyncio.Event()
+    async with played(diary, Options(stop_grace=0, unwind_grace=3600)) as play, asyncio.TaskGroup() as group:
+        session, (child,) = await delegated(play, "find it")
+        (asked := await play.asked()).call("touch", kind="read")
+        asked.reply(**COSTS)
+        (await play.touched()).hold(release)
+        await play.cancel(session)
+        await play.until(child, lambda state: state.run is not None and state.run.ending is not None)
+        first, ends, second = (diary.appends + number for number in (1, 2, 3))
+        diary.plan = {first: Hold(), ends: Hold(), second: Hold()}
+        group.create_task(play.engine.apply(session, i.Change(title="one")))
+        await diary.until_held(first)
+        group.create_task(play.engine.apply(session, i.Change(title="two")))
+        await turns()
+        group.create_task(play.engine.shutdown())
+        await diary.until_held(ends)
+        await diary.release(first)
+        await diary.until_held(second)
+        await diary.release(ends)
+        await turns()
+        await diary.release(second)
+        release.set()
+    assert [end for end in diary.ends() if "call" not in end[1]] == [(child, "cancelled"), (session, "cancelled")]
+    assert fold(await diary.read(session)).cost == Decimal(1)
+
+
 async def test_t4_k5_a_cancel_while_a_child_that_was_refused_is_stopped() -> None:
     """T4, K5: it was made all the same, and only the answer was lost; its call ends when it has settled, and not before."""
     diary = Diary(MemoryJournal())
