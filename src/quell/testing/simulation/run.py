@@ -224,7 +224,7 @@ class Stage:
                 state = await patiently(lambda session=session: person.state(session), self._node)  # type: ignore[misc]  # bound now
                 if state is None and await self._is_gone(session):
                     break
-                if state is not None and not state.busy:
+                if state is not None and not state.busy and not await self._stalls(session):
                     break
                 if self._loop.time() > until:
                     self.wrong.append(f"liveness: {session} is busy for ever: {_brief(state)}")
@@ -232,6 +232,11 @@ class Stage:
                 for call in state.awaiting if state is not None else ():
                     await self._allow(session, allowance(call))
                 await asyncio.sleep(0.25)
+
+    async def _stalls(self, session: str) -> bool:
+        """Whether the journal may hold more than the engine has been told: its last answer may have been lost."""
+        row = await patiently(lambda: self._node.request(lambda engine: engine.summary(session)), self._node)
+        return row is not None and row.stalled is not None
 
     async def _is_gone(self, session: str) -> bool:
         """Whether a session that is not found is being deleted no more."""
