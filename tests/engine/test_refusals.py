@@ -19,10 +19,11 @@ from quell.core.decide import decide
 from quell.core.errors import AppendTimeout, StaleWriter, StorageRefused
 from quell.core.events import Deleted, DraftPart, Reset
 from quell.core.evolve import evolve
-from quell.core.messages import ToolMessage, UserMessage
+from quell.core.messages import Text, ToolMessage, UserMessage
 from quell.core.session import Session, Summary
 from quell.core.session import summary as summary_of
 from quell.engine import Event, Options
+from quell.engine.live import DRAFT_INTERVAL
 from quell.store.memory import MemoryJournal
 from quell.testing.faults import FaultyJournal, Hold, LoseAnswer, Refuse
 from quell.testing.harness import Asked, Play, crashed, played
@@ -277,6 +278,26 @@ async def test_a_follower_that_is_ahead_of_the_actor_is_neither_reset_nor_sent_o
             seen = await first
         assert not any(isinstance(event, Reset | DraftPart) for event in seen)
         assert [event.seq for event in seen if isinstance(event, f.Recorded)] == [end + 1]
+
+
+@in_virtual_time
+async def test_k3_a_draft_that_was_refused_is_saved_when_there_is_room_again() -> None:
+    """Though nothing more is streamed."""
+    journal = FaultyJournal(MemoryJournal())
+    async with played(journal) as play:
+        session = await play.session()
+        await play.submit(session, "one")
+        asked = await play.asked()
+        journal.always = Refuse()
+        asked.say("hello")
+        await asyncio.sleep(3)
+        assert await journal.draft(session) is None
+        journal.always = None
+        await asyncio.sleep(DRAFT_INTERVAL + 0.1)
+        draft = await journal.draft(session)
+        assert draft is not None
+        assert draft.reply.parts == (Text("hello"),)
+        asked.reply()
 
 
 class SlowToRead(MemoryJournal):

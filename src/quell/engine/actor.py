@@ -289,6 +289,7 @@ class Actor:
                 self._performer.ownership.lose(generation)
             except StorageRefused as error:
                 log.warning("session %s: the draft was not saved: %s", self.ledger.id, error)
+                self.streams.draft_again()  # there may be no more text to do it for
 
 
 async def _found(ledger: Ledger, performer: Performer) -> i.Restarted:

@@ -155,6 +155,10 @@ class Streams:
 
     def _reply_delta(self, delta: Delta) -> None:
         self._bus.publish(self._session, delta)
+        self.draft_again()
+
+    def draft_again(self) -> None:
+        """What streams is to be in a draft, soon."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(DRAFT_INTERVAL, self._time_for_a_draft)
 

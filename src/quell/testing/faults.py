@@ -133,6 +133,8 @@ class FaultyJournal:
         return await self._journal.busy()
 
     async def save_draft(self, session: str, draft: Draft, generation: int | None = None) -> None:
+        if isinstance(self.always, Refuse):
+            raise StorageRefused(f"The draft was refused as planned: {self.always.reason}.")
         await self._journal.save_draft(session, draft, generation)
 
     async def draft(self, session: str) -> Draft | None:
