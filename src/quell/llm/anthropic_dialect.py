@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import httpx2
 import msgspec
@@ -12,7 +13,7 @@ from anthropic.resources.beta import AsyncBeta
 from anthropic.resources.beta.messages import AsyncMessages
 from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
 from pydantic_ai.messages import ModelResponse
-from pydantic_ai.models.anthropic import AnthropicModel, AnthropicModelSettings
+from pydantic_ai.models.anthropic import AnthropicModel, AnthropicModelSettings, AnthropicStreamedResponse
 from pydantic_ai.providers.anthropic import AnthropicProvider
 
 from quell.core.ports import LanguageModel
@@ -20,6 +21,7 @@ from quell.llm.adapter import Line, ProviderModel
 from quell.llm.options import ModelOptions
 from quell.llm.providers import Access
 from quell.llm.schemas import PreparedOnce
+from quell.llm.streams import Events, Straight
 from quell.llm.transport import AGENT, pool, timeout
 
 OFFICIAL = "api.anthropic.com"
@@ -88,9 +90,15 @@ class _Client(AsyncAnthropic):
     def beta(self) -> AsyncBeta:
         return _Beta(self)
 
+    def _make_sse_decoder(self) -> Events:  # type: ignore[override]  # of which only `aiter_bytes` is used
+        return Events()
+
 
 class _Model(PreparedOnce, AnthropicModel):
-    pass
+    async def _process_streamed_response(self, *args: Any, **named: Any) -> AnthropicStreamedResponse:
+        answer = await super()._process_streamed_response(*args, **named)
+        answer._response = Straight(answer._response)
+        return answer
 
 
 class AnthropicConnection:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import httpx2
 import msgspec
 from openai import NOT_GIVEN, AsyncOpenAI, AsyncStream, NotGiven, Omit, RequestOptions
 from openai.resources.chat import AsyncChat, AsyncCompletions
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import Choice
 from pydantic import ValidationError
-from pydantic_ai.models.openai import OpenAIChatModel, OpenAIChatModelSettings
+from pydantic_ai.messages import ModelResponseStreamEvent
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIChatModelSettings, OpenAIStreamedResponse
 from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.deepseek import DeepSeekProvider
@@ -20,12 +22,14 @@ from pydantic_ai.providers.moonshotai import MoonshotAIProvider
 from pydantic_ai.providers.ollama import OllamaProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+from pydantic_ai.usage import RequestUsage
 
 from quell.core.ports import LanguageModel
 from quell.llm.adapter import Line, ProviderModel
 from quell.llm.options import ModelOptions
 from quell.llm.providers import Access
 from quell.llm.schemas import PreparedOnce
+from quell.llm.streams import Events, Straight
 from quell.llm.transport import AGENT, pool, timeout
 
 PROFILES: dict[str, Callable[[str], ModelProfile | None]] = {
@@ -99,6 +103,9 @@ class _Client(AsyncOpenAI):
     def chat(self) -> AsyncChat:
         return _Chat(self)
 
+    def _make_sse_decoder(self) -> Events:  # type: ignore[override]  # of which only `aiter_bytes` is used
+        return Events()
+
     def _process_response_data(self, *, data: object, cast_to: type[_T], response: httpx2.Response) -> _T:
         if cast_to is ChatCompletionChunk:
             try:
@@ -108,8 +115,35 @@ class _Client(AsyncOpenAI):
         return super()._process_response_data(data=data, cast_to=cast_to, response=response)
 
 
+_NOTHING = RequestUsage()
+
+
+class _Answer(OpenAIStreamedResponse):
+    """An answer most of whose chunks hold a piece of text and nothing else, through the hooks that are there to be overridden."""
+
+    def _map_usage(self, response: ChatCompletionChunk) -> RequestUsage:
+        return super()._map_usage(response) if response.usage is not None else _NOTHING
+
+    def _add_usage(self, usage: RequestUsage, *, reported: bool, cumulative: bool = False) -> None:
+        if reported:
+            super()._add_usage(usage, reported=reported, cumulative=cumulative)
+
+    def _map_part_delta(self, choice: Choice) -> Iterable[ModelResponseStreamEvent]:
+        delta = choice.delta
+        if delta.content and not delta.tool_calls and not delta.model_extra:
+            return self._map_text_delta(choice)
+        return super()._map_part_delta(choice)
+
+
 class _Model(PreparedOnce, OpenAIChatModel):
-    pass
+    @property
+    def _streamed_response_cls(self) -> type[OpenAIStreamedResponse]:
+        return _Answer
+
+    async def _process_streamed_response(self, *args: Any, **named: Any) -> OpenAIStreamedResponse:
+        answer = await super()._process_streamed_response(*args, **named)
+        answer._response = Straight(answer._response)
+        return answer
 
 
 class OpenAIConnection:
