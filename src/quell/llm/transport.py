@@ -8,6 +8,7 @@ import ssl
 import httpx2
 
 from quell import __version__
+from quell.llm.network import Network
 from quell.llm.providers import Access
 
 AGENT = f"quell/{__version__}"
@@ -16,13 +17,17 @@ CONNECT_TIMEOUT = 10.0
 
 def pool(access: Access, via: httpx2.AsyncBaseTransport | None = None) -> httpx2.AsyncClient:
     """A pool without a ceiling: how many sessions run at once is decided elsewhere. `via` takes the place of the network."""
-    return httpx2.AsyncClient(
+    client = httpx2.AsyncClient(
         transport=via,
         verify=_trust(),
         timeout=timeout(access),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=60.0),
         follow_redirects=True,
     )
+    for transport in (client._transport, *client._mounts.values()):  # there is one for each proxy of the environment
+        if isinstance(transport, httpx2.AsyncHTTPTransport):
+            transport._pool._network_backend = Network()
+    return client
 
 
 def timeout(access: Access) -> httpx2.Timeout:

@@ -1,0 +1,113 @@
+"""The network, as the connections to providers have it: asyncio's streams, which a fast event loop makes fast.
+
+What httpcore brings along goes through anyio, which opens cancel scopes and takes turns of the loop for each piece that arrives, and
+does TLS in Python. Everything above the bytes (pools, proxies, HTTP) stays httpcore's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore2
+from aiohappyeyeballs import start_connection
+from httpcore2 import AsyncNetworkBackend, AsyncNetworkStream
+
+ANOTHER_ADDRESS = 0.25
+"""Seconds after which a second address of a host is tried beside the first (RFC 8305, Connection Attempt Delay)."""
+
+
+class Network(AsyncNetworkBackend):
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> AsyncNetworkStream:
+        assert local_address is None, "nobody asks for one"
+        loop = asyncio.get_running_loop()
+        reader = _Reader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        try:
+            async with asyncio.timeout(timeout):
+                found = await loop.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
+                connected = await start_connection(found, happy_eyeballs_delay=ANOTHER_ADDRESS)
+                for option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *(socket_options or ())):
+                    connected.setsockopt(*option)
+                transport, _ = await loop.create_connection(lambda: protocol, sock=connected)
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout(f"no connection to {host} within {timeout} s") from error
+        except OSError as error:
+            raise httpcore2.ConnectError(str(error)) from error
+        return Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+
+class Connection(AsyncNetworkStream):
+    """A connection, plain or with TLS. Closing it takes no time: what was not sent yet is not."""
+
+    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            async with asyncio.timeout(timeout):
+                data = await self._reader.read(max_bytes)
+        except TimeoutError as error:
+            raise httpcore2.ReadTimeout(f"nothing came for {timeout} s") from error
+        except OSError as error:
+            raise httpcore2.ReadError(str(error)) from error
+        self._reader.unread -= len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                self._writer.write(buffer)
+                await self._writer.drain()
+        except TimeoutError as error:
+            raise httpcore2.WriteTimeout(f"nothing was taken for {timeout} s") from error
+        except OSError as error:
+            raise httpcore2.WriteError(str(error)) from error
+
+    async def aclose(self) -> None:
+        self._writer.transport.abort()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
+        except TimeoutError as error:
+            self._writer.transport.abort()
+            raise httpcore2.ConnectTimeout(f"no TLS within {timeout} s") from error
+        except OSError as error:
+            self._writer.transport.abort()
+            raise httpcore2.ConnectError(str(error)) from error
+        except BaseException:
+            self._writer.transport.abort()
+            raise
+        return self
+
+    def get_extra_info(self, info: str) -> object:
+        """`is_readable` is asked of a connection at rest: if there is anything, the server has closed it, or is out of step."""
+        if info == "is_readable":
+            return self._reader.unread > 0 or self._reader.at_eof() or self._reader.exception() is not None
+        name = {"client_addr": "sockname", "server_addr": "peername"}.get(info, info)
+        return self._writer.get_extra_info(name)
+
+
+class _Reader(asyncio.StreamReader):
+    """Knows how much has come and was not read."""
+
+    unread = 0
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # it is bytes that come
+        self.unread += len(data)
+        super().feed_data(data)

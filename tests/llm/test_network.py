@@ -1,0 +1,196 @@
+"""Connections to providers, below HTTP: encrypted ones, through proxies, at rest, to servers that do not read."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from quell.llm import transport
+from quell.llm.providers import Access, Provider
+from quell.llm.transport import pool
+
+CERTIFICATE = str(Path(__file__).parents[1] / "adversarial" / "good.example.pem")
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers each request with `ANSWER`, and shows what was asked. `after` is what a connection does when its answer has been read."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.heads: list[bytes] = []
+        self.connections = 0
+        self.after: Serve | None = None
+        self.answered = asyncio.Event()
+        self.serving: set[asyncio.Task[Any]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                self.heads.append(head)
+                if head.startswith(b"CONNECT "):
+                    writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+                    return await self._tunnel(head, reader, writer)
+                writer.write(ANSWER)
+                if self.after is not None:
+                    await self.answered.wait()
+                    await self.after(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+            self.serving.remove(task)
+
+    async def _tunnel(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port = int(head.split()[1].rpartition(b":")[2])
+        theirs, ours = await asyncio.open_connection("127.0.0.1", port)
+
+        async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                target.write(data)
+            target.close()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(carry(reader, ours))
+            group.create_task(carry(theirs, writer))
+
+
+@asynccontextmanager
+async def server(tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+    running = Server()
+    listening = await asyncio.start_server(running.serve, "127.0.0.1", 0, ssl=tls)
+    running.port = listening.sockets[0].getsockname()[1]
+    async with listening:
+        yield running
+        while running.serving:
+            await asyncio.wait(running.serving)
+
+
+@asynccontextmanager
+async def client(idle: float = 30.0) -> AsyncIterator[httpx2.AsyncClient]:
+    provider = Provider(name="p", dialect="openai", base_url="http://unused", idle_timeout=idle)
+    async with pool(Access(provider=provider, base_url="http://unused", api_key=None)) as made:
+        yield made
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What a server for good.example encrypts with; we trust it."""
+    monkeypatch.setattr(transport, "_trust", lambda: ssl.create_default_context(cafile=CERTIFICATE))
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(CERTIFICATE)
+    return made
+
+
+def named(port: int) -> httpx2.Request:
+    """A request to good.example, which is here."""
+    return httpx2.Request("GET", f"https://127.0.0.1:{port}/", extensions={"sni_hostname": "good.example"})
+
+
+async def test_an_encrypted_connection_is_kept_and_used_again(serving: ssl.SSLContext) -> None:
+    async with server(serving) as running, client() as ours:
+        for _ in range(3):
+            answer = await ours.send(named(running.port))
+            assert (await answer.aread(), answer.http_version) == (b"hi", "HTTP/1.1")
+        assert (running.connections, len(running.heads)) == (1, 3)
+
+
+async def test_a_certificate_of_somebody_else_is_refused(serving: ssl.SSLContext) -> None:
+    async with server(serving) as running, client() as ours:
+        with pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            await ours.get(f"https://127.0.0.1:{running.port}/")
+        assert running.heads == []
+
+
+async def test_encryption_goes_through_a_proxy(serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with server(serving) as running, server() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        async with client() as ours:
+            answer = await ours.send(named(running.port))
+            assert await answer.aread() == b"hi"
+        assert [head.split()[0] for head in (*proxy.heads, *running.heads)] == [b"CONNECT", b"GET"]
+
+
+async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def _complain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """As servers do when nothing comes for a while."""
+    writer.write(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+
+
+async def _reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await writer.drain()
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("after", [_hang_up, _complain, _reset])
+async def test_a_connection_that_the_server_ended_at_rest_is_not_used_again(after: Serve) -> None:
+    async with server() as running, client() as ours:
+        running.after = after
+        await ours.get(f"http://127.0.0.1:{running.port}/")
+        running.answered.set()
+        [held] = ours._transport._pool.connections  # type: ignore[attr-defined]  # whoever knows
+        while not held.has_expired():  # noqa: ASYNC110  # nobody is told
+            await asyncio.sleep(0)
+        assert (await ours.get(f"http://127.0.0.1:{running.port}/")).content == b"hi"
+        assert running.connections == 2
+
+
+async def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    async with client() as ours:
+        with pytest.raises(httpx2.ConnectError, match=r"refused|failed"):
+            await ours.get(f"http://127.0.0.1:{port}/")
+
+
+async def test_a_server_that_does_not_read_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        async with client(idle=0.1) as ours:
+            with pytest.raises(httpx2.WriteTimeout):
+                await ours.post(f"http://127.0.0.1:{deaf.getsockname()[1]}/", content=bytes(30_000_000))
+
+
+async def test_an_address_that_does_not_answer_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where IPv6 leads nowhere: the first address takes no connections, because its queue is full."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.2", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(3)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.2", port))
+        with socket.create_server(("127.0.0.1", port)) as open_one:
+            loop = asyncio.get_running_loop()
+            resolve = loop.getaddrinfo
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+
+            async def both(host: bytes, *others: Any, **named: Any) -> object:
+                return found if host == b"either.example" else await resolve(host, *others, **named)
+
+            monkeypatch.setattr(loop, "getaddrinfo", both)
+            async with client(idle=0.1) as ours:
+                with pytest.raises(httpx2.ReadTimeout):  # connected, that is
+                    await ours.get(f"http://either.example:{port}/")
+            open_one.accept()[0].close()
+        for each in waiting:
+            each.close()
