@@ -232,6 +232,11 @@ class Stage:
                 for call in state.awaiting if state is not None else ():
                     await self._allow(session, allowance(call))
                 await asyncio.sleep(0.25)
+        # A parent that has waited long enough for a sub-agent on a slow disk settles before it (C7).
+        while self._loop.time() < until:
+            if not await self._node.journal.busy():
+                break
+            await asyncio.sleep(0.25)
 
     async def _stalls(self, session: str) -> bool:
         """Whether the journal may hold more than the engine has been told: its last answer may have been lost."""
