@@ -90,7 +90,7 @@ async def test_what_is_gone_when_it_comes_back_was_deleted() -> None:
 
 async def test_a_gap_begins_with_a_new_snapshot() -> None:
     snapshots = (Snapshot(1, View(), None), Snapshot(5, View(title="five"), None))
-    following, happened = await followed(Written([fact(5, "five"), fact(6, "six")], snapshots=snapshots))
+    following, happened = await followed(Written([fact(5, "five")], [fact(6, "six")], snapshots=snapshots))
     assert happened[0] == Began(5)
     assert (following.view.title, following.seq) == ("six", 6)
 
@@ -98,9 +98,31 @@ async def test_a_gap_begins_with_a_new_snapshot() -> None:
 async def test_a_fact_that_only_a_newer_server_knows_begins_with_a_new_snapshot() -> None:
     unknown = b'id: 2\nevent: fact\ndata: {"seq":2,"at":"' + AT.encode() + b'","kind":"dreamt","v":1}\n\n'
     snapshots = (Snapshot(1, View(), None), Snapshot(2, View(title="two"), None))
-    following, happened = await followed(Written([unknown, fact(3, "three")], snapshots=snapshots))
+    following, happened = await followed(Written([unknown], [fact(3, "three")], snapshots=snapshots))
     assert [type(happening) for happening in happened[:2]] == [Began, f.Recorded]
     assert following.view.title == "three"
+
+
+async def test_e2_nothing_streams_any_more_that_a_new_snapshot_knows_the_end_of() -> None:
+    """The stream that it was taken beside is older: it still tells of the text, and then of a fact that is folded already."""
+    snapshots = (Snapshot(1, View(), None), Snapshot(6, View(), None))
+    streams = [fact(3, "three"), delta(0, "hello"), fact(6, "six")], [fact(7, "seven")]
+    following, happened = await followed(Written(*streams, snapshots=snapshots))
+    assert happened[0] == Began(6)
+    assert following.seq == 7
+    assert not any(isinstance(happening, Delta) for happening in happened)
+
+
+@pytest.mark.parametrize("kind", [f.Reverted, f.RevertUndone])
+async def test_k8_a_window_is_looked_at_anew_when_the_conversation_went_back(
+    kind: type[f.Reverted | f.RevertUndone],
+) -> None:
+    """How far, and what is to be done now, is to be read off what came before it."""
+    snapshots = (Snapshot(8, View(), 40), Snapshot(9, View(title="went back"), 2))
+    went = sse.fact(f.Recorded(9, AT, kind(to="p1")))
+    following, happened = await followed(Written([went], [], snapshots=snapshots))
+    assert happened[0] == Began(9)
+    assert (following.view.title, following.more) == ("went back", 2)
 
 
 async def test_a_reset_begins_with_a_new_snapshot() -> None:

@@ -24,6 +24,7 @@ from quell.engine.inbox import Inbox
 from quell.engine.live import Streams
 from quell.testing.audit import unsendable
 from quell.testing.simulation import draw, shrink, simulate
+from quell.testing.simulation.files import Folder
 from quell.testing.simulation.loop import Process, Stuck, VirtualLoop
 from quell.testing.simulation.screen import Line
 
@@ -86,6 +87,16 @@ def test_a_screen_that_misses_a_fact_is_found(monkeypatch: pytest.MonkeyPatch) -
     connect = Line.events
     monkeypatch.setattr(Line, "events", lambda self, after: connect(self, after + (after > 3)))
     assert any("began anew" in wrong for seed in range(100) for wrong in simulate(draw(seed)).wrong)
+
+
+def test_a_revert_that_leaves_the_files_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K8"""
+
+    async def nothing(*_: object) -> tuple[str, ...]:
+        return ()
+
+    monkeypatch.setattr(Folder, "restore", nothing)
+    assert any("K8" in wrong for seed in range(1000) for wrong in simulate(draw(seed)).wrong)
 
 
 def test_time_jumps_to_the_next_timer_and_never_back() -> None:

@@ -225,7 +225,7 @@ class Following:
         try:
             value = parse(frame)
         except UnknownFact:
-            return await self._snapshot()  # the newer server has folded it
+            return await self._anew()  # the newer server has folded it
         match value:
             case f.Recorded():
                 return await self._fold(value)
@@ -239,8 +239,7 @@ class Following:
                 self.drafts.draft(value)
                 return value
             case Reset():
-                await self._drop_stream()
-                return await self._snapshot()
+                return await self._anew()
             case Deleted():
                 return await self._deleted(value)
             case Summary() | None:
@@ -252,12 +251,19 @@ class Following:
         if recorded.seq <= self.seq:
             return None  # of before the snapshot
         if recorded.seq != self.seq + 1:
-            return await self._snapshot()
+            return await self._anew()
+        if self.more is not None and isinstance(recorded.fact, f.Reverted | f.RevertUndone):
+            return await self._anew()  # it reaches to what came before our window, and was not shown to us
         apply(self.view, recorded)
         self.drafts.close(recorded.fact)
         self.seq = recorded.seq
         self._pause = 0.0
         return recorded
+
+    async def _anew(self) -> Began:
+        """From a snapshot, and with a stream that begins behind it: one that is older tells of drafts that are none any more."""
+        await self._drop_stream()
+        return await self._snapshot()
 
     async def _snapshot(self) -> Began:
         snapshot = await self._session.view(tail=self._tail)

@@ -95,6 +95,8 @@ def audit(settled: Settled, ghost: Ghost, asked: set[str]) -> Iterator[str]:
     yield from _endings(settled)
     if settled.resting and session.busy and not session.awaiting:
         yield "liveness: the session is busy for ever"
+    if settled.resting and session.reverting is not None:
+        yield "liveness: files are restored for ever"
 
 
 class Walk:
@@ -107,6 +109,7 @@ class Walk:
         self._active: str | None = None
         self._ending = False
         self._calls: dict[str, str] = {}
+        self._reverting = False
 
     def step(self, recorded: f.Recorded) -> Iterator[str]:
         fact = recorded.fact
@@ -133,12 +136,20 @@ class Walk:
             case f.RunStarted():
                 if self._active is not None:
                     yield f"I2: {fact.run} starts while {self._active} is active"
+                if self._reverting:
+                    yield f"K8: {fact.run} starts while files are restored"
                 self._active = fact.run
                 yield from self._begin(fact.entry, fact.run, recorded.seq)
             case f.SteerJoined():
                 if fact.run != self._active:
                     yield f"I7: {fact.prompt} joins {fact.run} while {self._active} is active"
                 yield from self._begin(fact.prompt, fact.run, None)
+            case f.RevertStarted():
+                if self._active is not None or self._reverting:
+                    yield f"K8: a revert to {fact.to} begins, and the session is at work"
+                self._reverting = True
+            case f.Reverted() | f.RevertUndone():
+                self._reverting = False
             case f.RunEnding():
                 self._ending = True
             case f.RunSettled():

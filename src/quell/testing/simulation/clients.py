@@ -18,6 +18,7 @@ from quell.core.messages import Part, Text
 from quell.core.questions import QuestionAnswer
 from quell.core.session import Call, Session
 from quell.engine import Event
+from quell.engine.reverting import revert
 from quell.testing.ghost import Cancelling, Ghost, Submission
 from quell.testing.simulation import plan as p
 from quell.testing.simulation.node import ConnectionLost, Node
@@ -72,6 +73,8 @@ class Client:
                 self._ghost.deleting.add(session)
                 await self._apply(session, i.Delete())
                 self._ghost.deleted.add(session)
+            case p.Revert():
+                await self._revert(session, deed)
             case p.Wait():
                 await self._wait(session, deed)
             case _:
@@ -176,6 +179,23 @@ class Client:
         if requests:
             request = requests[int(deed.pick * len(requests))]
             await self._apply(session, i.Answer(request=request, option=deed.option, note=deed.note))
+
+    async def _revert(self, session: str, deed: p.Revert) -> None:
+        """When the session rests, or after a while all the same; to a run that has changed files, if there is one."""
+        state = await self.state(session)
+        for _ in range(20):
+            if not state.busy:
+                break
+            await asyncio.sleep(0.5)
+            state = await self.state(session)
+        started = sorted(prompt for prompt, record in state.prompts.items() if record.run is not None)
+        prompts = [prompt for prompt in started if state.prompts[prompt].run in state.checkpoints] or started
+        if not prompts:
+            return
+        to = None if deed.undo else prompts[int(deed.pick * len(prompts))]
+        self._story.say(self.name, f"{session}: goes back to {to or 'where the last revert began'}")
+        outcome = await self._node.request(lambda engine: revert(engine, session, to, force=deed.force))
+        self._story.say(self.name, f"was told: {outcome}")
 
     async def _wait(self, session: str, deed: p.Wait) -> None:
         """I1: answered at the end, or when there is nothing to wait for, or when the time is up."""

@@ -22,11 +22,13 @@ from quell.engine import Engine, Event, Options, Ports
 from quell.engine.perform import Performer
 from quell.engine.scene import Scene
 from quell.testing.simulation.disk import Disk, Store, Weather
+from quell.testing.simulation.files import SimulatedFiles
 from quell.testing.simulation.loop import Process, VirtualLoop
 from quell.testing.simulation.plan import Plan
 from quell.testing.simulation.story import Story
+from quell.testing.simulation.tools import SimulatedTools
 from quell.testing.simulation.witness import COMPACTION
-from quell.testing.simulation.world import SimulatedModel, SimulatedTools, VirtualClock, World
+from quell.testing.simulation.world import SimulatedModel, VirtualClock, World
 
 T = TypeVar("T")
 
@@ -75,6 +77,7 @@ class Node:
         self._world = world
         self._story = story
         self._landed = landed
+        self.files = SimulatedFiles(world)
         self._lives = 0
         self._life: Life | None = None
 
@@ -209,7 +212,7 @@ class Node:
         async def prompt(session: Session, workspace: Workspace) -> str:
             return session.id
 
-        tools = SimulatedTools(self._world)
+        tools = SimulatedTools(self._world, self.files)
         return Ports(
             journal=disk,
             models=model,
@@ -223,6 +226,7 @@ class Node:
             retry_delay=lambda attempt, failure: failure.retry_after if attempt < 3 else None,
             is_crowded=lambda tokens, window: window is not None and tokens > window,
             environment={},
+            checkpoints=self.files,
         )
 
 

@@ -65,6 +65,14 @@ class Delete(Struct, frozen=True, tag=True):
     pass
 
 
+class Revert(Struct, frozen=True, tag=True):
+    """Back to before a prompt of one's own, or (`undo`) to where the last revert began."""
+
+    pick: float
+    undo: bool = False
+    force: bool = False
+
+
 class Wait(Struct, frozen=True, tag=True):
     """For the end of a prompt of one's own."""
 
@@ -72,7 +80,7 @@ class Wait(Struct, frozen=True, tag=True):
     timeout: float
 
 
-Deed = Submit | Cancel | Edit | Answer | Compact | Resume | Rename | Delete | Wait
+Deed = Submit | Cancel | Edit | Answer | Compact | Resume | Rename | Delete | Revert | Wait
 
 
 class Act(Struct, frozen=True):
@@ -207,8 +215,8 @@ def _deed(random: Random, number: int) -> Deed:
     tries = random.choice((1, 1, 1, 2))
     pick, other = random.random(), random.random()
     kind = random.choices(
-        ("submit", "cancel", "edit", "answer", "compact", "resume", "rename", "delete", "wait"),
-        (40, 16, 20, 12, 3, 4, 2, 1, 6),
+        ("submit", "cancel", "edit", "answer", "compact", "resume", "rename", "delete", "revert", "wait"),
+        (40, 16, 20, 12, 3, 4, 2, 1, 8, 6),
     )[0]
     match kind:
         case "submit":
@@ -239,6 +247,8 @@ def _deed(random: Random, number: int) -> Deed:
             return Rename()
         case "delete":
             return Delete()
+        case "revert":
+            return Revert(pick, other < 0.3, random.random() < 0.5)
         case _:
             return Wait(pick, random.choice((0.0, 1.0, 60.0)))
 

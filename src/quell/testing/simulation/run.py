@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from quell.core import inputs as i
 from quell.core.errors import QuellError
 from quell.core.evolve import fold
-from quell.core.facts import Recorded
+from quell.core.facts import AnyFact, Recorded, Reverted, RevertStarted, RevertUndone
 from quell.core.messages import ModelRequest
 from quell.core.session import Session
 from quell.testing.audit import Settled, audit, unsendable
@@ -122,6 +122,15 @@ class Stage:
             self._records.setdefault(session, []).append(recorded)
             self.world.witness.landed(session, recorded, self._loop.time())
             self.story.recorded(session, recorded)
+            self._check_files(session, recorded.fact)
+
+    def _check_files(self, session: str, fact: AnyFact) -> None:
+        """K8: when a revert is done, the files are as they were, but for those that it says it has left."""
+        if isinstance(fact, Reverted | RevertUndone) and not fact.problem:
+            begun = [record.fact for record in self._records[session] if isinstance(record.fact, RevertStarted)][-1]
+            unlike = self._node.files.of(f"/work/{session}").unlike(begun.target)
+            if wrong := [path for path in unlike if path.rpartition("/")[2] not in fact.left]:
+                self.wrong.append(f"K8: {session}: a revert to {fact.to} is done, and {wrong} are not as they were")
 
     def _check_request(self, request: ModelRequest) -> None:
         if reason := unsendable(request.messages):
@@ -134,7 +143,9 @@ class Stage:
         followers = [Follower(following, self._node, self.landed[following.session]) for following in plan.followings]
         screens = [Screen(planned, self._node) for planned in plan.screens]
         for session in plan.sessions:
-            await clients["dora"].insist(session, i.Create(session=session, workspace="/work", model="simulated/model"))
+            await clients["dora"].insist(
+                session, i.Create(session=session, workspace=f"/work/{session}", model="simulated/model")
+            )
         async with asyncio.TaskGroup() as group:
             acting = [group.create_task(clients[act.who].act(act)) for act in plan.acts]
             following = [group.create_task(follower.follow()) for follower in followers]

@@ -97,9 +97,9 @@ class Screen:
             else:
                 self._entered = True
             return
-        seq = self.seq
+        seq, reverting = self.seq, self._following.view.reverting
         happening = await anext(self._following)
-        if isinstance(happening, Began):
+        if isinstance(happening, Began) and reverting is None:
             self.wrong.append(f"E1: a screen of {self.session} began anew at {happening.seq}, after {seq} facts")
         self.deleted = isinstance(happening, Deleted)
         await asyncio.sleep(self._pause)
@@ -114,4 +114,4 @@ class Screen:
         elif wrong := differs(following.view, following.more or 0, view):
             self.wrong.append(f"E1: on a screen of {self.session} {wrong}")
         elif following.drafts.open:
-            self.wrong.append(f"E2: a screen of {self.session} shows drafts at rest: {sorted(following.drafts.open)}")
+            self.wrong.append(f"E2: a screen of {self.session} shows drafts at rest: {list(following.drafts.open)}")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import msgspec
 
-from quell.core.access import Access
-from quell.core.errors import FailureCode, ModelFailed, NotFound
+from quell.core.errors import FailureCode, ModelFailed
 from quell.core.messages import (
     ModelRequest,
     Part,
@@ -25,25 +24,19 @@ from quell.core.messages import (
     StopReason,
     Text,
     ToolCall,
-    ToolKind,
-    ToolResult,
-    ToolSpec,
     Usage,
     UserMessage,
     call_id,
 )
-from quell.core.ports import JobState, LanguageModel, PreparedCall, ToolContext, Workspace
-from quell.core.questions import Question
+from quell.core.ports import LanguageModel
 from quell.testing.simulation.loop import VirtualLoop
 from quell.testing.simulation.witness import Witness
-from quell.tools import Tools
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 STUBBORN = 20.0
 """Seconds for which something ignores that it was cancelled."""
 
 WINDOW = 400
-QUESTIONS = (Question(type="yes_no", question="Go on?"),)
 BURST = 5
 """Words that come one by one; more of them come at once."""
 
@@ -206,77 +199,3 @@ def _reply(request: ModelRequest, random: Random, *, bare: bool) -> Reply:
     usage = Usage(input=random.randint(10, WINDOW + 50), output=random.randint(1, 20))
     stop_reason: StopReason = "tool_use" if any(isinstance(part, ToolCall) for part in parts) else "end_turn"
     return Reply(parts=tuple(parts), stop_reason=stop_reason, usage=usage, model="simulated/model")
-
-
-class Input(msgspec.Struct, frozen=True):
-    kind: str
-    outside: bool
-
-
-class SimulatedCall:
-    """A call of the tool: outside it has to be asked for; reading runs beside others; a question is never run."""
-
-    def __init__(self, world: World, input: Input) -> None:
-        self.kind: ToolKind = "read" if input.kind == "read" else "edit"
-        self.concurrent = self.kind == "read"
-        path = "/elsewhere/file" if input.outside else "/work/file"
-        outside = (path,) if input.outside else ()
-        self.questions = QUESTIONS if input.kind == "question" else ()
-        self.reason = ""
-        self.access = Access(tool="touch", kind=self.kind, title="touch a file", paths=(path,), outside=outside)
-        self._world = world
-
-    async def run(self, context: ToolContext) -> ToolResult:
-        world = self._world
-        world.executed[context.session, context.call] += 1
-        random = world.random(f"call {context.session} {context.call}")
-        late = ToolResult(text="touched, whatever was said")
-        deaf = world.misbehaves(random)
-        world.witness.begins(context.session, context.call, world.loop.time(), samples=False)
-        try:
-            for _ in range(random.randint(0, 3)):
-                context.output("touching ")
-                await world.idle(random.choice((0.0, 0.01, 1.0)))
-            if world.misbehaves(random):
-                await world.healed.wait()
-        except asyncio.CancelledError:
-            if not deaf or world.over:
-                raise
-            world.witness.is_deaf(context.session, context.call)
-            await world.ignore_cancels(random.choice((0.2, 2.0, STUBBORN)))
-            if random.random() < 0.5:
-                raise
-            return late
-        finally:
-            world.witness.ends(context.session, context.call)
-        return ToolResult(text="touched", status=random.choice(("completed", "completed", "failed")))
-
-
-class SimulatedTools:
-    """The `Toolset` port: `touch`, which does nothing, and the real `agent`."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._agent = Tools(("agent",))
-
-    def specs(self) -> Sequence[ToolSpec]:
-        return (ToolSpec("touch", "Touches a file.", {"type": "object"}),)
-
-    def jobs(self, session: str) -> Sequence[JobState]:
-        return ()
-
-    def works_behind(self, session: str) -> bool:
-        return False
-
-    async def end_job(self, session: str, job: str) -> JobState:
-        raise NotFound("A call of this tool leaves nothing behind.")
-
-    async def forget(self, session: str) -> None:
-        pass
-
-    def prepare(self, call: ToolCall, workspace: Workspace) -> PreparedCall | ToolResult:
-        if call.name == "agent":
-            return self._agent.prepare(call, workspace)
-        if call.name != "touch":
-            return ToolResult(text=f"There is no tool {call.name}.", status="failed")
-        return SimulatedCall(self._world, msgspec.json.decode(call.input, type=Input))
