@@ -21,6 +21,7 @@ from quell.llm.adapter import Line, ProviderModel
 from quell.llm.options import ModelOptions
 from quell.llm.providers import Access
 from quell.llm.schemas import PreparedOnce
+from quell.llm.sending import BuiltOnce
 from quell.llm.streams import Events, Straight
 from quell.llm.transport import AGENT, pool, timeout
 
@@ -85,7 +86,7 @@ class _Beta(AsyncBeta):
         return _Messages(self._client)
 
 
-class _Client(AsyncAnthropic):
+class _Client(BuiltOnce, AsyncAnthropic):
     @cached_property
     def beta(self) -> AsyncBeta:
         return _Beta(self)

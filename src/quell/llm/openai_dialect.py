@@ -29,6 +29,7 @@ from quell.llm.adapter import Line, ProviderModel
 from quell.llm.options import ModelOptions
 from quell.llm.providers import Access
 from quell.llm.schemas import PreparedOnce
+from quell.llm.sending import BuiltOnce
 from quell.llm.streams import Events, Straight
 from quell.llm.transport import AGENT, pool, timeout
 
@@ -92,7 +93,7 @@ class _Chat(AsyncChat):
         return _Completions(self._client)
 
 
-class _Client(AsyncOpenAI):
+class _Client(BuiltOnce, AsyncOpenAI):
     """The SDK's client, writing requests faster, and reading the chunks of a stream faster.
 
     The SDK builds each chunk field by field in Python, so as to accept anything; pydantic's validation does it in a
