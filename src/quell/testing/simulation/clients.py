@@ -26,8 +26,8 @@ from quell.testing.simulation.story import Story
 
 T = TypeVar("T")
 
-SLOW = 6.0
-"""Seconds in which a follower is told of a fact, even by a slow disk."""
+SLOW = 12.0
+"""Seconds in which a follower is told of a fact, even by a slow disk that has much to read at once."""
 
 TRIES = 8
 """How often a request is repeated whose answer was lost, or that could not be recorded."""
