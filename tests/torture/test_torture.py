@@ -25,7 +25,7 @@ from quell.testing.torture import ledger as l
 from quell.testing.torture.inquest import Inquest, compare
 from quell.testing.torture.place import Place
 from quell.testing.torture.plan import KILLS, rounds
-from quell.testing.torture.script import DONE, KINDS, NUMBERS, SMALL, script
+from quell.testing.torture.script import DONE, KINDS, NUMBERS, SMALL, executed, script
 from quell.wire import api
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -121,7 +121,7 @@ class Case:
         self.records += decision.records
 
     def executed(self, *numbers: str) -> None:
-        (self.folder / DONE).write_text("".join(f"{number}\n" for number in numbers), encoding="utf-8")
+        executed(str(self.folder)).write_text("".join(f"{number}\n" for number in numbers), encoding="utf-8")
 
     def noted(self, what: l.What, answer: object) -> None:
         path = self.folder / "ledger"

@@ -27,17 +27,18 @@ async def audit_families(
             wrong.append(f"K7: {child} has outlived {parent}")
         else:
             times = landed[child], landed[parent]
-            wrong.extend(f"{child}: {finding}" for finding in _audit(child, records, of_parent, times, troubled))
+            wrong.extend(f"{child}: {finding}" for finding in audit_child(child, records, of_parent, times, troubled))
     return wrong
 
 
-def _audit(
+def audit_child(
     child: str,
     records: Sequence[f.Recorded],
     of_parent: Sequence[f.Recorded],
     landed: tuple[Sequence[float], Sequence[float]],
     troubled: Sequence[tuple[float, float]],
 ) -> Iterator[str]:
+    """What is wrong with a sub-agent at rest. `landed`: when its facts were written, and its parent's."""
     state, parent = fold(records), fold(of_parent)
     if state.busy:
         yield "liveness: a sub-agent is busy for ever"

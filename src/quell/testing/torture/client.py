@@ -36,6 +36,7 @@ from quell.client.client import (
 )
 from quell.core.errors import QuellError, StorageRefused, Unavailable
 from quell.core.facts import PermissionOption
+from quell.core.messages import UserMessage
 from quell.core.session import Summary
 from quell.testing.torture import ledger as l
 from quell.testing.torture.follower import FactFollower, Follower, ViewFollower
@@ -167,6 +168,8 @@ class Tormentor:
             "resume": (12 if found.parked else 1, lambda: self._asks(found.id, l.Doing("resume"), session.resume())),
             "wait": (10, lambda: self._wait(group, session)),
             "compact": (2, lambda: self._asks(found.id, l.Doing("compact"), session.compact())),
+            "revert": (4, lambda: self._revert(session)),
+            "cancel a sub-agent": (2, lambda: self._cancel_child(found.id)),
             "rename": (2, lambda: self._rename(session)),
             "delete": (1, lambda: self._asks(found.id, l.Deleting(), session.delete())),
             "look": (3, session.messages),
@@ -269,6 +272,22 @@ class Tormentor:
                 continue
             option: PermissionOption = self._random.choice(("allow_once", "allow_once", "reject_once"))
             await self._asks(session.id, l.Doing(f"{option} {request.id}"), session.answer(request.id, option))
+
+    async def _revert(self, session: RemoteSession) -> None:
+        if self._random.random() < 0.3:
+            await self._asks(session.id, l.Doing("undo"), self._client.unrevert(session.id, force=True))
+            return
+        messages = [message for message in (await session.messages()).items if isinstance(message, UserMessage)]
+        if messages:
+            to = self._random.choice(messages[-5:]).id
+            await self._asks(session.id, l.Doing(f"revert {to}"), self._client.revert(session.id, to, force=True))
+
+    async def _cancel_child(self, parent: str) -> None:
+        children = (await self._client.sessions(parent=parent, limit=20)).items
+        if children:
+            child = self._random.choice(children[:2]).id
+            cancellation = Cancellation(scope="all")
+            await self._asks(child, l.Cancelling(cancellation), self._client.session(child).cancel(cancellation))
 
     async def _rename(self, session: RemoteSession) -> None:
         title = f"title {self._random.random()}"

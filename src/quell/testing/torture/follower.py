@@ -110,9 +110,11 @@ class ViewFollower(Follower):
             if following.seq < self.seq:
                 self.notes.wrong(self.session, f"E1: a snapshot is of {following.seq}, and {self.seq} were seen before")
             await self._see(following.view, following.seq, following.more)
+            reverting: str | None = None
             async for happening in following:
-                if isinstance(happening, Began):  # nothing that it has seen can go away, so there is no reason for one
+                if isinstance(happening, Began) and reverting is None:  # nothing else of what it has seen can go away
                     self.notes.wrong(self.session, f"E1: a follower of {self.seq} facts began anew at {happening.seq}")
+                reverting = following.view.reverting
                 if isinstance(happening, Deleted):
                     self.ended = True
                     return

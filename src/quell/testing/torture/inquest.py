@@ -23,14 +23,15 @@ from quell.core.session import Summary
 from quell.core.view import View
 from quell.testing.audit import CANCEL_SETTLES, Settled, Walk, audit, differs
 from quell.testing.ghost import Cancelling, Ghost, Submission
+from quell.testing.simulation.family import audit_child
 from quell.testing.torture import ledger as l
-from quell.testing.torture.script import DONE, FILES
+from quell.testing.torture.script import DONE, FILES, executed
 from quell.wire import api
 
 SLOWNESS = 30.0
 """Seconds that a busy machine may add to what is promised in seconds."""
 
-NUMBER = re.compile(rf"echo (\d+) >> {DONE}")
+NUMBER = re.compile(rf"echo (\d+) >> {re.escape(DONE)}")
 SAID = ("worked", "allowed")
 """What a command says behind having written down its number."""
 
@@ -47,6 +48,7 @@ class Found(Struct):
 
     prompts: Counter[str]
     facts: int
+    reverts: int
 
 
 class Inquest:
@@ -142,7 +144,7 @@ class Inquest:
         self, row: Summary, records: Sequence[f.Recorded], *, resting: bool, final: bool
     ) -> tuple[list[str], Found]:
         """Everything that is wrong with one session, and what was seen."""
-        executed = _executed(Path(row.workspace))
+        executed = _executed(row.workspace)
         settled = Settled(
             session=row.id,
             records=records,
@@ -170,7 +172,12 @@ class Inquest:
             walk.outcomes.get(place.run or "", "waiting") if place.dropped is None else "dropped"
             for place in walk.prompts.values()
         )
-        return [f"{row.id}: {what}" for what in wrong], Found(ends, len(records))
+        return [f"{row.id}: {what}" for what in wrong], Found(ends, len(records), _reverts(records))
+
+    def child(self, child: str, records: Sequence[f.Recorded], of_parent: Sequence[f.Recorded]) -> list[str]:
+        """Everything that is wrong with a sub-agent at rest."""
+        times = [_seconds(fact.at) for fact in records], [_seconds(fact.at) for fact in of_parent]
+        return [f"{child}: {what}" for what in audit_child(child, records, of_parent, times, self.troubled)]
 
     def missing(self, rows: Sequence[Summary]) -> Iterator[str]:
         """A2: a prompt was acknowledged in a session that there is no more, and nobody wanted that."""
@@ -214,14 +221,18 @@ def compare(held: l.Held, view: View) -> str | None:
     return None if wrong is None else f"E1: what a follower ({held.by}, from item {held.start}) holds as {wrong}"
 
 
+def _reverts(records: Sequence[f.Recorded]) -> int:
+    return sum(isinstance(recorded.fact, f.Reverted | f.RevertUndone) for recorded in records)
+
+
 def _seconds(at: str) -> float:
     return datetime.fromisoformat(at).timestamp()
 
 
-def _executed(workspace: Path) -> Counter[int]:
+def _executed(workspace: str) -> Counter[int]:
     """The numbers that commands have written down."""
     try:
-        lines = (workspace / DONE).read_text(encoding="utf-8").splitlines()
+        lines = executed(workspace).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return Counter()
     return Counter(int(line) for line in lines if line.isdecimal())

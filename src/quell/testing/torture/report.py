@@ -23,13 +23,13 @@ class Report:
         self.ends: Counter[str] = Counter()
         self.prompts: Counter[str] = Counter()
         self.clients = 0
+        self.children: set[str] = set()
         self.rounds = 0
         self.views = 0
         self.sessions = 0
         self.answers = 0
         self.facts = 0
         self.recoveries: list[float] = []
-        self.wrong: list[str] = []
         self._current: dict[str, Found] = {}
 
     @property
@@ -41,16 +41,18 @@ class Report:
         self._current[session] = found
 
     def lines(self, seconds: float) -> list[str]:
-        prompts, facts = self.prompts.copy(), 0
+        prompts, facts, reverts = self.prompts.copy(), 0, 0
         for found in self._current.values():
             prompts += found.prompts
             facts += found.facts
+            reverts += found.reverts
         ends = ", ".join(f"{times} {end}" for end, times in self.ends.most_common())
         outcomes = ", ".join(f"{times} {outcome}" for outcome, times in prompts.most_common())
         recovered = max(self.recoveries, default=0.0)
         return [
             f"{self.kills} kills of the daemon survived ({ends}), {self.clients} clients killed, in {self.rounds} rounds",
             f"{prompts.total()} prompts audited ({outcomes}) in {len(self._current)} sessions, {facts} facts",
+            f"{len(self.children)} sub-agents audited, {reverts} times gone back",
             f"{self.answers} answers and {self.views} followers' views held against the journals",
             f"{seconds / 60:.1f} minutes, the slowest start {recovered:.1f} s; seed {self.seed}",
         ]

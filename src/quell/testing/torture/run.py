@@ -25,7 +25,7 @@ from quell.testing.torture.inquest import Inquest, compare
 from quell.testing.torture.place import Place
 from quell.testing.torture.plan import Life, Round, rounds
 from quell.testing.torture.report import Report, story
-from quell.testing.torture.script import ANSWERS
+from quell.testing.torture.script import ANSWERS, executed
 from quell.wire import sse
 
 NAMES = ("ann", "bob", "cleo")
@@ -201,7 +201,7 @@ class Torture:
             return
         journal = SqliteJournal.open(self._place.database)
         try:
-            rows = await journal.summaries(limit=500)
+            rows = [row for row in await journal.summaries(limit=5000) if row.parent is None]
             records = {row.id: list(await journal.read(row.id)) for row in rows}
             left = [session for session in self._deleted if await journal.read(session) or await journal.draft(session)]
         finally:
@@ -224,6 +224,14 @@ class Torture:
         if wrong := list(self._inquest.missing(rows)):
             raise Found(wrong)
 
+    async def _hold_children_to_account(self, client: Client, row: Summary, of_parent: list[f.Recorded]) -> None:
+        for child in (await client.sessions(parent=row.id, limit=500)).items:
+            if child.id not in self.report.children:
+                records = await _facts(client.session(child.id), child.seq)
+                if wrong := self._inquest.child(child.id, records, of_parent):
+                    raise Found(wrong, child.id)
+                self.report.children.add(child.id)
+
     # Rest
 
     async def _come_to_rest(self, played: Round) -> None:
@@ -237,6 +245,8 @@ class Torture:
             rows = (await client.sessions(limit=500)).items
             records = {row.id: await _facts(client.session(row.id), row.seq) for row in rows}
             self._hold_to_account(rows, records, resting=True)
+            for row in rows:
+                await self._hold_children_to_account(client, row, records[row.id])
             await self._no_process(daemon)
             await self._compare(client, rows)
             if played.retire:
@@ -322,6 +332,7 @@ class Torture:
         """Delete every session; that nothing is left of them is seen after the next death."""
         for row in rows:
             self._inquest.ghost.deleting.add(row.id)
+            self._deleted |= {child.id for child in (await client.sessions(parent=row.id, limit=500)).items}
             with suppress(SessionNotFound):
                 await client.session(row.id).delete()
         until = time.monotonic() + RESTS
@@ -333,6 +344,7 @@ class Torture:
             self._inquest.forget(row.id)
             self._deleted.add(row.id)
             shutil.rmtree(row.workspace, ignore_errors=True)
+            executed(row.workspace).unlink(missing_ok=True)
 
 
 async def _facts(session: RemoteSession, end: int) -> list[f.Recorded]:

@@ -7,6 +7,7 @@ often, is to be read in the workspace.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from quell.core.questions import QuestionAnswer
 from quell.core.transcript import GO_ON
@@ -19,6 +20,7 @@ KINDS = {
     "question": 8,
     "write": 10,
     "edit": 8,
+    "delegate": 8,
     "crowd": 3,
     "stumble": 6,
     "refuse": 2,
@@ -33,8 +35,14 @@ NUMBERS = 60
 TIMED = frozenset({"mute", "endless"})
 """Kinds that end by their time limit only, so they have to have a run of their own."""
 
-DONE = "executed"
-"""The file in a workspace where commands write down their numbers, a line each."""
+DONE = "../${PWD##*/}.executed"
+"""The file beside a workspace where commands write down their numbers, a line each: what was executed stays so when files go back."""
+
+
+def executed(workspace: str) -> Path:
+    """That file."""
+    return Path(f"{workspace}.executed")
+
 
 LARGE = {letter: f"version {letter}\n" + letter * 300_000 + "\n" for letter in "AB"}
 SMALL = {word: f"first\n{word}\nlast\n" for word in ("one", "two")}
@@ -57,6 +65,11 @@ def _talk() -> list[str]:
     return [
         _when('system = "too long for your window"', [_say("In short: it went on.")]),
         _when(f"prompt = {GO_ON[:40]!r}", [_say("I look at what is there, and go on with it.")]),
+        _when(
+            'prompt = "^delegate"',
+            [_use("agent", prompt="talk it over"), _use("agent", prompt="talk of something else")],
+            [_say("They said so. ")],
+        ),
         _when('prompt = "^question"', [_use("question", questions=_QUESTIONS)], [_say("So be it. ")]),
         _when('prompt = "^talk"', [_say("I talk a little, word by word, so that there is something to lose. " * 3)]),
     ]
