@@ -49,11 +49,16 @@ LAZY: dict[str, set[str]] = {
     "src/quell/cli/terminal.py": {"shlex", "subprocess", "unicodedata"},
     "src/quell/config/file.py": {"difflib"},
     "src/quell/config/paths.py": {"hashlib", "pwd"},
+    "src/quell/tools/bash.py": {"quell.tools.reach"},
+    "src/quell/tools/jobs.py": {"shutil"},
     "src/quell/tools/shell.py": {"tree_sitter", "tree_sitter_bash"},
+    "src/quell/tools/web.py": {"quell.tools.html"},
     "src/quell/web/addresses.py": {"idna"},
     "src/quell/web/guarded.py": {"quell.web.exchange"},
-    "src/quell/web/search.py": {"quell.web.exchange"},
+    "src/quell/web/search.py": {"html", "quell.web.exchange"},
     "src/quell/workspace/ignore.py": {"pathspec"},
+    "src/quell/workspace/sandboxing.py": {"shutil"},
+    "src/quell/workspace/search.py": {"shutil"},
     "src/quell/workspace/supervisor.py": {"ctypes", "subprocess"},
 }
 

@@ -135,7 +135,7 @@ async def _serve(
                 async with asyncio.TaskGroup() as group:
                     beside = [
                         group.create_task(_say_where(place, address, engine.ownership)),
-                        group.create_task(_warm_up(configured, engine.ownership, answering)),
+                        group.create_task(_warm_up(configured, tools, engine.ownership, answering)),
                     ]
                     await daemon.serve(engine, configured, listeners, _server_options(settings), answer)
                     for task in beside:
@@ -194,11 +194,12 @@ def _log_to_stderr(level: str, secrets: Collection[str]) -> None:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
-async def _warm_up(configured: Configured, ownership: Ownership, answering: asyncio.Event) -> None:
+async def _warm_up(configured: Configured, tools: Tools, ownership: Ownership, answering: asyncio.Event) -> None:
     """A guest asks no model, and needs no library of one."""
     await answering.wait()
     await asyncio.to_thread(unavailable)  # remembered
     await ownership.owned.wait()
+    await asyncio.to_thread(tools.specs)  # remembered, too
     await asyncio.sleep(WARM_UP_AFTER)
     await configured.warm()
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from quell.core import inputs as i
 from quell.core.errors import QuellError
@@ -17,8 +18,7 @@ RETRY_REFUSED = 0.5
 """Seconds between two attempts to record what the journal refused."""
 
 
-@dataclass(frozen=True)
-class Letter:
+class Letter(Struct, frozen=True):
     """An input, and who waits for the answer. `doubt` is the first fact of an earlier attempt: it may be in the journal."""
 
     input: i.Input

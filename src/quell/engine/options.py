@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from msgspec import Struct
 
@@ -34,8 +33,7 @@ class Options(Struct, frozen=True, kw_only=True):
     idle_seconds: float = 1.0
 
 
-@dataclass(frozen=True)
-class Ports:
+class Ports(Struct, frozen=True, kw_only=True):
     """The world, as the engine sees it. Without a `doorbell` no other process is expected to append.
 
     `toolset` are all tools, and knows of the jobs; `tools(session)` are those that a session has as it is configured now.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
 
 from quell.core import inputs as i
 from quell.core.messages import Memo
@@ -11,12 +13,11 @@ from quell.engine.ledger import Ledger
 from quell.engine.live import Streams
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """`gone` says that the session was erased: there is nothing left to record in."""
 
     ledger: Ledger
     streams: Streams
     post: Callable[[i.Input], None]
     gone: Callable[[], None]
-    memo: Memo = field(default_factory=Memo)
+    memo: Memo = msgspec.field(default_factory=Memo)

@@ -11,7 +11,7 @@ import difflib
 import functools
 from collections.abc import Iterable
 from decimal import Decimal
-from importlib import resources
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -39,7 +39,7 @@ class Known(Struct, frozen=True, kw_only=True, omit_defaults=True):
 @functools.cache
 def catalogue() -> tuple[Known, ...]:
     """All rows, by provider and name. Read on first use."""
-    text = resources.files(__package__).joinpath("catalog.json").read_bytes()
+    text = Path(__file__).with_name("catalog.json").read_bytes()
     return msgspec.json.decode(text, type=tuple[Known, ...])
 
 

@@ -121,9 +121,6 @@ class Application:
         self._site = site
         self._limits = limits
         self._tree = Tree(ROUTES)
-        self._bodies: dict[AnyRoute, msgspec.json.Decoder[Struct]] = {
-            route: msgspec.json.Decoder(route.body) for route in ROUTES if route.body is not No
-        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         where = str(scope["method"])
@@ -172,17 +169,23 @@ class Application:
         return route, dict(zip(route.parameters, values, strict=True))
 
     async def _body(self, scope: Scope, receive: Receive, route: AnyRoute) -> Struct:
-        decoder = self._bodies.get(route)
-        if decoder is None:
+        kind: type[Struct] = route.body
+        if kind is No:
             return NOTHING
         content = await read_body(scope, receive, self._limits)
         try:
-            return decoder.decode(content or b"{}")
+            return _decoder(kind).decode(content or b"{}")
         except msgspec.DecodeError as error:
             raise InvalidRequest(f"The body is not as it should be: {error}") from None
 
 
 NOTHING = No()
+
+
+@cache
+def _decoder(kind: type[Struct]) -> msgspec.json.Decoder[Struct]:
+    """Made on first use: those of all routes take milliseconds, and a start needs none."""
+    return msgspec.json.Decoder(kind)
 
 
 def _query(scope: Scope, kind: type[Struct]) -> Struct:

@@ -56,7 +56,7 @@ def openapi(routes: Sequence[AnyRoute], version: str) -> Json:
 
 
 def _is_value(kind: type) -> bool:
-    return issubclass(kind, Struct) and kind not in (Document, api.Nothing)
+    return issubclass(kind, Struct) and kind not in (Document, Stream, api.Nothing)
 
 
 def _operation(route: AnyRoute, components: Json) -> Json:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 from msgspec import Struct
@@ -41,8 +40,7 @@ class Choices(Protocol):
         """What is configured for a folder. Files that are wrong are no error here: they are what is asked for."""
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(Struct, frozen=True):
     """What the routes are about. `stopping` is set when the server leaves; setting it makes the server leave."""
 
     engine: Engine
@@ -52,8 +50,7 @@ class Site:
     stopping: asyncio.Event
 
 
-@dataclass(frozen=True)
-class Call(Generic[Q, B]):
+class Call(Struct, Generic[Q, B], frozen=True):
     """One request. `idempotency_key` and `last_event_id` are headers, None when they were not sent.
 
     `gone` returns when the client has disconnected.
@@ -93,8 +90,7 @@ class Document(Struct, frozen=True):
     content_type: str
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(Struct, frozen=True):
     """An answer without end: pieces of an event stream. Entering it may refuse the request."""
 
     source: AbstractAsyncContextManager[AsyncIterator[bytes]]
@@ -103,8 +99,7 @@ class Stream:
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
 
-@dataclass(frozen=True)
-class Route(Generic[Q, B, A]):
+class Route(Struct, Generic[Q, B, A], frozen=True):
     """`answer` is the type of the body (None: there is none), `media` names other forms of it. `refusals` are those of this route beyond what any may meet."""
 
     method: Method

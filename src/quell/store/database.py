@@ -13,7 +13,6 @@ import sqlite3
 import stat
 import time
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -47,10 +46,8 @@ class Migration(Struct, frozen=True):
 
 def migrations() -> tuple[Migration, ...]:
     """The numbered files, in order."""
-    folder = resources.files("quell.store") / "migrations"
-    scripts = [file for file in folder.iterdir() if file.name.endswith(".sql")]
-    found = [Migration(int(file.name[:4]), file.read_text("utf-8")) for file in scripts]
-    return tuple(sorted(found, key=lambda migration: migration.number))
+    scripts = sorted(Path(__file__).with_name("migrations").glob("*.sql"))
+    return tuple(Migration(int(file.name[:4]), file.read_text("utf-8")) for file in scripts)
 
 
 def place(path: Path, options: SqliteOptions) -> Path:

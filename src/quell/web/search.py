@@ -6,7 +6,6 @@ more than an answer.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -91,7 +90,7 @@ def _read_duckduckgo(content: bytes) -> Sequence[Hit]:
     for link, following in zip(links, [*links[1:], None], strict=True):
         href = _HREF.search(link[1])
         snippet = _SNIPPET.search(page, link.end(), following.start() if following else len(page))
-        if href and (url := _target(html.unescape(href[1]))):
+        if href and (url := _target(_unescaped(href[1]))):
             hits.append(Hit(title=_plain(link[2]), url=url, text=_plain(snippet[1]) if snippet else ""))
     return hits
 
@@ -105,7 +104,13 @@ def _target(href: str) -> str:
 
 
 def _plain(markup: str) -> str:
-    return " ".join(html.unescape(_TAG.sub("", markup)).split())
+    return " ".join(_unescaped(_TAG.sub("", markup)).split())
+
+
+def _unescaped(text: str) -> str:
+    import html  # with a table of all entities that there are
+
+    return html.unescape(text)
 
 
 ENGINES: Mapping[str, Engine] = {

@@ -11,6 +11,7 @@ would misread. What was written is never rewritten: an older version is brought 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, get_args
 
 import msgspec
@@ -57,7 +58,12 @@ class _Head(Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _heads = msgspec.json.Decoder(_Head)
-_facts: msgspec.json.Decoder[AnyFact] = msgspec.json.Decoder(AnyFact)
+
+
+@cache
+def _facts() -> msgspec.json.Decoder[AnyFact]:
+    """Made on first use: looking through all the facts takes milliseconds, and a start with nothing to recover reads none."""
+    return msgspec.json.Decoder(AnyFact)
 
 
 def _openings() -> dict[type[AnyFact], tuple[int, bytes]]:
@@ -90,7 +96,7 @@ def decode(line: bytes) -> Recorded:
         head = _heads.decode(line)
         if VERSIONS.get(head.kind) != head.v:
             return Recorded(head.seq, head.at, _upcast(head, msgspec.json.decode(line)))
-        return Recorded(head.seq, head.at, _facts.decode(line))
+        return Recorded(head.seq, head.at, _facts().decode(line))
     except msgspec.DecodeError as error:
         raise StorageRefused(
             f"This is no readable fact ({error}): {_excerpt(line)}. The journal was damaged, or written by something "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeGuard, get_type_hints
+from typing import Any, TypeGuard, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -22,20 +22,28 @@ from quell.core.session import Session
 from quell.core.transcript import Transcript, TranscriptState
 from quell.core.view import View
 
-# The persistent maps are the only thing in a session that has no form of its own as bytes: they are kept as plain ones.
-_kinds = get_type_hints(Session, localns={"HashTrieMap": dict})
-_Kept: type[Struct] = msgspec.defstruct("_Kept", [(name, _kinds[name]) for name in Session.__struct_fields__])
+T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
-_sessions = msgspec.msgpack.Decoder(_Kept)
-_transcripts = msgspec.msgpack.Decoder(TranscriptState)
 _states = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw])
-_views = msgspec.msgpack.Decoder(View)
+
+
+@cache
+def _decoder(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
+    """Made on first use, as `_kept` is: looking through all that a session is made of takes milliseconds, and no start needs it."""
+    return msgspec.msgpack.Decoder(kind)
+
+
+@cache
+def _kept() -> type[Struct]:
+    """A session's form: the persistent maps are all in it that has none of its own as bytes, and are kept as plain ones."""
+    kinds = get_type_hints(Session, localns={"HashTrieMap": dict})
+    return msgspec.defstruct("_Kept", [(name, kinds[name]) for name in Session.__struct_fields__])
 
 
 def _plain(session: Session) -> Struct:
     values = (getattr(session, name) for name in Session.__struct_fields__)
-    return _Kept(*(dict(value.items()) if isinstance(value, HashTrieMap) else value for value in values))
+    return _kept()(*(dict(value.items()) if isinstance(value, HashTrieMap) else value for value in values))
 
 
 def _session(kept: Struct) -> Session:
@@ -79,7 +87,10 @@ def state(snapshot: Snapshot | None) -> tuple[Session, Transcript] | None:
         return None
     try:
         first, second = _states.decode(snapshot.state)
-        session, transcript = _session(_sessions.decode(first)), Transcript.of(_transcripts.decode(second))
+        session, transcript = (
+            _session(_decoder(_kept()).decode(first)),
+            Transcript.of(_decoder(TranscriptState).decode(second)),
+        )
     except (msgspec.DecodeError, ValueError):
         return None
     return (session, transcript) if session.seq == snapshot.seq else None
@@ -90,6 +101,7 @@ def view(snapshot: Snapshot | None) -> View | None:
     if not _is_readable(snapshot):
         return None
     try:
-        return _views.decode(snapshot.view)
+        read: View = _decoder(View).decode(snapshot.view)
     except (msgspec.DecodeError, ValueError):
         return None
+    return read

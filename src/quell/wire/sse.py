@@ -10,6 +10,8 @@ blank line never came is not delivered. Reconnecting, and what a follower does w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Literal
 
 import msgspec
@@ -26,6 +28,13 @@ HEARTBEAT_SECONDS = 15.0
 
 Ephemeral = Delta | DraftPart | Reset | Deleted | Summary
 Kind = Literal["delta", "draft", "reset", "deleted", "session"]
+EPHEMERAL: Mapping[str, type[Ephemeral]] = {
+    "delta": Delta,
+    "draft": DraftPart,
+    "reset": Reset,
+    "deleted": Deleted,
+    "session": Summary,
+}
 
 _encoder = msgspec.json.Encoder()
 
@@ -96,27 +105,15 @@ class Decoder:
         return frame
 
 
-_delta = msgspec.json.Decoder(Delta)
-_draft = msgspec.json.Decoder(DraftPart)
-_reset = msgspec.json.Decoder(Reset)
-_deleted = msgspec.json.Decoder(Deleted)
-_summary = msgspec.json.Decoder(Summary)
-
-
 def parse(frame: Frame) -> Recorded | Ephemeral | None:
     """The value that a frame carries; None for a kind that only a newer server knows (contract.md F1)."""
-    match frame.kind:
-        case "fact":
-            return facts.decode(frame.content)
-        case "delta":
-            return _delta.decode(frame.content)
-        case "draft":
-            return _draft.decode(frame.content)
-        case "reset":
-            return _reset.decode(frame.content)
-        case "deleted":
-            return _deleted.decode(frame.content)
-        case "session":
-            return _summary.decode(frame.content)
-        case _:
-            return None
+    if frame.kind == "fact":
+        return facts.decode(frame.content)
+    kind = EPHEMERAL.get(frame.kind)
+    return None if kind is None else _decoder(kind).decode(frame.content)
+
+
+@cache
+def _decoder(kind: type[Ephemeral]) -> msgspec.json.Decoder[Ephemeral]:
+    """Made on first use: the server, which imports this as well, has none."""
+    return msgspec.json.Decoder(kind)

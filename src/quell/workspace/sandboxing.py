@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -115,12 +114,18 @@ _SECRETS = (
 """Keys, tokens, cookies, and histories in which people have typed them, below a home."""
 
 
+def _bubblewrap() -> str | None:
+    import shutil
+
+    return shutil.which("bwrap")
+
+
 @cache
 def unavailable() -> str:
     """Why there is no sandbox on this machine; empty where there is one. Found out by making one, once: it takes 20 ms."""
     if sys.platform != "linux":
         return "it needs Linux"
-    program = shutil.which("bwrap")
+    program = _bubblewrap()
     if program is None:
         return "bubblewrap is not installed"
     base = {"/": Spot("read"), "/proc": Spot("proc"), "/dev": Spot("dev"), "/tmp": Spot("empty")}  # noqa: S108  # reason: the sandbox's own
@@ -145,7 +150,7 @@ def confined(
 
     Raises `OSError` where there is no sandbox.
     """
-    program = shutil.which("bwrap")
+    program = _bubblewrap()
     why = unavailable()
     if program is None or why:
         raise OSError(errno.ENOSYS, f"the sandbox that is configured is not available: {why or 'bubblewrap is gone'}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -36,6 +35,8 @@ _BINARY = re.compile(rb"\A(?:[^\n]*: )?binary file matches \([^\n]*\)\n")
 @cache
 def ripgrep() -> str | None:
     """The `rg` of the user, or the one installed beside this Python."""
+    import shutil
+
     return shutil.which("rg") or shutil.which("rg", path=os.path.dirname(sys.executable))
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from quell.core.errors import QuellError
 from quell.core.facts import Recorded
