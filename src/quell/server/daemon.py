@@ -17,10 +17,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import uvicorn
 from msgspec import Struct
 
 from quell.engine import Engine
@@ -28,6 +26,7 @@ from quell.server.app import Application
 from quell.server.asgi import App, BodyLimits
 from quell.server.auth import Guard
 from quell.server.route import Choices, Site
+from quell.server.transport import Config, Server
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +44,7 @@ class Options(Struct, frozen=True, kw_only=True):
     request_grace: int = 1
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(Struct, frozen=True):
     """A socket that listens. With a `token` every request needs it (TCP always has one); `names` are host names to answer to."""
 
     socket: socket.socket
@@ -130,7 +128,7 @@ def _closing(hosts: Sequence[_Host]) -> Iterator[None]:
             host.stop_listening()
 
 
-class _Host(uvicorn.Server):
+class _Host(Server):
     """uvicorn on one socket, led by our events rather than by its own signals and its clock.
 
     Its own way to end waits for open event streams, which never end: ours end by themselves when `stopping` is set.
@@ -138,7 +136,7 @@ class _Host(uvicorn.Server):
 
     def __init__(self, app: App, options: Options, listener: Listener, stopping: asyncio.Event) -> None:
         super().__init__(
-            uvicorn.Config(
+            Config(
                 app,
                 loop="none",
                 http="httptools",
