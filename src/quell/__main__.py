@@ -1,7 +1,7 @@
 """The command `quell`, also as `python -m quell`: the way in, and the one place where whatever went wrong ends.
 
-`--version` and a well-formed `run` are recognised here, with next to nothing imported; everything else goes to click, in
-`quell.cli.commands`. A failure is one text on standard error; a bug is one too, and its traceback goes to a file.
+`--version`, a well-formed `run` and the server that a command starts are recognised here, with next to nothing imported; everything else
+goes to click, in `quell.cli.commands`. A failure is one text on standard error; a bug is one too, and its traceback goes to a file.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ def _dispatch(arguments: list[str]) -> int:
             from quell.cli.run import run
 
             return run(options)
+    if arguments[:-1] == ["serve", "--ready-fd"] and arguments[-1].isdecimal():  # as `quell.cli.daemon` starts it
+        from quell.cli.serving import serve_starter
+
+        serve_starter(int(arguments[-1]))
+        return 0
     from quell.cli.commands import main as commands
 
     return commands(arguments)

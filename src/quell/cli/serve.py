@@ -6,15 +6,9 @@ on TCP.
 
 from __future__ import annotations
 
-import json
-import os
-
 import click
 
-from quell.cli import daemon
-from quell.cli.failure import FAILED, CommandFailed
-from quell.config.paths import PathRefused
-from quell.core.errors import EXIT, QuellError
+from quell.cli import daemon, serving
 
 
 @click.command("serve", context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,42 +34,10 @@ def serve(stop: bool, force: bool, listen: str | None, standby: bool, ready_fd: 
     if force:
         raise click.UsageError("--force goes with --stop")
     address = None if listen is None else _address(listen)
-    starter = None if ready_fd is None else _Starter(ready_fd)
-
-    def ready(socket: str) -> None:
-        if starter is None:
-            _welcome(socket, address)
-        else:
-            starter.tell(None)
-
-    from quell import app  # the server and all that it needs
-
-    try:
-        app.serve(listen=address, standby=standby, ready=ready)
-    except (QuellError, PathRefused) as error:
-        failed = CommandFailed(str(error), EXIT.get(error.code, FAILED) if isinstance(error, QuellError) else FAILED)
-        if starter is not None:
-            starter.tell(failed)
-        raise failed from None
-
-
-class _Starter:
-    """The command that started this server, at the other end of a pipe. It is told once how that went: `daemon` reads it."""
-
-    def __init__(self, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)  # a tool's process that kept it open would hold up whoever waits
-        self._descriptor: int | None = descriptor
-
-    def tell(self, failed: CommandFailed | None) -> None:
-        if self._descriptor is None:
-            return
-        said = b"" if failed is None else json.dumps({"status": failed.status, "text": str(failed)}).encode()
-        try:
-            os.write(self._descriptor, said + b"\n")
-            os.close(self._descriptor)
-        except OSError:
-            pass  # whoever started us has left meanwhile
-        self._descriptor = None
+    if ready_fd is not None:
+        serving.serve_starter(ready_fd, address, standby)
+    else:
+        serving.serve(address, standby, lambda socket: _welcome(socket, address))
 
 
 def _welcome(socket: str, address: tuple[str, int] | None) -> None:

@@ -1,0 +1,55 @@
+"""The way of a server from its first line to its first answer: everybody waits for what is imported and made on it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.cli.command import Home
+
+PROGRAM = """
+import gc, json, os, signal, sys, threading
+from quell.__main__ import main
+
+def look() -> None:
+    assert os.read(reading, 2) == b"\\n"
+    print(json.dumps([gc.isenabled(), gc.get_freeze_count(), list(sys.modules)]), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+reading, writing = os.pipe()
+threading.Thread(target=look).start()
+sys.argv = ["quell", "serve", "--ready-fd", str(writing)]
+sys.exit(main())
+"""
+"""A server as a command starts it, which says what it is like in the moment when it is ready, and leaves."""
+
+NOT_NEEDED = {
+    "click",  # it is no person who asks
+    "multiprocessing",  # of uvicorn's command line
+    "uvicorn.main",
+    "dataclasses",  # our values are Structs, which are made sooner
+    "importlib.resources",  # our files are files
+    "tempfile",
+    "quell.tools.reach",  # what a first command of a model, or a first page, pays for
+    "quell.tools.shell",
+    "tree_sitter",
+    "quell.tools.html",
+    "html",
+    "quell.web.exchange",
+    "httpx2",  # what a first model pays for
+    "pydantic",
+    "openai",
+    "anthropic",
+}
+
+
+def test_a_server_that_is_ready_has_imported_what_it_needs_and_keeps_the_collector_away_from_it(own_home: Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PROGRAM], env=own_home.environment, capture_output=True, text=True, check=True
+    )
+    collecting, kept, modules = json.loads(done.stdout)
+    assert "quell.app" in modules
+    assert not NOT_NEEDED & set(modules)
+    assert collecting
+    assert kept > 50_000
