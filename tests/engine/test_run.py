@@ -195,3 +195,26 @@ async def test_a2_in_a_crowd_everybody_is_accepted_before_the_runs_get_far() -> 
             (await play.asked()).reply()
         for session in sessions:
             await play.idle(session)
+
+
+async def test_who_has_asked_is_answered_before_those_who_follow_are_told() -> None:
+    """In a crowd everybody's answer would wait for everybody's followers."""
+    async with played() as play:
+        session = await play.session()
+        order: list[str] = []
+        async with play.engine.follow(session, (await play.engine.state(session)).seq) as events:
+
+            async def told() -> None:
+                await anext(events)
+                order.append("told")
+
+            async def submit() -> None:
+                await play.submit(session, "hello")
+                order.append("answered")
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(told())
+                group.create_task(submit())
+        assert order == ["answered", "told"]
+        (await play.asked()).reply()
+        await play.idle(session)

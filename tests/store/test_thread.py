@@ -39,12 +39,47 @@ async def test_what_gathers_is_one_batch_in_order() -> None:
         first = tasks.create_task(worker.ask(0))
         await asyncio.to_thread(recorder.begun.wait)
         rest = [tasks.create_task(worker.ask(number)) for number in range(1, BATCH + 3)]
-        await asyncio.sleep(0)  # let them all give their order
+        await _turns(2)  # let them all give their order, and that turn end
         recorder.gate.set()
     await worker.close()
     assert first.result() == 0
     assert [task.result() for task in rest] == [number * 2 for number in range(1, BATCH + 3)]
     assert recorder.batches == [[0], list(range(1, BATCH + 1)), [BATCH + 1, BATCH + 2]]
+
+
+async def test_of_the_orders_of_one_turn_of_the_loop_the_first_does_not_wait_for_the_turn_to_end() -> None:
+    recorder = Recorder()
+    worker = Worker("test", recorder.work, recorder.finish)
+
+    async def see() -> None:
+        assert recorder.begun.wait(10), "within the turn, in which the loop goes on to nothing else"
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(worker.ask(0))
+        tasks.create_task(see())
+        for number in range(1, 4):
+            tasks.create_task(worker.ask(number))
+        await _turns(2)
+        recorder.gate.set()
+    assert await worker.ask(4) == 8, "the first of a later turn"
+    await worker.close()
+    assert recorder.batches == [[0], [1, 2, 3], [4]]
+
+
+async def test_closing_within_the_turn_of_an_order_carries_it_out() -> None:
+    recorder = Recorder()
+    recorder.gate.set()
+    worker = Worker("test", recorder.work, recorder.finish)
+    async with asyncio.TaskGroup() as tasks:
+        orders = [tasks.create_task(worker.ask(number)) for number in range(3)]
+        tasks.create_task(worker.close())
+    assert [order.result() for order in orders] == [0, 2, 4]
+    assert recorder.finished
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
 
 
 async def test_an_order_outlives_its_giver_and_close_waits_for_it() -> None:

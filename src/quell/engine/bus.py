@@ -33,7 +33,12 @@ class Subscription:
             self._buffer.clear()
             self._lost = True
         self._buffer.append(event)
-        self._arrive()
+        if self._arrival is None:
+            return
+        if isinstance(event, Recorded):
+            self._arrival.get_loop().call_soon(self._arrive)  # whoever has asked for what it says is answered first
+        else:
+            self._arrive()
 
     def lose(self) -> None:
         """As if it had overflowed: what came meanwhile is in the journal only."""

@@ -71,9 +71,8 @@ class Inbox:
     async def next(self) -> Letter | None:
         """The next letter; None when somebody woke us, or when it is time to look again and nothing was kept."""
         self._in_hand = False
-        loop = asyncio.get_running_loop()
         while True:
-            if self._again is not None and loop.time() >= self._again:
+            if self._again is not None and asyncio.get_running_loop().time() >= self._again:
                 if self._kept:
                     return self._hand_out(self._kept)
                 self._again = None
@@ -83,6 +82,9 @@ class Inbox:
             if self._arrival.is_set():
                 self._arrival.clear()
                 return None
+            if self._again is None:
+                await self._arrival.wait()
+                continue
             try:
                 async with asyncio.timeout_at(self._again):
                     await self._arrival.wait()

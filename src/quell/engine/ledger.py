@@ -95,10 +95,9 @@ class Ledger:
                 return decision.reaction
             self.doubt = decision.records[0]
             foresee(decision.session)
+            row = summary(decision.session)
             try:
-                await self._journal.append(
-                    self.id, self.session.seq, decision.records, summary(decision.session), generation
-                )
+                await self._journal.append(self.id, self.session.seq, decision.records, row, generation)
             except StaleOwner:
                 self._ownership.lose(generation)
                 raise
@@ -112,7 +111,7 @@ class Ledger:
                 self.doubt = None
                 for recorded in decision.records:
                     self._apply(recorded, decision.session)
-                self.tell(summary(self.session))
+                self.tell(row)
                 if self._doorbell is not None:
                     self._doorbell.ring(self.id)
                 return decision.reaction

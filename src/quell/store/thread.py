@@ -2,14 +2,16 @@
 
 Rules: orders are worked off in the order they came, all that have gathered at once; an order that was given is carried
 out whether or not anybody still waits for it (contract.md C10); the loop is woken once for a batch, not once for an
-order. What a batch means is the business of whoever owns the thread.
+order; of the orders of one turn of the loop, the first goes to the thread at once, so that nobody who is alone waits, and
+the others at the turn's end, so that they are one batch and the two do not fight for the interpreter order by order. What
+a batch means is the business of whoever owns the thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -24,12 +26,12 @@ BATCH = 256
 class Order(Generic[Job]):
     """A job, and its outcome: answered or refused, once; without either it is answered with None."""
 
-    __slots__ = ("_error", "_future", "_loop", "_value", "job")
+    __slots__ = ("_error", "_future", "_value", "job", "loop")
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[object] = self._loop.create_future()
+        self.loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[object] = self.loop.create_future()
         self._value: object = None
         self._error: BaseException | None = None
 
@@ -45,9 +47,9 @@ class Order(Generic[Job]):
     @staticmethod
     def deliver(orders: Sequence[Order[Job]]) -> None:
         """Let those know who wait. A loop that is gone has nobody left in it."""
-        for loop in {order._loop for order in orders}:
+        for loop in {order.loop for order in orders}:
             try:
-                loop.call_soon_threadsafe(_settle, [order for order in orders if order._loop is loop])
+                loop.call_soon_threadsafe(_settle, [order for order in orders if order.loop is loop])
             except RuntimeError:
                 continue
 
@@ -68,8 +70,10 @@ class Worker(Generic[Job]):
     def __init__(self, name: str, work: Callable[[Sequence[Order[Job]]], None], finish: Callable[[], None]) -> None:
         self._work = work
         self._finish = finish
-        self._inbox: SimpleQueue[Order[Job] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Sequence[Order[Job]] | None] = SimpleQueue()
         self._door = threading.Lock()
+        self._turn: asyncio.AbstractEventLoop | None = None
+        self._gathered: list[Order[Job]] = []
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -82,41 +86,57 @@ class Worker(Generic[Job]):
                 raise StorageRefused(
                     "The journal was closed: nothing can be read or written any more. Start the server again."
                 )
-            self._inbox.put(order)
+            if self._turn is order.loop:
+                self._gathered.append(order)
+            else:
+                self._end_turn()
+                self._turn = order.loop
+                self._turn.call_soon(self._next_turn)
+                self._inbox.put((order,))
         return await order.outcome()
+
+    def _next_turn(self) -> None:
+        with self._door:
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        if self._gathered:
+            self._inbox.put(self._gathered)
+            self._gathered = []
+        self._turn = None
 
     async def close(self) -> None:
         """Finish what was ordered, then end the thread."""
         with self._door:
             if not self._closed:
                 self._closed = True
+                self._end_turn()
                 self._inbox.put(None)
         while self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        going_on = True
-        while going_on:
-            batch, going_on = self._next_batch()
+        for batch in self._batches():
             try:
-                if batch:
-                    self._work(batch)
+                self._work(batch)
             except Exception as error:  # noqa: BLE001 - a bug must end neither the thread nor, unheard, the wait
                 for order in batch:
                     order.refuse(error)
             Order.deliver(batch)
         self._finish()
 
-    def _next_batch(self) -> tuple[list[Order[Job]], bool]:
-        """What has gathered, and whether there will be more; empty only at the end."""
-        batch: list[Order[Job]] = []
-        order = self._inbox.get()
-        while order is not None:
-            batch.append(order)
-            if len(batch) == BATCH:
-                return batch, True
-            try:
-                order = self._inbox.get_nowait()
-            except Empty:
-                return batch, True
-        return batch, False
+    def _batches(self) -> Iterator[Sequence[Order[Job]]]:
+        """What has gathered, whenever there is something, until it is closed."""
+        gathered: list[Order[Job]] = []
+        more = True
+        while more or gathered:
+            while more and len(gathered) < BATCH:
+                try:
+                    orders = self._inbox.get(block=not gathered)
+                except Empty:
+                    break
+                more = orders is not None
+                gathered += orders or ()
+            batch, gathered = gathered[:BATCH], gathered[BATCH:]
+            if batch:
+                yield batch
