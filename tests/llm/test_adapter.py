@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import socket
+import sys
 import time
 from decimal import Decimal
 from typing import Any
@@ -407,6 +408,32 @@ async def test_cancelling_closes_the_connection(dialect: Dialect, answer: Mute |
         closed = await server.closings.get()
     assert task.cancelled()
     assert closed - cancelled < 0.5  # benchmarks measure it; here it must not wait for anything
+
+
+class _Looked:
+    """Among those who find modules: notes what is looked for, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        self.names.append(name)
+
+
+@dialects
+async def test_to_cancel_no_library_is_looked_for(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not there is looked for in every folder, each time: that was a third of the way to the settlement."""
+    looked = _Looked()
+    async with asking(dialect, Stream(chunk=1, fault="silence", after=5)) as (asked, _):
+        async with asyncio.TaskGroup() as group:
+            streams = asyncio.Event()
+            task = group.create_task(asked.model.sample(request(), lambda _: streams.set()))
+            await streams.wait()
+            monkeypatch.setattr(sys, "meta_path", [looked, *sys.meta_path])
+            task.cancel()
+        assert task.cancelled()
+        monkeypatch.undo()
+    assert looked.names == []
 
 
 @dialects

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 
 from quell.core import inputs as i
 from quell.core.session import Effect, Keep, Session, Title, Unwind
@@ -14,28 +14,34 @@ from quell.engine.scene import Scene
 
 
 class Effects:
-    """An effect stays known until it is no longer due: what has ended and is still due has its outcome in the inbox."""
+    """An effect stays known until it is no longer due: what has ended and is still due has its outcome in the inbox.
+
+    One without a task had nothing to wait for, and has ended where it was started.
+    """
 
     def __init__(self, performer: Performer) -> None:
         self._performer = performer
-        self._running: dict[Effect, asyncio.Task[None]] = {}
+        self._running: dict[Effect, asyncio.Task[None] | None] = {}
 
     @property
     def working(self) -> list[asyncio.Task[None]]:
-        return [task for task in self._running.values() if not task.done()]
+        return [task for task in self._running.values() if task is not None and not task.done()]
 
     def start(self, wanted: Collection[Effect], group: asyncio.TaskGroup, scene: Scene) -> None:
         """Start what is due and does not run."""
         for effect in wanted:
             if effect not in self._running:
-                unwinding = self._unwind(effect, scene) if isinstance(effect, Unwind) else None
-                work = unwinding or self._performer.perform(effect, scene)
-                self._running[effect] = group.create_task(work)
+                if isinstance(effect, Unwind):
+                    work = self._unwind(effect, scene)
+                else:
+                    work = self._performer.perform(effect, scene)
+                self._running[effect] = None if work is None else group.create_task(work)
 
     def stop_all_but(self, wanted: Collection[Effect]) -> None:
         """Stop what runs and is not due; forget what has ended."""
         for effect in self.stop_ending(wanted):
-            if self._running[effect].done():
+            task = self._running[effect]
+            if task is None or task.done():
                 del self._running[effect]
 
     def stop_ending(self, wanted: Collection[Effect], kinds: tuple[type, ...] = (object,)) -> list[Effect]:
@@ -59,28 +65,37 @@ class Effects:
 
     def abandon(self) -> None:
         """Stop everything, and wait for nothing."""
-        for task in self._running.values():
+        for task in self.working:
             task.cancel()
 
-    async def _unwind(self, effect: Unwind, scene: Scene) -> None:
-        """Wait for what the run started; what does not stop in time does not hold up settlement (C7, T1)."""
+    def _unwind(self, effect: Unwind, scene: Scene) -> Coroutine[None, None, None] | None:
+        """Whatever the run started has mostly stopped while its cancel was recorded: then it is settled at once."""
         others = [
             task
             for other, task in self._running.items()
-            if other != effect and not _is_beside(other) and not task.done()
+            if task is not None and not _is_beside(other) and not task.done()
         ]
+        if others or keeping.leaves(scene.ledger.session):
+            return self._wait(others, effect, scene)
+        self._unwound(effect, scene, "")
+        return None
+
+    async def _wait(self, others: Collection[asyncio.Task[None]], effect: Unwind, scene: Scene) -> None:
+        """For what the run started; what does not stop in time does not hold up settlement (C7, T1)."""
         loop = asyncio.get_running_loop()
         end = loop.time() + grace(scene.ledger.session, self._performer.options.unwind_grace)
         if others:
             await asyncio.wait(others, timeout=end - loop.time())
-        snapshot = await keeping.left(scene.ledger.session, self._performer.ports, end - loop.time())
+        self._unwound(effect, scene, await keeping.left(scene.ledger.session, self._performer.ports, end - loop.time()))
+
+    def _unwound(self, effect: Unwind, scene: Scene, snapshot: str) -> None:
         scene.streams.settle_all(scene.ledger.news())
         spent = self._performer.delegates.spent(scene.ledger.id)
         scene.post(i.Unwound(run=effect.run, reply=scene.streams.fragment(), spent=spent, snapshot=snapshot))
 
 
-def _cancel(task: asyncio.Task[None]) -> None:
-    if not task.cancelling():  # a second one would break off its cleaning up
+def _cancel(task: asyncio.Task[None] | None) -> None:
+    if task is not None and not task.cancelling():  # a second one would break off its cleaning up
         task.cancel()
 
 

@@ -39,11 +39,15 @@ async def touch(session: Session, checkpoints: Checkpoints, paths: Sequence[str]
         log.warning("session %s: %s will not be had back: %s", session.id, ", ".join(paths), refusal)
 
 
+def leaves(session: Session) -> bool:
+    """Whether the workspace was kept before the run's first change: then what the run leaves is kept, too."""
+    kept = None if session.run is None else session.checkpoints.get(session.run.id)
+    return kept is not None and bool(kept.before)
+
+
 async def left(session: Session, ports: Ports, seconds: float | None = None) -> str:
     """The snapshot of what the run that is about to end has left, if there is one from before it. In time, or not at all."""
-    run = session.run
-    kept = session.checkpoints.get(run.id) if run is not None else None
-    if kept is None or not kept.before or ports.checkpoints is None:
+    if ports.checkpoints is None or not leaves(session):
         return ""
     try:
         async with asyncio.timeout(seconds):

@@ -94,6 +94,8 @@ class ProviderModel:
                 model_settings=self._settings_for(request),
                 model_request_parameters=parameters,
             ) as stream:
+                # Which errors `stream.cancel()` makes: none, we cancel the task; and the answer looks for a library each time.
+                stream.get_stream_cancel_errors = tuple  # type: ignore[method-assign]  # of this stream, whatever its class
                 async for event in stream:
                     deltas.take(event)
             answer = stream.get()
