@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -207,3 +208,36 @@ async def test_environments_are_told_to_nobody(tmp_path: Path) -> None:
         assert (s.play.engine.environment(session.id))["SECRET_KEY"] == "hunter2"
         told = [await s.client.fetch("GET", f"/v1/sessions/{session.id}{path}") for path in ("", "/view", "/export")]
         assert not any(b"hunter2" in answer for answer in told)
+
+
+async def test_an_answer_comes_in_one_piece(tmp_path: Path) -> None:
+    """One call of the kernel, and a client that is woken once."""
+    loop = asyncio.get_running_loop()
+    async with serving(tmp_path) as s:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.setblocking(False)
+            await loop.sock_connect(line, s.path)
+            for _ in range(2):
+                await loop.sock_sendall(line, b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+                head, _, body = (await loop.sock_recv(line, 65536)).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200 ")
+                assert json.loads(body)["version"] == "1.2.3"
+
+
+async def test_an_answer_without_a_body_comes_as_well(tmp_path: Path) -> None:
+    async with serving(tmp_path) as s, wire(s) as w:
+        w.send("HEAD /v1/health")
+        head = await w.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 405 ")
+        w.send("GET /v1/health")
+        assert (await w.answer())[0] == 200
+
+
+async def test_who_waits_to_be_told_to_go_on_is_told_at_once(tmp_path: Path) -> None:
+    async with serving(tmp_path) as s, wire(s) as w:
+        body = b'{"workspace": "/work"}'
+        head = f"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+        w.writer.write(head.encode())
+        assert (await w.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        w.writer.write(body)
+        assert (await w.answer())[0] == 201

@@ -189,7 +189,7 @@ def _decoder(kind: type[Struct]) -> msgspec.json.Decoder[Struct]:
 
 
 def _query(scope: Scope, kind: type[Struct]) -> Struct:
-    values = parse_qsl(str(scope["query_string"], "latin-1"), keep_blank_values=True)
+    values = parse_qsl(str(scope["query_string"], "latin-1"), keep_blank_values=True) if scope["query_string"] else []
     fields = dict(values)
     if len(fields) < len(values):
         raise InvalidRequest("A parameter of the query was given twice.")

@@ -25,6 +25,7 @@ from quell.engine import Engine
 from quell.server.app import Application
 from quell.server.asgi import App, BodyLimits
 from quell.server.auth import Guard
+from quell.server.protocol import Protocol
 from quell.server.route import Choices, Site
 from quell.server.transport import Config, Server
 
@@ -139,7 +140,7 @@ class _Host(Server):
             Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
