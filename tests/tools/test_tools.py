@@ -70,6 +70,13 @@ def test_a_selection_hides_the_rest(hands: Hands) -> None:
     assert "There is no tool `bash`" in result.text
 
 
+def test_a_selection_is_made_once() -> None:
+    """It is asked for on every turn."""
+    tools = Tools()
+    assert tools.only(["bash", "view"]) is tools.only(["bash", "view"])
+    assert [spec.name for spec in tools.only(["view"]).specs()] == ["view"]
+
+
 def test_an_unknown_name_in_a_selection_is_an_error() -> None:
     with pytest.raises(ValueError, match="no tool 'vieww'"):
         Tools({"vieww"})

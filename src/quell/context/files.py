@@ -46,10 +46,14 @@ def find(user_folder: str | None, root: str, extra: Sequence[str]) -> tuple[Foun
         for name in names:
             path = os.path.join(folder, name)
             try:
-                seen = os.stat(path)
+                seen = os.lstat(path)
+                direct = folder == limit and os.sep not in name and not stat.S_ISLNK(seen.st_mode)
+                if not direct:
+                    seen = os.stat(path)
             except (OSError, ValueError):
                 continue
-            if stat.S_ISREG(seen.st_mode) and (seen.st_dev, seen.st_ino) not in found and _within(path, limit):
+            known = (seen.st_dev, seen.st_ino) in found
+            if stat.S_ISREG(seen.st_mode) and not known and (direct or _within(path, limit)):
                 stamp = (seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_size)
                 found[seen.st_dev, seen.st_ino] = Found(path, stamp)
     return tuple(found.values())

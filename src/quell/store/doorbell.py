@@ -30,6 +30,7 @@ class PipeDoorbell:
 
     def __init__(self, database: Path) -> None:
         self._folder = database.with_name(database.name + ".bells")
+        self._looked_at = str(self._folder)  # at every append: a `Path` takes longer to say what it is than to look
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._others: dict[str, int] = {}
         self._known_at = -1
@@ -87,7 +88,7 @@ class PipeDoorbell:
     def _look_around(self) -> None:
         """Get to know the others, if somebody has come or gone."""
         try:
-            changed = os.stat(self._folder).st_mtime_ns
+            changed = os.stat(self._looked_at).st_mtime_ns
             if changed == self._known_at:
                 return
             names = set(os.listdir(self._folder))

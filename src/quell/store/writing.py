@@ -9,6 +9,7 @@ refused order is kept. Opening the file is the business of `database`.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -83,6 +84,7 @@ class Writer:
 
     def __init__(self, path: Path, connection: sqlite3.Connection, connect: Connect) -> None:
         self._path = path
+        self._named = str(path)  # for every batch: a `Path` takes longer to say what it is than to look
         self._connect = connect
         self._connection: sqlite3.Connection | None = connection
         self._synchronous = "FULL"
@@ -156,7 +158,7 @@ class Writer:
     def _in_place(self) -> bool:
         """Whether the open file is still the one at the path."""
         try:
-            return self._path.stat().st_ino == self._file
+            return os.stat(self._named).st_ino == self._file
         except OSError:
             return False
 

@@ -86,10 +86,15 @@ class Tools:
             raise ValueError(f"there is no tool {unknown[0]!r}; the tools are {', '.join(TOOLS)}")
         self._tools = {name: tool for name, tool in TOOLS.items() if selection is None or name in selection}
         self._options = options or Options()
+        self._selections: dict[tuple[str, ...], Tools] = {}
 
     def only(self, selection: Collection[str]) -> Tools:
-        """A selection of them. Jobs are those of all."""
-        return Tools(selection, self._options)
+        """A selection of them: the same one when it is asked for again, as on every turn. Jobs are those of all."""
+        key = tuple(selection)
+        found = self._selections.get(key)
+        if found is None:
+            found = self._selections[key] = Tools(key, self._options)
+        return found
 
     def specs(self) -> Sequence[ToolSpec]:
         """Made when they are first asked for, which takes 10 ms, and kept."""
