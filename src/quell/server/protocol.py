@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from quell.server.transport import HttpToolsProtocol
 
 HEAD = b"HTTP/1.1 "
 INTERIM = HEAD + b"1"

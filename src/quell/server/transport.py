@@ -1,4 +1,4 @@
-"""What we use of uvicorn, its server and its settings, without its command line.
+"""What we use of uvicorn, its server, protocol and settings, without its command line.
 
 `import uvicorn` imports `uvicorn.main` as well, and with it click, multiprocessing and what watches files: a tenth of our start, for nothing. So
 something empty stands in for that module while the package is imported. Where it has been imported already it stays as it is.
@@ -24,6 +24,7 @@ def _import_without_command_line() -> None:
 _import_without_command_line()
 
 from uvicorn.config import Config  # noqa: E402  # only now: see above
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: E402  # the same
 from uvicorn.server import Server  # noqa: E402  # the same
 
-__all__ = ["Config", "Server"]
+__all__ = ["Config", "HttpToolsProtocol", "Server"]
