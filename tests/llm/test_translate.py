@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -23,7 +22,6 @@ from quell.core.messages import (
 )
 from quell.llm import ProviderModels, ProviderOptions
 from quell.llm.options import Dialect
-from quell.llm.translate import Translation
 from quell.testing.providers import provider
 from tests.llm.asking import KEY, asking, request
 
@@ -77,23 +75,6 @@ async def test_what_is_sent_does_not_depend_on_what_was_kept(dialect: Dialect, n
             assert again == fresh
             assert anew == fresh
         await models.close()
-
-
-async def test_a_conversation_that_goes_on_is_not_translated_again_and_what_was_left_out_is_forgotten() -> None:
-    async with asking("anthropic") as (asked, _):
-        memo = Memo()
-        await asked.model.sample(replace(request(*STORY), memo=memo), lambda _: None)
-        kept = memo.made
-        assert isinstance(kept, Translation)
-        first = kept.history(request(*STORY[:9]))
-        assert all(one is other for one, other in zip(first[:4], kept.history(request(*STORY))[:4], strict=True))
-        assert [len(one.parts) for one in first] == [
-            len(one.parts) for one in kept.history(request(*STORY[:9]))
-        ]  # marks move on
-        gone = weakref.ref(first[1])
-        del first
-        kept.history(request(SUMMARY, *STORY[8:]))
-        assert gone() is None
 
 
 async def test_another_model_s_translation_is_not_taken() -> None:

@@ -221,7 +221,9 @@ class Transcript:
             if message is not None:
                 sent.append(message)
                 if isinstance(message, AssistantMessage):
-                    sent.extend(_results(message.parts, results))
+                    for part in message.parts:
+                        if isinstance(part, ToolCall):
+                            sent.append(results.get(part.id) or _no_result(part))
         return tuple(sent)
 
     def last_text(self, run: str) -> str:
@@ -258,10 +260,8 @@ def _sendable(part: Part) -> bool:
             return True
 
 
-def _results(parts: tuple[Part, ...], results: dict[str, ToolMessage]) -> Iterable[ToolMessage]:
-    for part in parts:
-        if isinstance(part, ToolCall):
-            yield results.get(part.id) or ToolMessage(call=part.id, name=part.name, result=NO_RESULT)
+def _no_result(call: ToolCall) -> ToolMessage:
+    return ToolMessage(call=call.id, name=call.name, result=NO_RESULT)
 
 
 def _seen(metadata: dict[str, Any]) -> dict[str, str]:

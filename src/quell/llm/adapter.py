@@ -42,6 +42,7 @@ from quell.core.messages import (
     call_id,
 )
 from quell.llm import failures, translate
+from quell.llm.kept import CONTINUATION, Apart
 from quell.llm.options import ModelOptions
 from quell.llm.prices import cost
 from quell.llm.providers import Access
@@ -62,11 +63,12 @@ class Line(Struct, frozen=True, kw_only=True):
     """What all models of a connection share.
 
     `marks`: the protocol has a place for failed results, for images in results, and for cache marks. `ended` tells whether an answer came to
-    its end, or only its stream.
+    its end, or only its stream. `apart`: when the end of a conversation can be written without the rest of it.
     """
 
     access: Access
     marks: bool
+    apart: Apart
     ended: Callable[[p.ModelResponse], bool]
 
 
@@ -84,14 +86,14 @@ class ProviderModel:
         self._options = options
 
     async def sample(self, request: ModelRequest, emit: Callable[[PartDelta], None]) -> Reply:
-        sent = self._translation(request.memo).history(request)
+        continuation = self._translation(request.memo).continuation(request)
         parameters = translate.parameters(request.system, request.tools)
         deltas = _Deltas(request.message, emit)
         try:
             async with model_request_stream(
                 self._model,
-                sent,
-                model_settings=self._settings_for(request),
+                continuation.messages,
+                model_settings={**self._settings_for(request), "extra_body": {CONTINUATION: continuation}},
                 model_request_parameters=parameters,
             ) as stream:
                 # Which errors `stream.cancel()` makes: none, we cancel the task; and the answer looks for a library each time.
@@ -108,7 +110,8 @@ class ProviderModel:
         found = memo.made
         if isinstance(found, translate.Translation) and found.model is self._model:
             return found
-        made = translate.Translation(self._model, self._line.access.provider.name, marks=self._line.marks)
+        line = self._line
+        made = translate.Translation(self._model, line.access.provider.name, marks=line.marks, apart=line.apart)
         memo.made = made
         return made
 

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import httpx2
-import msgspec
 from anthropic import NOT_GIVEN, AsyncAnthropic, AsyncStream, NotGiven, Omit, RequestOptions, omit
 from anthropic.resources.beta import AsyncBeta
 from anthropic.resources.beta.messages import AsyncMessages
@@ -18,6 +17,7 @@ from pydantic_ai.providers.anthropic import AnthropicProvider
 
 from quell.core.ports import LanguageModel
 from quell.llm.adapter import Line, ProviderModel
+from quell.llm.kept import encoded
 from quell.llm.options import ModelOptions
 from quell.llm.providers import Access
 from quell.llm.schemas import PreparedOnce
@@ -73,7 +73,7 @@ class _Messages(AsyncMessages):
         return await self._client.post(
             "/v1/messages?beta=true",
             cast_to=BetaMessage,
-            content=msgspec.json.encode({**given, **(extra_body or {})}),
+            content=encoded({**given, **(extra_body or {})}),
             options=options,
             stream=True,
             stream_cls=AsyncStream[BetaRawMessageStreamEvent],
@@ -108,7 +108,7 @@ class AnthropicConnection:
     def __init__(self, access: Access, via: httpx2.AsyncBaseTransport | None) -> None:
         # The SDK sends the key as a bearer token; servers that copied an older protocol look for it here.
         older = {} if access.host == OFFICIAL else {"X-Api-Key": access.api_key or _NO_KEY}
-        self._line = Line(access=access, marks=True, ended=_ended)
+        self._line = Line(access=access, marks=True, apart="always", ended=_ended)
         self._pool = pool(access, via)
         self._client = _Client(
             base_url=access.base_url,

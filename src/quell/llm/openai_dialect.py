@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import httpx2
-import msgspec
+from msgspec.structs import replace
 from openai import NOT_GIVEN, AsyncOpenAI, AsyncStream, NotGiven, Omit, RequestOptions
 from openai.resources.chat import AsyncChat, AsyncCompletions
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -26,6 +26,7 @@ from pydantic_ai.usage import RequestUsage
 
 from quell.core.ports import LanguageModel
 from quell.llm.adapter import Line, ProviderModel
+from quell.llm.kept import Apart, encoded
 from quell.llm.options import ModelOptions
 from quell.llm.providers import Access
 from quell.llm.schemas import PreparedOnce
@@ -80,7 +81,7 @@ class _Completions(AsyncCompletions):
         return await self._client.post(
             "/chat/completions",
             cast_to=ChatCompletion,
-            content=msgspec.json.encode({**given, **(extra_body or {})}),
+            content=encoded({**given, **(extra_body or {})}),
             options=options,
             stream=True,
             stream_cls=AsyncStream[ChatCompletionChunk],
@@ -151,7 +152,12 @@ class OpenAIConnection:
     """One address, one key, one pool of connections."""
 
     def __init__(self, access: Access, via: httpx2.AsyncBaseTransport | None) -> None:
-        self._line = Line(access=access, marks=False, ended=lambda _: True)  # the profile below makes sure
+        self._line = Line(
+            access=access,
+            marks=False,
+            apart="never",  # that depends on the model
+            ended=lambda _: True,  # the profile below makes sure
+        )
         self._pool = pool(access, via)
         self._client = _Client(
             base_url=access.base_url,
@@ -180,10 +186,17 @@ class OpenAIConnection:
                 openai_chat_supports_max_completion_tokens=provider.name == "openai",
             ),
         )
-        return ProviderModel(name, self._line, model, settings, options, window)
+        return ProviderModel(name, replace(self._line, apart=_apart(model.profile)), model, settings, options, window)
 
     async def close(self) -> None:
         await self._pool.aclose()
+
+
+def _apart(profile: OpenAIModelProfile) -> Apart:
+    """Where reasoning has a field of its own, what comes after it has the field too. Elsewhere pydantic-ai looks at all messages for that."""
+    if profile.get("openai_system_prompt_role") == "user":
+        return "never"  # instructions cannot be told from what the user said
+    return "reasoning_known" if profile.get("openai_chat_send_back_thinking_parts") == "field" else "without_reasoning"
 
 
 def connect(access: Access, via: httpx2.AsyncBaseTransport | None = None) -> OpenAIConnection:

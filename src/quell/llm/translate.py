@@ -8,11 +8,10 @@ goes out as an object, because providers refuse anything else.
 from __future__ import annotations
 
 import base64
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import takewhile
+from itertools import pairwise
 from operator import is_
 from typing import assert_never
 
@@ -38,6 +37,7 @@ from quell.core.messages import (
     ToolSpec,
     UserMessage,
 )
+from quell.llm.kept import Apart, Continuation, Piece
 
 # Not sent to anybody; given so that they are not made anew for each of two thousand messages.
 _UNCOUNTED = RequestUsage()
@@ -45,6 +45,8 @@ _WHENEVER = datetime.fromtimestamp(0, UTC)
 
 _Said = UserMessage | SummaryMessage | ToolMessage
 _Turn = tuple[AssistantMessage] | list[_Said]
+_Made = tuple[int, p.ModelMessage]
+"""A turn, and which message is its first."""
 
 BLIND = "The model in use is not known to see images; for one that does, `vision = true` in the settings says so."
 SUMMARY = "What follows is a summary of the conversation so far, which is no longer available in full.\n\n"
@@ -65,55 +67,92 @@ def parameters(system: str, tools: Sequence[ToolSpec]) -> ModelRequestParameters
 
 
 class Translation:
-    """One conversation in the words of one model. It keeps what it made of the last request: the next one mostly goes on from there.
+    """One conversation in the words of one model. It keeps what was made of the last request: the next one mostly goes on from there.
 
     Messages are frozen, and a session's stay the same objects: they are known by their identity. `provider` is our name of who is
     asked. With `marks`, failed results are marked as such and hold their images, which otherwise follow as the user's; and the message
     before the last is marked for the prompt cache: it ended the request before this one.
     """
 
-    def __init__(self, model: Model, provider: str, *, marks: bool) -> None:
+    def __init__(self, model: Model, provider: str, *, marks: bool, apart: Apart) -> None:
         self.model = model
         self._provider = provider
         self._marks = marks
+        self._apart = apart
         self._messages: Sequence[Message] = ()
-        self._starts: list[int] = []  # of each turn: which message is its first
-        self._made: list[p.ModelMessage] = []
         self._sight = Sight()
+        self._pieces: list[Piece] = []
+        self._made: list[_Made] = []  # of the messages after those
 
-    def history(self, request: ModelRequest) -> list[p.ModelMessage]:
+    def continuation(self, request: ModelRequest) -> Continuation:
         messages, sight = request.messages, Sight.of(request)
-        if sight != self._sight:  # what was translated shows other images
-            self._starts.clear()
-            self._made.clear()
-            self._messages, self._sight = (), sight
-        position = self._go_back(messages)
-        for turn in _turns(messages[position:]):
-            self._starts.append(position)
-            self._made.append(self._message(turn, request.images))
-            position += len(turn)
+        same = [*map(is_, self._messages, messages), False].index(False) if sight == self._sight else 0
+        # Should one of the others not be translatable, nothing is known of them.
+        self._messages, self._sight = messages[:same], sight
+        self._go_back(same)
+        sent = self._translate(messages, request.images)
+        # A mark goes to the last but one that is asked: it is made anew, and so is what comes after it.
+        while self._pieces and sum(isinstance(made, p.ModelRequest) for _, made in sent) < 2:
+            self._go_back(self._pieces[-1].end - 1)
+            sent = self._translate(messages, request.images)
+        if self._pieces and self._apart == "without_reasoning" and any(_reasoning(made) for _, made in sent):
+            self._go_back(0)
+            sent = self._translate(messages, request.images)
         self._messages = messages
-        sent = [made for made in self._made if made.parts]
-        asked = [place for place, made in enumerate(sent) if isinstance(made, p.ModelRequest)]
+        return self._continuing(messages, sent)
+
+    def _continuing(self, messages: Sequence[Message], sent: list[_Made]) -> Continuation:
+        asked = [place for place, (_, made) in enumerate(sent) if isinstance(made, p.ModelRequest)]
+        made = [each for _, each in sent]
         if self._marks and len(asked) > 1:
-            last = sent[asked[-2]]
+            last = made[asked[-2]]
             assert isinstance(last, p.ModelRequest), "found above"
-            sent[asked[-2]] = replace(last, parts=[*last.parts, p.UserPromptPart(content=[p.CachePoint()])])
-        return sent
+            made[asked[-2]] = replace(last, parts=[*last.parts, p.UserPromptPart(content=[p.CachePoint()])])
+        pieces, pairs = tuple(self._pieces), list(_answered(sent)) if self._may_keep(sent) else []
+        if self._apart == "reasoning_known" and (
+            known := next(filter(None, (each.reasoning for each in pieces)), None)
+        ):
+            made.insert(0, p.ModelResponse(parts=[known]))  # which says nothing, and so is not sent
 
-    def _go_back(self, messages: Sequence[Message]) -> int:
-        """Forget what does not stand at the beginning of these messages; returns how many are translated.
+        def keep(written: list[bytes]) -> None:
+            if self._messages is messages:  # and not those of a later request
+                new = map(Piece, (end for end, _ in pairs), written, (reasoning for _, reasoning in pairs))
+                self._pieces = [*pieces, *new]
+                self._made.clear()
 
-        That is up to the last answer that they have in common with the last request: what was said after it may have become more.
+        return Continuation(made, pieces, len(pairs), keep)
+
+    @property
+    def _start(self) -> int:
+        """The first message that is in no piece."""
+        return self._pieces[-1].end if self._pieces else 0
+
+    def _may_keep(self, sent: list[_Made]) -> bool:
+        """Whether it can be told from what is sent where each of them ends: an answer of reasoning alone may be nothing there."""
+        answers = [made for _, made in sent if isinstance(made, p.ModelResponse)]
+        if self._apart == "never" or (self._apart == "without_reasoning" and any(map(_reasoning, answers))):
+            return False
+        return all(any(not isinstance(part, p.ThinkingPart) for part in answer.parts) for answer in answers)
+
+    def _go_back(self, same: int) -> None:
+        """Forget what does not come of so many messages at the beginning.
+
+        Of what is not written yet, that is all after the last answer: what was said then may have become more.
         """
-        same = sum(1 for _ in takewhile(bool, map(is_, self._messages, messages)))
-        kept = max(bisect_left(self._starts, same) - 1, 0)
-        while kept and isinstance(self._made[kept], p.ModelRequest):
-            kept -= 1
-        position = self._starts[kept] if kept else 0
-        del self._starts[kept:], self._made[kept:]
-        self._messages = messages[:position]  # should one of the others not be translatable, nothing is known of them
-        return position
+        while self._pieces and self._pieces[-1].end > same:
+            self._pieces.pop()
+        while self._made and not (isinstance(self._made[-1][1], p.ModelResponse) and self._made[-1][0] < same):
+            self._made.pop()
+
+    def _translate(self, messages: Sequence[Message], images: Mapping[str, tuple[bytes, ...]]) -> list[_Made]:
+        """All that is in no piece, but for what comes to nothing."""
+        start = self._start
+        # The last answer again, for the order of its calls.
+        position = self._made.pop()[0] if self._made else max(start - 1, 0)
+        for turn in _turns(messages[position:]):
+            self._made.append((position, self._message(turn, images)))
+            position += len(turn)
+        return [made for made in self._made if made[0] >= start and made[1].parts]
 
     def _message(self, turn: _Turn, images: Mapping[str, tuple[bytes, ...]]) -> p.ModelMessage:
         if isinstance(turn, list):
@@ -189,6 +228,20 @@ def _turns(messages: Sequence[Message]) -> Iterator[_Turn]:
             group.append(message)
     if group:
         yield _in_order(group, order)
+
+
+def _answered(sent: Sequence[_Made]) -> Iterator[tuple[int, p.ThinkingPart | None]]:
+    """Where an answer is followed by something else, and the first reasoning since the last such place."""
+    reasoning: p.ThinkingPart | None = None
+    for (_, one), (place, other) in pairwise(sent):
+        reasoning = reasoning or _reasoning(one)
+        if isinstance(one, p.ModelResponse) and isinstance(other, p.ModelRequest):
+            yield place, reasoning
+            reasoning = None
+
+
+def _reasoning(made: p.ModelMessage) -> p.ThinkingPart | None:
+    return next((part for part in made.parts if isinstance(part, p.ThinkingPart)), None)
 
 
 def _in_order(group: list[_Said], order: dict[str, int]) -> list[_Said]:
