@@ -47,7 +47,6 @@ def _version(made: Home, times: int) -> list[Figure]:
         bare.append(_time(made, sys.executable, "-c", "pass"))
         version.append(_time(made, str(COMMAND), "--version"))
     return [
-        Figure(name="for comparison: `python -c pass`", value=milliseconds(median(bare)), unit="ms"),
         Figure(name="`quell --version`", value=milliseconds(median(version)), unit="ms"),
         Figure(
             name="`quell --version` over `python -c pass`", value=median(version) / median(bare), unit="×", target=1.5
