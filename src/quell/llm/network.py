@@ -42,7 +42,7 @@ class Network(AsyncNetworkBackend):
                 transport, _ = await loop.create_connection(lambda: protocol, sock=connected)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout(f"no connection to {host} within {timeout} s") from error
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # of several addresses it may be either
             raise httpcore2.ConnectError(str(error)) from error
         return Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
