@@ -229,7 +229,10 @@ class ViewQuery(Body, frozen=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """What a screen shows after the fact `seq`. `more` is a cursor to older items, null when there are none."""
+    """What a screen shows after the fact `seq`. `more` is a cursor to older items, null when there are none.
+
+    Where it is not null, ask again after `reverted` and `revert_undone`: they reach to what came before.
+    """
 
     seq: int
     view: View
