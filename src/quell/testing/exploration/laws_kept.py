@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quell.core import facts as f
 from quell.core import inputs as i
+from quell.core.session import Checkpoint
 from quell.testing.exploration.worlds import Taken
 
 
@@ -13,6 +14,9 @@ def of_checkpoint(taken: Taken, input: i.Kept | i.Restored) -> None:
     if isinstance(input, i.Kept):
         kept = f.WorkspaceKept(run=input.run, after=input.after, snapshot=input.snapshot, problem=input.problem)
         assert fact == kept, "K8: a snapshot is recorded"
+        if not input.after:
+            known = taken.after.session.checkpoints[input.run]
+            assert known == Checkpoint(input.snapshot, problem=input.problem), "K8: it is known, or why there is none"
     else:
         assert isinstance(fact, f.Reverted | f.RevertUndone)
         assert (fact.left, fact.problem) == (input.left, input.problem), "K8: what could not be restored is said"

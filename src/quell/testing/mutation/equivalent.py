@@ -29,6 +29,7 @@ EQUIVALENT: dict[str, str] = {
     "session.due: turn the order round: return (*_due_run(session), *title, *keep)": "the order of effects that are due, which is none",
     "step.Step.settle: swap with the next: self.add(f.RunSettled(run=run.id, outcome=outcome, stop_reason=stop_reason, failure=failure, detail=detail))": ORDER,
     "step.Step.add: swap with the next: self.session = evolve(self.session, recorded)": "neither looks at the other",
+    "evolve._kept: swap with the next: if left is not None:": "what two runs have kept does not look at each other",
     "evolve._queue_edited: swap with the next: if fact.text is not None:": "the text and the delivery of an entry do not look at each other",
     'decide_queue.cancel: swap with the next: if input.scope == "active" and run is None:': "only one of the two applies",
     "decide_queue.move: swap with the next: if input.before == entry.id:": "an entry that waits is found to wait",
