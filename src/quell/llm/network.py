@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import httpcore2
@@ -44,13 +45,14 @@ class Network(AsyncNetworkBackend):
             raise httpcore2.ConnectTimeout(f"no connection to {host} within {timeout} s") from error
         except (OSError, RuntimeError) as error:  # of several addresses it may be either
             raise httpcore2.ConnectError(str(error)) from error
-        return Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        return Connection(connected, reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
 
 class Connection(AsyncNetworkStream):
     """A connection, plain or with TLS. Closing it takes no time: what was not sent yet is not."""
 
-    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, connected: socket.socket, reader: _Reader, writer: asyncio.StreamWriter) -> None:
+        self._socket = connected
         self._reader = reader
         self._writer = writer
 
@@ -76,6 +78,9 @@ class Connection(AsyncNetworkStream):
             raise httpcore2.WriteError(str(error)) from error
 
     async def aclose(self) -> None:
+        """The other side is told at once: the loop closes in a later turn, behind whatever else is ready."""
+        with suppress(OSError):  # it was told, or has told us
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._writer.transport.abort()
 
     async def start_tls(
