@@ -14,6 +14,10 @@ from quell.testing.checkpoints import PlayedCheckpoints
 from quell.testing.simulation.world import World
 
 
+def workspace(session: str) -> str:
+    return f"/work/{session}"
+
+
 class Folder(PlayedCheckpoints):
     """One folder: its files, and all that was kept of it."""
 
@@ -36,6 +40,11 @@ class SimulatedFiles:
     def __init__(self, world: World) -> None:
         self._world = world
         self._folders: dict[str, Folder] = {}
+
+    def write(self, session: str, name: str, text: str) -> None:
+        """What its tool does."""
+        folder = workspace(session)
+        self.of(folder).files[f"{folder}/{name}"] = text
 
     def of(self, folder: str) -> Folder:
         return self._folders.setdefault(folder, Folder())

@@ -31,6 +31,7 @@ from quell.testing.simulation import plan as p
 from quell.testing.simulation.clients import Client, Follower, allowance, patiently
 from quell.testing.simulation.disk import MemoryStore, SqliteStore, Store
 from quell.testing.simulation.family import audit_families
+from quell.testing.simulation.files import workspace
 from quell.testing.simulation.loop import Stuck, VirtualLoop
 from quell.testing.simulation.node import ConnectionLost, Node
 from quell.testing.simulation.screen import Screen
@@ -128,7 +129,7 @@ class Stage:
         """K8: when a revert is done, the files are as they were, but for those that it says it has left."""
         if isinstance(fact, Reverted | RevertUndone) and not fact.problem:
             begun = [record.fact for record in self._records[session] if isinstance(record.fact, RevertStarted)][-1]
-            unlike = self._node.files.of(f"/work/{session}").unlike(begun.target)
+            unlike = self._node.files.of(workspace(session)).unlike(begun.target)
             if wrong := [path for path in unlike if path.rpartition("/")[2] not in fact.left]:
                 self.wrong.append(f"K8: {session}: a revert to {fact.to} is done, and {wrong} are not as they were")
 
@@ -144,7 +145,7 @@ class Stage:
         screens = [Screen(planned, self._node) for planned in plan.screens]
         for session in plan.sessions:
             await clients["dora"].insist(
-                session, i.Create(session=session, workspace=f"/work/{session}", model="simulated/model")
+                session, i.Create(session=session, workspace=workspace(session), model="simulated/model")
             )
         async with asyncio.TaskGroup() as group:
             acting = [group.create_task(clients[act.who].act(act)) for act in plan.acts]

@@ -43,9 +43,7 @@ class SimulatedCall:
         world.executed[context.session, context.call] += 1
         random = world.random(f"call {context.session} {context.call}")
         if self.kind == "edit":
-            self._files.of(f"/work/{context.session}").files[f"/work/{context.session}/{random.choice('ab')}"] = (
-                context.call
-            )
+            self._files.write(context.session, random.choice("ab"), context.call)
         late = ToolResult(text="touched, whatever was said")
         deaf = world.misbehaves(random)
         world.witness.begins(context.session, context.call, world.loop.time(), samples=False)
