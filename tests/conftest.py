@@ -11,11 +11,16 @@ import functools
 import inspect
 import logging
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import hypothesis
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in the background of a script. The commands that tests start would inherit it, and not hear of Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("default", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000)

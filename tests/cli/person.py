@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import select
-import signal
 import time
 
 from tests.cli.command import Home
@@ -20,9 +19,6 @@ class Person:
         line = home.line(*arguments)
         self._child, self._terminal = pty.fork()
         if self._child == 0:
-            signal.signal(
-                signal.SIGINT, signal.SIG_DFL
-            )  # as a terminal's shell does; whoever runs the tests may ignore it
             os.chdir(home.workspace)
             os.execve(line[0], line, home.environment | {"TERM": "dumb"})
         self._shown = ""
