@@ -16,7 +16,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -25,9 +25,8 @@ from quell.engine import Engine
 from quell.server.app import Application
 from quell.server.asgi import App, BodyLimits
 from quell.server.auth import Guard
-from quell.server.protocol import Protocol
+from quell.server.host import Host
 from quell.server.route import Choices, Site
-from quell.server.transport import Config, Server
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class Options(Struct, frozen=True, kw_only=True):
     idle_exit: float | None = 600.0
     limits: BodyLimits = BodyLimits()
     engine_grace: float = 8.0
-    request_grace: int = 1
+    request_grace: float = 1.0
 
 
 class Listener(Struct, frozen=True):
@@ -64,25 +63,23 @@ async def serve(
     stopping, hurry = asyncio.Event(), asyncio.Event()
     started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     application = Application(Site(engine, choices, options.version, started, stopping), options.limits)
-    hosts = [_Host(_guarded(application, listener), options, listener, stopping) for listener in listeners]
+    hosts = [Host(_guarded(application, listener), listener.socket) for listener in listeners]
     with _signals(stopping, hurry), _closing(hosts):
+        for host in hosts:
+            await host.listen()
         async with asyncio.TaskGroup() as group:
-            serving = [group.create_task(host.serve(sockets=[host.listener.socket])) for host in hosts]
             watch = group.create_task(_watch_idleness(engine, hosts, options.idle_exit, stopping))
-            for host in hosts:
-                await host.answering.wait()
             ready()
             await stopping.wait()
             watch.cancel()
             for host in hosts:
                 host.stop_listening()
-            await _end(engine, hosts, hurry, options.engine_grace)
-            if hurry.is_set():
-                for task in serving:
-                    task.cancel()
+            await _settle(engine, hurry, options.engine_grace)
+        for host in hosts:
+            await host.end(0 if hurry.is_set() else options.request_grace)
 
 
-async def _end(engine: Engine, hosts: Sequence[_Host], hurry: asyncio.Event, grace: float) -> None:
+async def _settle(engine: Engine, hurry: asyncio.Event, grace: float) -> None:
     """Have the engine settle what runs; requests that wait for it are answered meanwhile."""
     async with asyncio.TaskGroup() as group:
         rush = group.create_task(hurry.wait())
@@ -92,8 +89,6 @@ async def _end(engine: Engine, hosts: Sequence[_Host], hurry: asyncio.Event, gra
             log.warning("leaving before everything had settled; the next start will recover it")
         rush.cancel()
         settle.cancel()
-    for host in hosts:
-        host.settled.set()
 
 
 def _guarded(application: App, listener: Listener) -> App:
@@ -120,7 +115,7 @@ def _signals(stopping: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
 
 
 @contextmanager
-def _closing(hosts: Sequence[_Host]) -> Iterator[None]:
+def _closing(hosts: Sequence[Host]) -> Iterator[None]:
     """However it ends, nothing listens afterwards: uvloop, being closed, waits for its servers for ever."""
     try:
         yield
@@ -129,57 +124,8 @@ def _closing(hosts: Sequence[_Host]) -> Iterator[None]:
             host.stop_listening()
 
 
-class _Host(Server):
-    """uvicorn on one socket, led by our events rather than by its own signals and its clock.
-
-    Its own way to end waits for open event streams, which never end: ours end by themselves when `stopping` is set.
-    """
-
-    def __init__(self, app: App, options: Options, listener: Listener, stopping: asyncio.Event) -> None:
-        super().__init__(
-            Config(
-                app,
-                loop="none",
-                http=Protocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                date_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=options.request_grace,
-            )
-        )
-        self.servers = []  # until it has started
-        self.listener = listener
-        self.answering = asyncio.Event()
-        self.settled = asyncio.Event()
-
-    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]  # theirs is a generator; a context is all it is used as
-        return nullcontext()
-
-    async def main_loop(self) -> None:
-        self.answering.set()
-        await self.settled.wait()
-
-    def stop_listening(self) -> None:
-        for server in self.servers:
-            server.close()
-
-    @property
-    def connections(self) -> int:
-        return len(self.server_state.connections)
-
-    @property
-    def requests(self) -> int:
-        return self.server_state.total_requests
-
-
 async def _watch_idleness(
-    engine: Engine, hosts: Sequence[_Host], idle_exit: float | None, stopping: asyncio.Event
+    engine: Engine, hosts: Sequence[Host], idle_exit: float | None, stopping: asyncio.Event
 ) -> None:
     """Set `stopping` after `idle_exit` seconds without a run, an unparked queue, a follower, a connection or a request."""
     if idle_exit is None:

@@ -6,9 +6,14 @@ They are two events of ASGI, which uvicorn writes one by one: two calls of the k
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from quell.server.transport import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
 
 HEAD = b"HTTP/1.1 "
 INTERIM = HEAD + b"1"
@@ -16,7 +21,15 @@ INTERIM = HEAD + b"1"
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. `left` is called when it has ended."""
+
+    def __init__(self, config: Config, server_state: ServerState, left: Callable[[], None]) -> None:
+        super().__init__(config, server_state, {})
+        self._left = left
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._left()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._whole = _Whole(cast("asyncio.Transport", transport))
