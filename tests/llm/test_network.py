@@ -8,14 +8,18 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import httpcore2
 import httpx2
 import pytest
 
 from quell.llm import transport
+from quell.llm.network import Patience
 from quell.llm.providers import Access, Provider
 from quell.llm.transport import pool
+from quell.testing.simulation.loop import VirtualLoop
 
 CERTIFICATE = str(Path(__file__).parents[1] / "adversarial" / "good.example.pem")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -167,6 +171,31 @@ async def test_a_server_that_does_not_read_is_given_up() -> None:
         async with client(idle=0.1) as ours:
             with pytest.raises(httpx2.WriteTimeout):
                 await ours.post(f"http://127.0.0.1:{deaf.getsockname()[1]}/", content=bytes(30_000_000))
+
+
+def test_patience_begins_anew_with_each_read_and_is_for_those_that_wait() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        patience = Patience(reader)
+        for number in range(1, 6):
+            loop.call_at(number * 0.9, reader.feed_data, b"x")
+        for _ in range(5):
+            patience.begin(1.0)
+            assert await reader.read(10) == b"x"
+            patience.end()
+        await asyncio.sleep(100)  # nobody reads
+        patience.begin(60.0)
+        patience.end()
+        begun = loop.time()
+        patience.begin(1.0)
+        with pytest.raises(httpcore2.ReadTimeout, match="nothing came for 1 s"):
+            await reader.read(10)
+        assert loop.time() - begun == pytest.approx(1.0)
+
+    loop = VirtualLoop(Random(0), 0.0)  # type: ignore[abstract]  # what it lacks raises NotImplementedError
+    loop.run(story())
+    loop.close()
 
 
 async def test_an_address_that_does_not_answer_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,9 +61,9 @@ def test_both_ways_to_write_steps_are_the_same() -> None:
 
 
 def test_a_relative_file_is_in_the_callers_directory(tmp_path: Path) -> None:
-    assert script_path("scripted:a.toml", {"PWD": str(tmp_path)}) == tmp_path / "a.toml"
-    assert script_path("scripted:/b.toml", {}) == Path("/b.toml")
-    assert script_path("scripted:~/c.toml", {}) == Path.home() / "c.toml"
+    assert script_path("scripted:a.toml", {"PWD": str(tmp_path)}) == str(tmp_path / "a.toml")
+    assert script_path("scripted:/b.toml", {}) == "/b.toml"
+    assert script_path("scripted:~/c.toml", {}) == str(Path.home() / "c.toml")
     for spec in ("scripted:", "scripted:a.toml"):
         with pytest.raises(ScriptError, match="which file"):
             script_path(spec, {})
@@ -71,7 +71,7 @@ def test_a_relative_file_is_in_the_callers_directory(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_an_unknown_model(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel, match=r"cannot read the script .*no\.toml: No such file"):
-        load_script("scripted:no.toml", tmp_path / "no.toml")
+        load_script("scripted:no.toml", str(tmp_path / "no.toml"))
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UnknownModel, match=r"b\.toml: it is not UTF-8 text"):
-        load_script("scripted:b.toml", tmp_path / "b.toml")
+        load_script("scripted:b.toml", str(tmp_path / "b.toml"))

@@ -8,9 +8,9 @@ names the nearest. Keys come from the caller's environment first, then the optio
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -61,7 +61,7 @@ class ProviderModels:
         self._environment = dict(environment or {})
         self._loader = Loader()
         self._opened: dict[object, LanguageModel] = {}
-        self._scripts: dict[Path, _Played] = {}
+        self._scripts: dict[str, _Played] = {}
 
     def check(self, spec: str) -> None:
         """Whether there is such a model. Loads nothing heavy; asks nobody. Raises `UnknownModel`."""
@@ -151,7 +151,7 @@ class ProviderModels:
     def _script(self, spec: str, environment: Mapping[str, str]) -> ScriptedModel:
         path = script_path(spec, environment)
         try:
-            status = path.stat()
+            status = os.stat(path)
             stamp = (status.st_mtime_ns, status.st_size)
         except OSError:
             return load_script(spec, path)  # which says what is wrong with it

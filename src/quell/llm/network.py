@@ -55,15 +55,17 @@ class Connection(AsyncNetworkStream):
         self._socket = connected
         self._reader = reader
         self._writer = writer
+        self._patience = Patience(reader)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if timeout is not None:
+            self._patience.begin(timeout)
         try:
-            async with asyncio.timeout(timeout):
-                data = await self._reader.read(max_bytes)
-        except TimeoutError as error:
-            raise httpcore2.ReadTimeout(f"nothing came for {timeout} s") from error
+            data = await self._reader.read(max_bytes)
         except OSError as error:
             raise httpcore2.ReadError(str(error)) from error
+        finally:
+            self._patience.end()
         self._reader.unread -= len(data)
         return data
 
@@ -82,6 +84,7 @@ class Connection(AsyncNetworkStream):
         with suppress(OSError):  # it was told, or has told us
             self._socket.shutdown(socket.SHUT_RDWR)
         self._writer.transport.abort()
+        self._patience.close()
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -116,3 +119,42 @@ class _Reader(asyncio.StreamReader):
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # it is bytes that come
         self.unread += len(data)
         super().feed_data(data)
+
+
+class Patience:
+    """How long a read may wait. An answer is read in thousands of pieces, so there is not a timer for each: one looks, when it is due, at
+    the read that waits by then."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._limit = 0.0
+        self._until: float | None = None
+
+    def begin(self, limit: float) -> None:
+        """A read waits from now on, for `limit` seconds at most: then it raises `ReadTimeout`."""
+        self._limit = limit
+        self._until = self._loop.time() + limit
+        if self._timer is None or self._timer.when() > self._until:
+            self._set(self._until)
+
+    def end(self) -> None:
+        self._until = None
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set(self, when: float) -> None:
+        self.close()
+        self._timer = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._until is None:
+            return
+        if self._loop.time() < self._until:
+            self._set(self._until)
+        else:
+            self._reader.set_exception(httpcore2.ReadTimeout(f"nothing came for {self._limit:g} s"))

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Literal, assert_never
 
 from quell.core.errors import ModelFailed
@@ -68,23 +68,23 @@ PREFIX = "scripted:"
 """How the spec of a scripted model begins; a file name follows."""
 
 
-def script_path(spec: str, environment: Mapping[str, str]) -> Path:
+def script_path(spec: str, environment: Mapping[str, str]) -> str:
     """The file of a `scripted:` spec; a relative one is looked for in the caller's working directory."""
-    written = spec.removeprefix(PREFIX)
-    path = Path(written).expanduser()
-    if not written or not (path.is_absolute() or environment.get("PWD")):
+    written = os.path.expanduser(spec.removeprefix(PREFIX))
+    if not written or not (os.path.isabs(written) or environment.get("PWD")):
         raise ScriptError(f"{spec}: which file? Write {PREFIX}/absolute/path.toml")
-    return Path(environment.get("PWD", "/")) / path
+    return os.path.join(environment.get("PWD", "/"), written)
 
 
-def load_script(spec: str, path: Path) -> ScriptedModel:
+def load_script(spec: str, path: str) -> ScriptedModel:
     """Read the file and have a model play it. Raises `ScriptError`."""
     try:
-        source = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            source = file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ScriptError(f"cannot read the script {path}: {reason}") from None
-    return ScriptedModel(spec, parse_script(source, str(path)))
+    return ScriptedModel(spec, parse_script(source, path))
 
 
 class ScriptedModel:
