@@ -8,6 +8,8 @@ from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.messages import AssistantMessage, Text, ToolMessage, UserMessage
 from quell.engine import Options
+from quell.store.memory import MemoryJournal
+from quell.testing.faults import FaultyJournal
 from quell.testing.harness import played
 
 
@@ -49,6 +51,33 @@ async def test_cancel_while_streaming_keeps_the_text_and_lets_go_of_the_model() 
         message = (await play.engine.transcript(session)).messages[-1]
         assert isinstance(message, AssistantMessage)
         assert (message.parts, message.stop_reason) == ((Text("half of it"),), "cancelled")
+
+
+async def test_c7_a_cancel_that_has_a_model_to_stop_and_nothing_else_is_settled_when_it_is_answered() -> None:
+    """The two are one append."""
+    journal = FaultyJournal(MemoryJournal())
+    async with played(journal) as play:
+        session = await play.session()
+        await play.submit(session, "hello")
+        (await play.asked()).say("half")
+        appends = journal.appends
+        await play.cancel(session)
+        assert journal.appends == appends + 1
+        assert isinstance((await play.facts(session))[-1], f.RunSettled)
+
+
+async def test_c7_a_model_that_does_not_let_go_holds_up_the_settlement_and_not_the_answer() -> None:
+    async with played() as play:
+        session = await play.session()
+        await play.submit(session, "hello")
+        asked, lets_go = await play.asked(), asyncio.Event()
+        asked.hold(lets_go)
+        asked.say("half")
+        await play.cancel(session)
+        assert not asked.closed.is_set()
+        assert not any(isinstance(fact, f.RunSettled) for fact in await play.facts(session))
+        lets_go.set()
+        assert (await play.settled(session)).outcome == "cancelled"
 
 
 async def test_cancel_all_drops_what_waits_and_nothing_accepted_later() -> None:

@@ -220,6 +220,28 @@ async def test_race_two_processes_on_one_database_deciding_at_once_lose_and_doub
         assert guest.play.nothing_asked
 
 
+async def test_i10_a_cancel_where_nobody_knows_yet_that_another_owns_is_accepted_and_settled_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the former owner would report with it is refused, and not the cancel."""
+    monkeypatch.setattr(owner, "LOOK_SECONDS", 3600.0)
+    wire = Wire()
+    async with two(wire=wire) as (former, other):
+        session = await former.play.session()
+        await former.play.submit(session, "one")
+        await former.play.asked()
+        wire.cut = True
+        former.journal.seem_dead()
+        asked = await other.play.asked()  # it has recovered the run, and asks again
+        assert former.owns
+        assert (await former.play.cancel(session)).run is not None
+        assert former.play.engine.ownership.lost.is_set()
+        wire.cut = False
+        await other.play.engine.apply(session, i.Change(title="look"))
+        await asked.closed.wait()
+        assert await outcomes(other.play, session) == ["cancelled"]
+
+
 # Takeover
 
 

@@ -19,7 +19,7 @@ from quell.core.decide import decide
 from quell.core.errors import AppendTimeout, QuellError, SessionNotFound, StaleOwner, StorageRefused, Unavailable
 from quell.core.events import DraftPart
 from quell.core.ports import Draft
-from quell.core.session import Compact, Effect, Sample, Summary, due, summary
+from quell.core.session import Compact, Effect, Expire, Sample, Session, Summary, due, summary
 from quell.engine.bus import Bus
 from quell.engine.effects import Effects, grace
 from quell.engine.inbox import Inbox, Letter
@@ -45,7 +45,7 @@ class Actor:
         self._performer = performer
         self._inbox = Inbox()
         self.streams = Streams(id, bus, self._inbox.wake)
-        self._effects = Effects(performer)
+        self._effects = Effects(performer, Scene(self.ledger, self.streams, self.post, self._gone))
         self._loaded = asyncio.Event()
         self._behind = False
         self._recovering = False
@@ -155,10 +155,9 @@ class Actor:
         return i.Restarted(reply=self.streams.fragment(), spent=self._performer.delegates.spent(self.ledger.id))
 
     async def _live(self) -> None:
-        scene = Scene(self.ledger, self.streams, self.post, self._gone)
         async with asyncio.TaskGroup() as group:
             try:
-                self._reconcile(group, scene)
+                self._reconcile(group)
                 while self.closed is None:
                     if self._recovering and self._performer.ownership.owns:
                         await self._recover()
@@ -166,7 +165,7 @@ class Actor:
                         await self._take(letter)
                     else:
                         await self._wake()
-                    self._reconcile(group, scene)
+                    self._reconcile(group)
                 if not isinstance(self.closed, SessionNotFound):
                     await self._effects.stop(grace(self.ledger.session, self._performer.options.stop_grace))
                     letters = self._inbox.drain()
@@ -211,14 +210,19 @@ class Actor:
         self.streams.settle_all(self.ledger.news())
 
     async def _record(self, input: i.Input) -> i.Reaction:
-        """A cancel lets go of the model while its append is in flight (docs/decisions/0015); tools are stopped when it is recorded."""
+        """A cancel lets go of the model before it is appended (docs/decisions/0015); tools are stopped when it is recorded."""
         patience = self._performer.options.append_timeout
         if not isinstance(input, i.Cancel):
             return await self.ledger.record(input, patience)
         stopped: list[Effect] = []
-        reaction = await self.ledger.record(
-            input, patience, lambda after: stopped.extend(self._effects.stop_ending(due(after), (Sample, Compact)))
-        )
+
+        async def foresee(after: Session) -> i.Unwound | None:
+            stopped.extend(self._effects.stop_ending(due(after), (Sample, Compact, Expire)))
+            unwound = await self._effects.unwound(after, stopped)
+            may_settle = self._performer.ownership.owns and not self._recovering and not self._inbox.waiting
+            return unwound if may_settle else None
+
+        reaction = await self.ledger.record(input, patience, foresee)
         assert not {*stopped} & {*due(self.ledger.session)}, "only an owner settles runs: none of it can be due again"
         return reaction
 
@@ -266,13 +270,13 @@ class Actor:
 
     # Effects
 
-    def _reconcile(self, group: asyncio.TaskGroup, scene: Scene) -> None:
+    def _reconcile(self, group: asyncio.TaskGroup) -> None:
         """Stop what runs and is not due; start what is due and does not run."""
         recovered = self._performer.ownership.owns and not self._recovering
         wanted = due(self.ledger.session) if recovered else ()
         self._effects.stop_all_but(wanted)
         if self.stalled is None and self.closed is None:
-            self._effects.start(wanted, group, scene)
+            self._effects.start(wanted, group)
             if recovered and self.ledger.snapshot_due:
                 group.create_task(self.ledger.begin_snapshot())
 

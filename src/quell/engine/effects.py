@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Coroutine
 
+from msgspec.structs import replace
+
 from quell.core import inputs as i
-from quell.core.session import Effect, Keep, Session, Title, Unwind
+from quell.core.session import Effect, Keep, Session, Title, Unwind, due
 from quell.engine import keeping
 from quell.engine.delegate import SHARE
 from quell.engine.perform import Performer
 from quell.engine.scene import Scene
+
+MOMENT = 0.005
+"""Seconds that a cancel waits for what it ends, so that both are recorded together."""
 
 
 class Effects:
@@ -19,22 +24,23 @@ class Effects:
     One without a task had nothing to wait for, and has ended where it was started.
     """
 
-    def __init__(self, performer: Performer) -> None:
+    def __init__(self, performer: Performer, scene: Scene) -> None:
         self._performer = performer
+        self._scene = scene
         self._running: dict[Effect, asyncio.Task[None] | None] = {}
 
     @property
     def working(self) -> list[asyncio.Task[None]]:
         return [task for task in self._running.values() if task is not None and not task.done()]
 
-    def start(self, wanted: Collection[Effect], group: asyncio.TaskGroup, scene: Scene) -> None:
+    def start(self, wanted: Collection[Effect], group: asyncio.TaskGroup) -> None:
         """Start what is due and does not run."""
         for effect in wanted:
             if effect not in self._running:
                 if isinstance(effect, Unwind):
-                    work = self._unwind(effect, scene)
+                    work = self._unwind(effect)
                 else:
-                    work = self._performer.perform(effect, scene)
+                    work = self._performer.perform(effect, self._scene)
                 self._running[effect] = None if work is None else group.create_task(work)
 
     def stop_all_but(self, wanted: Collection[Effect]) -> None:
@@ -64,34 +70,54 @@ class Effects:
         self._running.clear()
 
     def abandon(self) -> None:
-        """Stop everything, and wait for nothing."""
+        """Stop everything, wait for nothing, and begin nothing any more."""
         for task in self.working:
             task.cancel()
+        del self._scene  # it leads to the actor, which would stay until the garbage collector comes
 
-    def _unwind(self, effect: Unwind, scene: Scene) -> Coroutine[None, None, None] | None:
-        """Whatever the run started has mostly stopped while its cancel was recorded: then it is settled at once."""
-        others = [
-            task
-            for other, task in self._running.items()
-            if task is not None and not _is_beside(other) and not task.done()
-        ]
-        if others or keeping.leaves(scene.ledger.session):
-            return self._wait(others, effect, scene)
-        self._unwound(effect, scene, "")
+    async def unwound(self, after: Session, ending: Collection[Effect]) -> i.Unwound | None:
+        """How a run ends in the state `after` its cancel, if what is `ending` has stopped in a moment and there is nothing else to do.
+
+        None: it takes longer, or something was found out meanwhile, or there is no run that ends.
+        """
+        unwind = next((effect for effect in due(after) if isinstance(effect, Unwind)), None)
+        if unwind is None or keeping.leaves(after):
+            return None
+        if stopping := [task for effect in ending if (task := self._running[effect]) is not None]:
+            await asyncio.wait(stopping, timeout=MOMENT)
+        return None if self._others() else self._report(unwind)
+
+    def _unwind(self, effect: Unwind) -> Coroutine[None, None, None] | None:
+        """Whatever the run started may have stopped while its cancel was recorded: then it is settled at once."""
+        others = self._others()
+        if others or keeping.leaves(self._scene.ledger.session):
+            return self._wait(others, effect)
+        self._scene.post(self._report(effect))
         return None
 
-    async def _wait(self, others: Collection[asyncio.Task[None]], effect: Unwind, scene: Scene) -> None:
+    def _others(self) -> list[asyncio.Task[None]]:
+        """What the run started and has not stopped."""
+        return [
+            task
+            for effect, task in self._running.items()
+            if task is not None and not _is_beside(effect) and not task.done()
+        ]
+
+    async def _wait(self, others: Collection[asyncio.Task[None]], effect: Unwind) -> None:
         """For what the run started; what does not stop in time does not hold up settlement (C7, T1)."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + grace(scene.ledger.session, self._performer.options.unwind_grace)
+        session = self._scene.ledger.session
+        end = loop.time() + grace(session, self._performer.options.unwind_grace)
         if others:
             await asyncio.wait(others, timeout=end - loop.time())
-        self._unwound(effect, scene, await keeping.left(scene.ledger.session, self._performer.ports, end - loop.time()))
+        left = await keeping.left(self._scene.ledger.session, self._performer.ports, end - loop.time())
+        self._scene.post(replace(self._report(effect), snapshot=left))
 
-    def _unwound(self, effect: Unwind, scene: Scene, snapshot: str) -> None:
+    def _report(self, effect: Unwind) -> i.Unwound:
+        scene = self._scene
         scene.streams.settle_all(scene.ledger.news())
         spent = self._performer.delegates.spent(scene.ledger.id)
-        scene.post(i.Unwound(run=effect.run, reply=scene.streams.fragment(), spent=spent, snapshot=snapshot))
+        return i.Unwound(run=effect.run, reply=scene.streams.fragment(), spent=spent)
 
 
 def _cancel(task: asyncio.Task[None] | None) -> None:

@@ -48,7 +48,12 @@ class Inbox:
         self._in_hand = False
 
     def __bool__(self) -> bool:
-        return bool(self._letters or self._kept) or self._in_hand
+        return self.waiting or self._in_hand
+
+    @property
+    def waiting(self) -> bool:
+        """Beside the letter that is being dealt with there are others."""
+        return bool(self._letters or self._kept)
 
     @property
     def kept(self) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 from quell.core import inputs as i
-from quell.core.decide import decide
+from quell.core.decide import Decision, decide
 from quell.core.errors import AppendTimeout, QuellError, StaleOwner, StaleWriter, StorageRefused
 from quell.core.events import Deleted
 from quell.core.evolve import evolve
@@ -25,6 +25,8 @@ from quell.engine.owner import Ownership
 from quell.wire import snapshots
 
 log = logging.getLogger(__name__)
+
+Foresee = Callable[[Session], Awaitable[i.Unwound | None]]
 
 SNAPSHOT_FACTS = 200
 """Facts between two snapshots of a session, at least."""
@@ -66,23 +68,17 @@ class Ledger:
         """Whether the session was deleted."""
         return bool(self.session.id) and await self._journal.summary(self.id) is None
 
-    async def record(
-        self, input: i.Input, patience: float, foresee: Callable[[Session], None] = lambda _: None
-    ) -> i.Reaction:
+    async def record(self, input: i.Input, patience: float, foresee: Foresee | None = None) -> i.Reaction:
         """Decide an input and append what it decided; returns the answer. Raises `StaleOwner` for a report, unless we own.
 
-        `foresee` is told the state that each append is to lead to.
+        `foresee` is told the state that each append is to lead to. What it reports of that is appended in the same transaction.
 
         If another writer was first, it is decided again from the new state, with jitter, for `patience` seconds: `AppendTimeout`.
         Raises what the input is refused with, and `StorageRefused`; nothing is written then.
         """
         deadline = asyncio.get_running_loop().time() + patience
-        generation = None
-        if not isinstance(input, i.Request):
-            generation = self._ownership.generation
-            if generation is None:
-                raise StaleOwner("What runs is recorded by the owner, and that is another process.")
         while True:
+            generation = None if isinstance(input, i.Request) else self._claimed()
             try:
                 decision = decide(self.session, input, self._clock.now())
             except QuellError:
@@ -94,13 +90,16 @@ class Ledger:
                     continue
                 return decision.reaction
             self.doubt = decision.records[0]
-            foresee(decision.session)
-            row = summary(decision.session)
+            decisions = [decision]
+            if foresee is not None and (report := await foresee(decision.session)) is not None:
+                generation = self._claimed()
+                decisions.append(decide(decision.session, report, self._clock.now()))
             try:
-                await self._journal.append(self.id, self.session.seq, decision.records, row, generation)
+                await self._append(decisions, generation)
             except StaleOwner:
                 self._ownership.lose(generation)
-                raise
+                if not isinstance(input, i.Request):
+                    raise
             except StaleWriter:
                 if asyncio.get_running_loop().time() > deadline:
                     self.doubt = None
@@ -108,13 +107,26 @@ class Ledger:
                 await asyncio.sleep(random.uniform(0, 0.02))  # spreads writers, hides nothing
                 await self.load()
             else:
-                self.doubt = None
-                for recorded in decision.records:
-                    self._apply(recorded, decision.session)
-                self.tell(row)
-                if self._doorbell is not None:
-                    self._doorbell.ring(self.id)
                 return decision.reaction
+
+    def _claimed(self) -> int:
+        generation = self._ownership.generation
+        if generation is None:
+            raise StaleOwner("What runs is recorded by the owner, and that is another process.")
+        return generation
+
+    async def _append(self, decisions: Sequence[Decision], generation: int | None) -> None:
+        """All of them, or none; each was made from the state that the one before it leads to."""
+        records = [recorded for decision in decisions for recorded in decision.records]
+        row = summary(decisions[-1].session)
+        await self._journal.append(self.id, self.session.seq, records, row, generation)
+        self.doubt = None
+        for decision in decisions:
+            for recorded in decision.records:
+                self._apply(recorded, decision.session)
+        self.tell(row)
+        if self._doorbell is not None:
+            self._doorbell.ring(self.id)
 
     async def _was_behind(self, input: i.Input) -> bool:
         """Whether what is asked for was decided from an old state: nothing is appended, so nothing else would tell."""

@@ -57,7 +57,12 @@ class Asked:
         self.closed = asyncio.Event()
         self._emit = emit
         self._parts: list[Part] = []
+        self._held: asyncio.Event | None = None
         self._end: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def hold(self, until: asyncio.Event) -> None:
+        """Do not let go, when told to, before an event."""
+        self._held = until
 
     def say(self, text: str) -> None:
         """Stream a text part, or more of it."""
@@ -87,6 +92,10 @@ class Asked:
     async def play(self) -> Reply:
         try:
             return await self._end
+        except asyncio.CancelledError:
+            if self._held is not None:
+                await self._held.wait()
+            raise
         finally:
             self.closed.set()
 
