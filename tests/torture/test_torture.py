@@ -25,7 +25,7 @@ from quell.testing.torture import ledger as l
 from quell.testing.torture.inquest import Inquest, compare
 from quell.testing.torture.place import Place
 from quell.testing.torture.plan import KILLS, rounds
-from quell.testing.torture.script import DONE, KINDS, NUMBERS, SMALL, executed, script
+from quell.testing.torture.script import DONE, JOBS, KINDS, NUMBERS, SMALL, executed, script
 from quell.wire import api
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -68,9 +68,9 @@ def test_a_full_disk_refuses_writes_until_there_is_room(mounted: bool) -> None:
 
         try:
             assert writes()
-            place.fill(process.pid)
+            place.fill([process.pid])
             assert not writes()
-            place.free(process.pid)
+            place.free([process.pid])
             assert writes()
         finally:
             process.kill()
@@ -90,7 +90,7 @@ def test_a_seed_draws_the_same_plan_and_another_one_another() -> None:
 
 def test_the_model_has_a_part_for_every_prompt() -> None:
     branches = parse_script(script("1"), "script").when
-    for kind in KINDS:
+    for kind in KINDS | JOBS:
         for number in (0, NUMBERS - 1):
             found = next(b for b in branches if b.prompt and re.search(b.prompt, f"{kind} {number}"))
             assert found.prompt != ".*"
@@ -195,7 +195,7 @@ def test_an_interruption_without_a_death_is_found(case: Case) -> None:
     case.decide(i.Submit(prompt="s-1", text="talk 1"))
     case.decide(i.Restarted(reply=Reply(parts=(Text("half"),))))
     assert "I9" in case.wrong()
-    case.inquest.deaths.append(AFTER)
+    case.inquest.deaths.append((BEFORE, AFTER))
     assert case.wrong() == ""
 
 

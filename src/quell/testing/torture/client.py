@@ -2,7 +2,7 @@
 
     python -m quell.testing.torture.client '{"name": …}'
 
-What it does is drawn from its seed; when, is up to everybody. It repeats a submission whose answer was lost with the same id, and so does
+What it does is drawn from its seed; when, is up to everybody. It asks any server that answers, another one each time. It repeats a submission whose answer was lost with the same id, and so does
 the next client of its name when it was killed itself. On standard input it is told to `rest`, to `compare` what its followers hold, and
 to `go` on; the end of it is the end.
 """
@@ -32,7 +32,6 @@ from quell.client.client import (
     QueueEdit,
     RemoteSession,
     SessionChange,
-    UnixSocket,
 )
 from quell.core.errors import QuellError, StorageRefused, Unavailable
 from quell.core.facts import PermissionOption
@@ -40,7 +39,8 @@ from quell.core.messages import UserMessage
 from quell.core.session import Summary
 from quell.testing.torture import ledger as l
 from quell.testing.torture.follower import FactFollower, Follower, ViewFollower
-from quell.testing.torture.script import ANSWERS, KINDS, NUMBERS, TIMED
+from quell.testing.torture.script import ANSWERS, NUMBERS, TIMED
+from quell.testing.torture.servers import Servers
 
 T = TypeVar("T")
 
@@ -61,11 +61,12 @@ class Order(Struct, frozen=True):
 
 
 class Part(Struct, frozen=True):
-    """What it is started with. `numbers` is a folder where prompts get their numbers."""
+    """What it is started with. `numbers` is a folder where prompts get their numbers, `kinds` says how often which is asked."""
 
     name: str
     seed: str
-    socket: str
+    sockets: tuple[str, ...]
+    kinds: dict[str, int]
     workspaces: str
     numbers: str
     model: str
@@ -75,9 +76,9 @@ class Part(Struct, frozen=True):
 class Tormentor:
     """One client: some tasks that do things, and some that follow."""
 
-    def __init__(self, part: Part, client: Client, notes: l.Ledger) -> None:
+    def __init__(self, part: Part, servers: Servers, notes: l.Ledger) -> None:
         self._part = part
-        self._client = client
+        self._servers = servers
         self._notes = notes
         self._random = Random(part.seed)
         self._going = asyncio.Event()
@@ -85,10 +86,15 @@ class Tormentor:
         self._still = asyncio.Condition()
         self._waits = asyncio.Semaphore(6)
 
+    @property
+    def _client(self) -> Client:
+        """Another one each time."""
+        return self._servers.some()
+
     async def play(self, orders: asyncio.StreamReader, unanswered: list[tuple[str, l.Submitting]]) -> None:
         followers: list[Follower] = [
-            ViewFollower(self._client, self._notes, self._random),
-            FactFollower(self._client, self._notes, self._random),
+            ViewFollower(self._servers, self._notes, self._random),
+            FactFollower(self._servers, self._notes, self._random),
         ]
         self._going.set()
         async with asyncio.TaskGroup() as group:
@@ -137,7 +143,7 @@ class Tormentor:
 
     async def _again(self, group: asyncio.TaskGroup, session: str, what: l.Submitting) -> None:
         """Submit what an earlier client of this name was killed with."""
-        await self._counted(self._submit(self._client.session(session), what))
+        await self._counted(self._submit(session, what))
 
     async def _asks(self, session: str, what: l.What, ask: Awaitable[T]) -> T:
         number = self._notes.asks(session, what)
@@ -170,6 +176,7 @@ class Tormentor:
             "compact": (2, lambda: self._asks(found.id, l.Doing("compact"), session.compact())),
             "revert": (4, lambda: self._revert(session)),
             "cancel a sub-agent": (2, lambda: self._cancel_child(found.id)),
+            "end a job": (3, lambda: self._end_job(session)),
             "rename": (2, lambda: self._rename(session)),
             "delete": (1, lambda: self._asks(found.id, l.Deleting(), session.delete())),
             "look": (3, session.messages),
@@ -200,12 +207,12 @@ class Tormentor:
     async def _prompt(self, session: RemoteSession, found: Summary) -> None:
         number = self._number(session.id) if found.queued <= QUEUE else None
         if number is not None:
-            kind = self._random.choices(list(KINDS), list(KINDS.values()))[0]
+            kind = self._random.choices(list(self._part.kinds), list(self._part.kinds.values()))[0]
             delivery = "steer" if self._random.random() < 0.3 and kind not in TIMED else "queue"
             what = l.Submitting(f"{session.id}-{number}", f"{kind} {number}", delivery)  # type: ignore[arg-type]  # of those above
-            await self._submit(session, what)
+            await self._submit(session.id, what)
 
-    async def _submit(self, session: RemoteSession, what: l.Submitting) -> None:
+    async def _submit(self, session: str, what: l.Submitting) -> None:
         """Until it is acknowledged or refused; sometimes once more, although it was."""
         kind = what.text.partition(" ")[0]
         prompt = NewPrompt(
@@ -218,7 +225,7 @@ class Tormentor:
         times = self._random.choice((1, 1, 2))
         while times:
             try:
-                await self._asks(session.id, what, session.submit(prompt))
+                await self._asks(session, what, self._client.session(session).submit(prompt))
                 times -= 1
             except (Unavailable, StorageRefused):
                 await asyncio.sleep(AGAIN)
@@ -289,6 +296,12 @@ class Tormentor:
             cancellation = Cancellation(scope="all")
             await self._asks(child, l.Cancelling(cancellation), self._client.session(child).cancel(cancellation))
 
+    async def _end_job(self, session: RemoteSession) -> None:
+        running = [job for job in (await session.jobs()).items if job.running]
+        if running:
+            job = self._random.choice(running).id
+            await self._asks(session.id, l.EndingJob(job), session.end_job(job))
+
     async def _rename(self, session: RemoteSession) -> None:
         title = f"title {self._random.random()}"
         await self._asks(session.id, l.Doing("rename"), session.change(SessionChange(title=title)))
@@ -298,13 +311,14 @@ class Tormentor:
         number = self._random.randrange(NUMBERS)
         if not self._waits.locked() and (Path(self._part.numbers) / f"{session.id}-{number}").exists():
             seconds = self._random.choice((0.0, 5.0, 60.0))
-            group.create_task(self._counted(self._answered(session, f"{session.id}-{number}", seconds)))
+            group.create_task(self._counted(self._answered(session.id, f"{session.id}-{number}", seconds)))
 
-    async def _answered(self, session: RemoteSession, prompt: str, seconds: float) -> None:
+    async def _answered(self, session: str, prompt: str, seconds: float) -> None:
         async with self._waits:
             while True:
                 try:
-                    await self._asks(session.id, l.Waiting(prompt, seconds), session.prompt(prompt, seconds))
+                    asked = self._client.session(session).prompt(prompt, seconds)
+                    await self._asks(session, l.Waiting(prompt, seconds), asked)
                 except (Unavailable, StorageRefused):
                     await asyncio.sleep(AGAIN)
                 else:
@@ -332,8 +346,8 @@ async def main(part: Part) -> None:
     unanswered = _unanswered(path)
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-    async with Client(UnixSocket(part.socket), patience=1.0) as client:
-        await Tormentor(part, client, l.Ledger(path)).play(orders, unanswered)
+    async with Servers(part.sockets, Random(f"{part.seed} servers")) as servers:
+        await Tormentor(part, servers, l.Ledger(path)).play(orders, unanswered)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,14 @@ STARTS = 240.0
 
 
 class Daemon:
-    """One life of `quell serve`."""
+    """One life of `quell serve`, at a socket: the usual one, or one of those for standby servers."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, socket: str) -> None:
         reading, writing = os.pipe()
+        beside = () if socket == place.sockets[0] else ("--standby",)
         with place.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "quell", "serve", "--ready-fd", str(writing)],
+                [sys.executable, "-P", "-m", "quell", "serve", *beside, "--ready-fd", str(writing)],
                 env=place.environment,
                 pass_fds=(writing,),
                 stdin=subprocess.DEVNULL,
@@ -37,12 +38,18 @@ class Daemon:
         os.close(writing)
         os.set_blocking(reading, False)
         self.pid = self._process.pid
+        self.socket = socket
         self.answers = False
         self._ready = reading
 
     @property
     def gone(self) -> bool:
-        return self._process.poll() is not None
+        return self.status is not None
+
+    @property
+    def status(self) -> int | None:
+        """What it has ended with; less than 0: by which signal."""
+        return self._process.poll()
 
     async def ready(self) -> bool:
         """Wait until it answers; False when it does not, or says why it cannot."""
@@ -84,12 +91,13 @@ class Daemon:
 class Member:
     """One client after another of a name, with one ledger."""
 
-    def __init__(self, place: Place, name: str, seed: int) -> None:
+    def __init__(self, place: Place, name: str, seed: int, kinds: dict[str, int]) -> None:
         self.name = name
         self.ledger = place.root / "ledgers" / f"{name}.jsonl"
         self.reader = Reader(self.ledger)
         self._place = place
         self._seed = seed
+        self._kinds = kinds
         self._lives = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -98,7 +106,8 @@ class Member:
         part = Part(
             name=self.name,
             seed=f"{self._seed} {self.name} {self._lives}",
-            socket=self._place.socket,
+            sockets=self._place.sockets,
+            kinds=self._kinds,
             workspaces=str(self._place.workspaces),
             numbers=str(self._place.root / "numbers"),
             model=self._place.model,

@@ -1,6 +1,7 @@
 """Followers under torture: one that lets `client.follow` do everything, and one that keeps the facts itself and folds them.
 
-Both change to another session now and then; the second one drops its connection as well, and goes on behind the last fact it has.
+Both change to another session now and then; the second one drops its connection as well, and goes on behind the last fact it has. Either
+goes on at any server that answers, when its own does not any more.
 """
 
 from __future__ import annotations
@@ -12,18 +13,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Literal
 
-from quell.client.client import Client, RemoteSession
-from quell.client.follow import Began
+from quell.client.client import RemoteSession
+from quell.client.follow import Began, Following, Found, Lost
 from quell.core.errors import QuellError, SessionNotFound
 from quell.core.events import Deleted, Reset
 from quell.core.facts import Recorded
 from quell.core.session import Summary
 from quell.core.view import View, apply
 from quell.testing.torture.ledger import Held, Ledger
+from quell.testing.torture.servers import Servers
 from quell.wire import sse
 
 CATCHES_UP = 45.0
 """Seconds that a follower may take to hold what was recorded long ago, on a slow machine."""
+
+
+GIVES_UP = 3.0
+"""Seconds without a connection after which a follower looks for another server."""
+
+LAGS = 30.0
+"""Seconds in which a guest has to show what another server has shown: 1, on a slow machine more."""
 
 
 class Follower(ABC):
@@ -31,7 +40,7 @@ class Follower(ABC):
 
     by: Literal["following", "facts"]
 
-    def __init__(self, client: Client, notes: Ledger, random: Random) -> None:
+    def __init__(self, servers: Servers, notes: Ledger, random: Random) -> None:
         self.session = ""
         self.seq = 0
         self.start = 0
@@ -39,7 +48,7 @@ class Follower(ABC):
         self.ended = False
         self.notes = notes
         self.random = random
-        self._client = client
+        self._servers = servers
         self._moved = asyncio.Condition()
         self._leave = asyncio.Event()
 
@@ -64,14 +73,14 @@ class Follower(ABC):
                 continue
             self.session = found.id
             async with asyncio.TaskGroup() as group:
-                holding = group.create_task(self._keep(self._client.session(found.id)))
+                holding = group.create_task(self._keep(found.id))
                 await self._leave.wait()
                 holding.cancel()
 
-    async def _keep(self, session: RemoteSession) -> None:
+    async def _keep(self, session: str) -> None:
         while not self.ended:
             try:
-                await self.hold(session)
+                await self.hold(self._servers.some().session(session))
             except SessionNotFound:
                 self.ended = True
             except QuellError:
@@ -107,11 +116,19 @@ class ViewFollower(Follower):
 
     async def hold(self, session: RemoteSession) -> None:
         async with session.follow() as following:
-            if following.seq < self.seq:
-                self.notes.wrong(self.session, f"E1: a snapshot is of {following.seq}, and {self.seq} were seen before")
+            if not await self._catches_up(following):
+                return
             await self._see(following.view, following.seq, following.more)
-            reverting: str | None = None
-            async for happening in following:
+            reverting, lost = following.view.reverting, False
+            while True:
+                try:
+                    async with asyncio.timeout(GIVES_UP if lost else None):
+                        happening = await anext(following, None)
+                except TimeoutError:
+                    return  # nobody is there any more
+                if happening is None:
+                    return
+                lost = isinstance(happening, Lost) or (lost and not isinstance(happening, Found))
                 if isinstance(happening, Began) and reverting is None:  # nothing else of what it has seen can go away
                     self.notes.wrong(self.session, f"E1: a follower of {self.seq} facts began anew at {happening.seq}")
                 reverting = following.view.reverting
@@ -120,6 +137,17 @@ class ViewFollower(Follower):
                     return
                 if following.seq != self.seq:
                     await self._see(following.view, following.seq, following.more)
+
+    async def _catches_up(self, following: Following) -> bool:
+        """Another server may have been told of less, for a moment."""
+        try:
+            async with asyncio.timeout(LAGS):
+                while following.seq < self.seq:
+                    if isinstance(await anext(following, None), Lost | Deleted | None):
+                        return False
+        except TimeoutError:
+            self.notes.wrong(self.session, f"E1: a server shows {following.seq} facts, and {self.seq} were seen before")
+        return True
 
     async def _see(self, view: View, seq: int, more: int | None) -> None:
         self.view, self.seq, self.start = view, seq, more or 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -27,6 +27,9 @@ from quell.testing.simulation.family import audit_child
 from quell.testing.torture import ledger as l
 from quell.testing.torture.script import DONE, FILES, executed
 from quell.wire import api
+
+TICK = 0.001
+"""Seconds that are left out where the journal tells time."""
 
 SLOWNESS = 30.0
 """Seconds that a busy machine may add to what is promised in seconds."""
@@ -52,12 +55,12 @@ class Found(Struct):
 
 
 class Inquest:
-    """`troubled` are the times when the daemon was dead or hindered; `deaths` those when it died."""
+    """`troubled` are the times when the daemon was dead or hindered; `deaths` those when it died, or was taken for dead: from, to."""
 
     def __init__(self) -> None:
         self.ghost = Ghost()
         self.troubled: list[tuple[float, float]] = []
-        self.deaths: list[float] = []
+        self.deaths: list[tuple[float, float]] = []
         self.held: list[l.Held] = []
         self.reached: dict[str, int] = {}
         self.told: dict[str, list[tuple[float, str]]] = {}
@@ -66,6 +69,7 @@ class Inquest:
         self._asked: dict[int, l.Asked] = {}
         self._cancels: dict[int, Cancelling] = {}
         self._waits: list[Wait] = []
+        self._ending: set[str] = set()
 
     # What clients were told
 
@@ -99,6 +103,8 @@ class Inquest:
                 self.ghost.interrupts.append(self._cancels[asked.number])
             case l.Deleting():
                 self.ghost.deleting.add(asked.session)
+            case l.EndingJob(job=job):
+                self._ending.add(job)
             case l.Waiting() | l.Doing():
                 pass
 
@@ -179,6 +185,17 @@ class Inquest:
         times = [_seconds(fact.at) for fact in records], [_seconds(fact.at) for fact in of_parent]
         return [f"{child}: {what}" for what in audit_child(child, records, of_parent, times, self.troubled)]
 
+    def jobs(self, records: Sequence[f.Recorded], running: Collection[str], since: float) -> tuple[list[str], int]:
+        """T2: what is wrong with those of a session, and how many run on. `since` is when the process began to own that has them."""
+        begun = [
+            recorded.fact.result.metadata["job"]
+            for recorded in records
+            if isinstance(recorded.fact, f.CallFinished) and "job" in recorded.fact.result.metadata
+            if _seconds(recorded.at) > since
+        ]
+        kept = [job for job in begun if job not in self._ending]
+        return [f"T2: job {job} runs no more, and nobody has ended it" for job in kept if job not in running], len(kept)
+
     def missing(self, rows: Sequence[Summary]) -> Iterator[str]:
         """A2: a prompt was acknowledged in a session that there is no more, and nobody wanted that."""
         there = {row.id for row in rows} | self.ghost.deleting
@@ -187,14 +204,15 @@ class Inquest:
                 yield f"A2: {told.prompt} was acknowledged, and there is no session {told.session}"
 
     def _interruptions(self, records: Sequence[f.Recorded]) -> Iterator[str]:
-        """I9: a run is interrupted by a death of the daemon, and by nothing else."""
+        """I9: a run is interrupted by a death of the daemon that does its work, and by nothing else."""
         started: dict[str, float] = {}
         for recorded in records:
             match recorded.fact:
                 case f.RunStarted(run=run):
                     started[run] = _seconds(recorded.at)
                 case f.RunSettled(run=run, outcome="interrupted"):
-                    if not any(started[run] <= death for death in self.deaths):
+                    at = _seconds(recorded.at) + TICK
+                    if not any(started[run] <= died and died_from <= at for died_from, died in self.deaths):
                         yield f"I9: {run} is interrupted, and the daemon has not died since it started"
                 case _:
                     pass

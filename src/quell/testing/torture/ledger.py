@@ -41,6 +41,10 @@ class Waiting(Struct, frozen=True, tag=True):
     seconds: float
 
 
+class EndingJob(Struct, frozen=True, tag=True):
+    job: str
+
+
 class Deleting(Struct, frozen=True, tag=True):
     pass
 
@@ -51,7 +55,7 @@ class Doing(Struct, frozen=True, tag=True):
     what: str
 
 
-What = Submitting | Cancelling | Interrupting | Waiting | Deleting | Doing
+What = Submitting | Cancelling | Interrupting | Waiting | EndingJob | Deleting | Doing
 
 
 class Asked(Struct, frozen=True, tag=True):

@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +27,10 @@ TAG = "QUELL_TORTURE"
 
 
 class Place:
-    """`mark` is found in everything that the daemon starts: in its environment, or in its command line."""
+    """`mark` is found in everything that the daemon starts: in its environment, or in its command line.
+
+    `sockets`: of the usual server, and of those on standby.
+    """
 
     def __init__(self, *, resume_interrupted: bool) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="q-"))
@@ -55,7 +59,8 @@ class Place:
         }
         found = paths(self.environment)
         self.database = Path(found.database)
-        self.socket = found.socket
+        self.lock = self.database.with_name(f"{self.database.name}.lock")
+        self.sockets = (found.socket, f"{found.socket}.2", f"{found.socket}.3")
         self.log = self.root / "daemon.log"
         self._ballast = self.disk / "ballast"
 
@@ -68,11 +73,10 @@ class Place:
         except OSError:
             return False
 
-    def fill(self, daemon: int) -> None:
-        """From now on the daemon cannot write."""
+    def fill(self, daemons: Collection[int]) -> None:
+        """From now on the daemons cannot write."""
         if not self.mounted:
-            limit = resource.prlimit(daemon, resource.RLIMIT_FSIZE)[1]
-            resource.prlimit(daemon, resource.RLIMIT_FSIZE, (SMALL, limit))
+            self._limit(daemons, SMALL)
             return
         with suppress(OSError), self._ballast.open("wb", buffering=0) as file:
             for size in (1 << 20, 1 << 12, 1):
@@ -80,22 +84,26 @@ class Place:
                     while file.write(bytes(size)) == size:
                         pass
 
-    def free(self, daemon: int | None) -> None:
+    def free(self, daemons: Collection[int]) -> None:
         """There is room again."""
         self._ballast.unlink(missing_ok=True)
-        if not self.mounted and daemon is not None:
+        if not self.mounted:
+            self._limit(daemons, None)
+
+    def _limit(self, daemons: Collection[int], size: int | None) -> None:
+        for daemon in daemons:
             with suppress(OSError):
                 limit = resource.prlimit(daemon, resource.RLIMIT_FSIZE)[1]
-                resource.prlimit(daemon, resource.RLIMIT_FSIZE, (limit, limit))
+                resource.prlimit(daemon, resource.RLIMIT_FSIZE, (limit if size is None else size, limit))
 
     # The processes
 
-    def processes(self, besides: int | None = None) -> dict[tuple[int, bytes], str]:
-        """Everything that lives and came from the daemon, by number and birth; `besides` the daemon itself."""
+    def processes(self, besides: Collection[int] = ()) -> dict[tuple[int, bytes], str]:
+        """Everything that lives and came from the daemons, by number and birth; `besides` themselves."""
         return {
             (each.number, each.birth): each.name
             for each in supervisor.processes()
-            if each.number != besides and self._is_ours(each.number)
+            if each.number not in besides and self._is_ours(each.number)
         }
 
     def _is_ours(self, number: int) -> bool:

@@ -16,20 +16,19 @@ AROUND = 60
 
 
 class Report:
-    """`ends`: how lives of the daemon ended. `prompts`: what became of those that were audited at rest, each once, by its outcome."""
+    """`ends`: how lives of the daemon ended, and what else was done to it. `jobs`: how often one was seen to run on."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.ends: Counter[str] = Counter()
-        self.prompts: Counter[str] = Counter()
         self.clients = 0
         self.children: set[str] = set()
         self.rounds = 0
         self.views = 0
-        self.sessions = 0
         self.answers = 0
-        self.facts = 0
         self.recoveries: list[float] = []
+        self.takeovers: list[float] = []
+        self.jobs = 0
         self._current: dict[str, Found] = {}
 
     @property
@@ -41,17 +40,18 @@ class Report:
         self._current[session] = found
 
     def lines(self, seconds: float) -> list[str]:
-        prompts, facts, reverts = self.prompts.copy(), 0, 0
+        prompts, facts, reverts = Counter[str](), 0, 0
         for found in self._current.values():
             prompts += found.prompts
             facts += found.facts
             reverts += found.reverts
         ends = ", ".join(f"{times} {end}" for end, times in self.ends.most_common())
         outcomes = ", ".join(f"{times} {outcome}" for outcome, times in prompts.most_common())
-        recovered = max(self.recoveries, default=0.0)
+        recovered, took = max(self.recoveries, default=0.0), max(self.takeovers, default=0.0)
         return [
             f"{self.kills} kills of the daemon survived ({ends}), {self.clients} clients killed, in {self.rounds} rounds",
             f"{prompts.total()} prompts audited ({outcomes}) in {len(self._current)} sessions, {facts} facts",
+            f"{len(self.takeovers)} takeovers by a second server, the slowest {took:.1f} s; {self.jobs} jobs seen to run on",
             f"{len(self.children)} sub-agents audited, {reverts} times gone back",
             f"{self.answers} answers and {self.views} followers' views held against the journals",
             f"{seconds / 60:.1f} minutes, the slowest start {recovered:.1f} s; seed {self.seed}",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from quell.client.client import Client, RemoteSession, UnixSocket
@@ -20,10 +20,11 @@ from quell.core.errors import QuellError, SessionNotFound
 from quell.core.session import Summary
 from quell.store.sqlite import SqliteJournal
 from quell.testing.torture.client import Order
-from quell.testing.torture.daemon import Daemon, Member
+from quell.testing.torture.daemon import Member
 from quell.testing.torture.inquest import Inquest, compare
+from quell.testing.torture.lives import Found, Lives
 from quell.testing.torture.place import Place
-from quell.testing.torture.plan import Life, Round, rounds
+from quell.testing.torture.plan import Life, Round
 from quell.testing.torture.report import Report, story
 from quell.testing.torture.script import ANSWERS, executed
 from quell.wire import sse
@@ -35,30 +36,23 @@ RESTS = 120.0
 COMMANDS_END = 60.0
 """Seconds in which the commands of a dead daemon have to be gone: 2.8 by themselves, on a slow machine more."""
 
-LEAVES = 60.0
-"""Seconds that a daemon may take to leave in good order, on a slow machine."""
-
-
-class Found(Exception):
-    """Something is wrong: what, and with which session if it is one's own. The first line says it, the rest is what else was found."""
-
-    def __init__(self, wrong: list[str], session: str = "") -> None:
-        super().__init__(wrong[0])
-        self.wrong = wrong
-        self.session = session
+LAGS = 30.0
+"""Seconds in which a guest has to show what the owner shows: 1, on a slow machine more."""
 
 
 class Torture:
-    """`say` shows how it goes."""
+    """`kinds`: what clients ask for, and how often. `say` shows how it goes."""
 
-    def __init__(self, seed: int, place: Place, say: Callable[[str], None], lives: int | None = None) -> None:
+    def __init__(
+        self, plan: Iterator[Round], seed: int, place: Place, kinds: dict[str, int], say: Callable[[str], None]
+    ) -> None:
         self.report = Report(seed)
-        self._plan = rounds(seed, lives)
+        self._plan = plan
         self._place = place
         self._say = say
-        self._daemon: Daemon | None = None
-        self._members = [Member(place, name, seed) for name in NAMES]
+        self._members = [Member(place, name, seed, kinds) for name in NAMES]
         self._inquest = Inquest()
+        self._lives = Lives(place, self.report, self._inquest)
         self._words = 0
         self._deleted: set[str] = set()
 
@@ -78,9 +72,7 @@ class Torture:
         finally:
             for member in self._members:
                 member.kill()
-            if self._daemon is not None:
-                self._place.free(self._daemon.pid)
-                await self._daemon.kill()
+            await self._lives.close()
 
     async def keep(self, found: Found) -> tuple[Path, list[str]]:
         """Leave what is needed to find out; where, and the story of the session that is wrong. The daemon is dead."""
@@ -97,76 +89,16 @@ class Torture:
 
     # A life
 
-    async def _start(self) -> Daemon:
-        began = time.time()
-        self._daemon = daemon = Daemon(self._place)
-        if not await daemon.ready():
-            raise Found(["the daemon does not start", *self._place.log_lines()[-20:]])
-        self.report.recoveries.append(time.time() - began)
-        return daemon
-
     async def _live(self, life: Life) -> None:
         began = time.time()
-        if life.end == "kill starting" and self._daemon is None:
-            self._daemon = daemon = Daemon(self._place)
-            await asyncio.sleep(life.seconds)
-        else:
-            daemon = self._daemon or await self._start()
-            async with asyncio.TaskGroup() as group:
-                troubles = [
-                    group.create_task(self._fill(daemon, life.full)),
-                    group.create_task(self._pause(daemon, life.pause)),
-                    group.create_task(self._kill_client(life.client)),
-                ]
-                await asyncio.sleep(life.seconds)
-                for trouble in troubles:  # it may die while the disk is full, or while it is stopped
-                    trouble.cancel()
-        if daemon.gone:
-            raise Found(["the daemon has died by itself", *self._place.log_lines()[-20:]])
-        await self._end(daemon, life)
-        lines = self._place.log_lines()
-        if any("Traceback" in line for line in lines):
-            raise Found(["C9: the daemon's log tells of a bug", *lines[-40:]])
-        self._place.free(None)
-        self._inquest.deaths.append(time.time())
+        async with asyncio.TaskGroup() as group:
+            trouble = group.create_task(self._kill_client(life.client))
+            await self._lives.live(life)
+            trouble.cancel()
         self._inquest.troubled = [*self._inquest.troubled[-50:], (began, time.time() + 5.0)]
-        self.report.ends[life.end] += 1
-        self._daemon = None
         await self._inquire_in_the_file()
         if not life.hurry:
-            await self._commands_end()
-
-    async def _end(self, daemon: Daemon, life: Life) -> None:
-        match life.end:
-            case "kill" | "kill starting":
-                await daemon.kill()
-            case "kill stopped":
-                daemon.signal(signal.SIGSTOP)
-                await asyncio.sleep(0.05)
-                await daemon.kill()
-            case "terminate":
-                self._place.free(daemon.pid)
-                daemon.signal(signal.SIGTERM)
-                daemon.signal(signal.SIGCONT)
-                if not await daemon.end(LEAVES):
-                    raise Found([f"K6: the daemon has not left within {LEAVES:.0f} s", *self._place.log_lines()[-20:]])
-                daemon.close()
-
-    async def _fill(self, daemon: Daemon, when: tuple[float, float] | None) -> None:
-        if when is not None:
-            await asyncio.sleep(when[0])
-            self._place.fill(daemon.pid)
-            self.report.ends["disk full"] += 1
-            await asyncio.sleep(when[1])
-            self._place.free(daemon.pid)
-
-    async def _pause(self, daemon: Daemon, when: tuple[float, float] | None) -> None:
-        if when is not None:
-            await asyncio.sleep(when[0])
-            daemon.signal(signal.SIGSTOP)
-            self.report.ends["paused"] += 1
-            await asyncio.sleep(when[1])
-            daemon.signal(signal.SIGCONT)
+            await self._no_process()
 
     async def _kill_client(self, when: float | None) -> None:
         if when is not None:
@@ -175,14 +107,6 @@ class Torture:
             member.kill()
             member.start()
             self.report.clients += 1
-
-    async def _commands_end(self) -> None:
-        """T1: nothing of what died goes on."""
-        until = time.monotonic() + COMMANDS_END
-        while left := self._place.processes():
-            if time.monotonic() > until:
-                raise Found([f"T1: processes are left of a dead daemon: {left}"])
-            await asyncio.sleep(0.02)
 
     # Inquests
 
@@ -235,22 +159,24 @@ class Torture:
     # Rest
 
     async def _come_to_rest(self, played: Round) -> None:
-        daemon = self._daemon or await self._start()
+        owner = await self._lives.start()
+        guest = await self._lives.start_beside() if played.two else self._lives.guest
         if played.full is not None:
             began = time.time()
-            await self._fill(daemon, (0.5, played.full))
+            await self._lives.fill((0.5, played.full))
             self._inquest.troubled.append((began, time.time() + 5.0))
-        async with Client(UnixSocket(self._place.socket)) as client:
-            await self._ordered("rest", client, self._settle)
+        async with Client(UnixSocket(owner.socket)) as client, Client(UnixSocket((guest or owner).socket)) as other:
+            await self._ordered("rest", client, partial(self._settle, other))
             rows = (await client.sessions(limit=500)).items
             records = {row.id: await _facts(client.session(row.id), row.seq) for row in rows}
             self._hold_to_account(rows, records, resting=True)
             for row in rows:
                 await self._hold_children_to_account(client, row, records[row.id])
-            await self._no_process(daemon)
-            await self._compare(client, rows)
-            if played.retire:
-                await self._retire(client, rows)
+            await self._hold_jobs_to_account(client, rows, records)
+            await self._compare(client, rows, other)
+            await (self._retire if played.retire else self._end_jobs)(client, rows)
+            await self._no_process()
+            self._lives.see_that_they_live()
             self._words += 1
             for member in self._members:
                 member.order(Order(self._words, "go"))
@@ -279,11 +205,11 @@ class Torture:
         wrong += [f"I1: {name} waits for an answer for ever, or has not done what it was told" for name in late]
         raise Found(wrong, busy[0].id if busy else "")
 
-    async def _settle(self, client: Client) -> bool:
-        """Be the person that is waited for: answer requests, resume what is parked. Whether everything rests."""
+    async def _settle(self, other: Client, client: Client) -> bool:
+        """Be the person that is waited for: answer requests, resume what is parked, at the guest if there is one. Whether everything rests."""
         rests = True
         for row in (await client.sessions(limit=500)).items:
-            session = client.session(row.id)
+            session = other.session(row.id)
             rests = rests and not row.busy and not row.parked
             with suppress(QuellError):  # it has changed meanwhile
                 if row.awaiting:
@@ -296,16 +222,33 @@ class Torture:
                     await session.resume()
         return rests
 
-    async def _no_process(self, daemon: Daemon) -> None:
-        """T1: nothing runs, so nothing of ours does; the commands of earlier lives included."""
+    async def _no_process(self) -> None:
+        """T1: nothing runs, so nothing of ours does but the daemons that live; what dead ones have started included."""
         until = time.monotonic() + COMMANDS_END
-        while left := self._place.processes(besides=daemon.pid):
+        while left := self._place.processes(besides=self._lives.pids):
             if time.monotonic() > until:
-                raise Found([f"T1: processes are left although everything rests: {left}"])
+                raise Found([f"T1: processes are left although nothing runs: {left}"])
             await asyncio.sleep(0.02)
 
-    async def _compare(self, client: Client, rows: tuple[Summary, ...]) -> None:
-        """E1: what the followers hold is what the server shows."""
+    async def _hold_jobs_to_account(
+        self, client: Client, rows: tuple[Summary, ...], records: Mapping[str, list[f.Recorded]]
+    ) -> None:
+        for row in rows:
+            running = {job.id for job in (await client.session(row.id).jobs()).items if job.running}
+            wrong, kept = self._inquest.jobs(records[row.id], running, self._lives.since)
+            if wrong:
+                raise Found(wrong, row.id)
+            self.report.jobs += kept
+
+    async def _end_jobs(self, client: Client, rows: tuple[Summary, ...]) -> None:
+        for row in rows:
+            session = client.session(row.id)
+            for job in (await session.jobs()).items:
+                if job.running:
+                    await session.end_job(job.id)
+
+    async def _compare(self, client: Client, rows: tuple[Summary, ...], other: Client) -> None:
+        """E1: what the followers hold is what the server shows, and the other one shows the same."""
         self._inquest.held.clear()
         ends = {row.id: row.seq for row in rows}
 
@@ -314,6 +257,14 @@ class Torture:
 
         await self._ordered("compare", client, at_once, ends=ends)
         views = {row.id: await client.session(row.id).view(tail=10_000) for row in rows}
+        for session, snapshot in views.items():
+            until = time.monotonic() + LAGS
+            while (there := await other.session(session).view(tail=10_000)) != snapshot:
+                if time.monotonic() > until:
+                    raise Found(
+                        [f"E1: the guest shows {there.seq} facts of {session}, the owner {snapshot.seq}"], session
+                    )
+                await asyncio.sleep(0.05)
         for held in self._inquest.held:
             if held.view is None:
                 if held.session in ends:

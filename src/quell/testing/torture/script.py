@@ -29,6 +29,9 @@ KINDS = {
 }
 """Kind of prompt → how often it is asked."""
 
+JOBS = {"job": 8, "jobs": 2}
+"""The same, of background jobs: that one runs on, and that they are listed."""
+
 NUMBERS = 60
 """Prompts that a session can have: each has an entry of its own in the script where it runs a command."""
 
@@ -58,7 +61,7 @@ _PACE = "chunk = 6, interval = 0.02"
 
 def script(mark: str) -> str:
     """The file. Commands that stay behind have `mark` in their command line."""
-    return "\n".join(["window = 100000", *_talk(), *_commands(mark), *_files(), *_troubles()])
+    return "\n".join(["window = 100000", *_talk(), *_commands(mark), *_jobs(mark), *_files(), *_troubles()])
 
 
 def _talk() -> list[str]:
@@ -93,6 +96,22 @@ def _commands(mark: str) -> list[str]:
         for kind, line in lines.items()
         for number in range(NUMBERS)
     ]
+
+
+def _jobs(mark: str) -> list[str]:
+    """They go on until they are ended: some at once in the background, some when the call has waited long enough, some deaf to SIGTERM."""
+    ways = ({"run_in_background": True}, {"auto_background_after": 1})
+    ears = ("", "trap '' TERM; ")
+    runs = [
+        _when(
+            f'prompt = "^job {number}$"',
+            [_use("bash", command=f"{ear}echo {number} >> {DONE}; (setsid sleep {mark} &); sleep {mark}", **way)],
+            [_say(f"It goes on, number {number}. ")],
+        )
+        for number in range(NUMBERS)
+        for way, ear in [(ways[number % 2], ears[number // 2 % 2])]
+    ]
+    return [*runs, _when('prompt = "^jobs"', [_use("job_output")], [_say("So these run. ")])]
 
 
 def _files() -> list[str]:
