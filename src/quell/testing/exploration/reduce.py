@@ -41,6 +41,7 @@ def key(session: Session, *, reverts: bool = False) -> StateKey:
     run = session.run
     seqs = sorted({entry.seq for entry in session.waiting} | ({run.entry.seq} if run else set()))
     rank = {seq: number for number, seq in enumerate(seqs)}
+    kept = None if run is None else session.checkpoints.get(run.id)
     return StateKey(
         session.parked,
         session.crowded,
@@ -48,7 +49,7 @@ def key(session: Session, *, reverts: bool = False) -> StateKey:
         len(session.rules),
         (bool(session.title), session.titling and session.titling.attempt),
         tuple(_entry(entry, rank) for entry in session.waiting),
-        None if run is None else (*_run(run, rank), run.id in session.checkpoints),
+        None if run is None else (*_run(run, rank), kept and bool(kept.before)),
         (session.unkept is not None, _past(session) if reverts else None),
     )
 
