@@ -371,6 +371,31 @@ async def test_k6_an_owner_that_leaves_is_followed_at_once() -> None:
     await second.__aexit__(None, None, None)
 
 
+async def test_k6_a_guest_that_takes_over_and_leaves_at_once_settles_what_it_has_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """K3. It was asked for the session before there was one. Found by the torture: its actor failed.
+
+    Fails when an actor that is closed before it has recovered takes what it knows for what there is.
+    """
+    monkeypatch.setattr(owner, "LOOK_SECONDS", 3600.0)
+    wire = Wire()
+    async with two(wire=wire) as (first, guest):
+        with pytest.raises(SessionNotFound):
+            await guest.play.engine.state("s")
+        wire.cut = True
+        await first.play.engine.apply("s", i.Create(session="s", workspace="/work", model="played/model"))
+        await first.play.submit("s", "one")
+        (asked := await first.play.asked()).call("touch")
+        asked.reply()
+        await first.play.touched()
+        first.journal.seem_dead()
+        await guest.play.engine.ownership.owned.wait()
+        await guest.play.engine.shutdown()
+        settled = [record.fact for record in await first.journal.read("s") if isinstance(record.fact, f.RunSettled)]
+        assert [fact.outcome for fact in settled] == ["interrupted"]
+
+
 # Contention
 
 

@@ -151,7 +151,9 @@ class Actor:
     async def _left(self) -> i.Restarted:
         """What a process that stops leaves: of its own, or of the one before it, if that was not recovered yet."""
         if self._recovering and self._performer.ownership.owns:
-            return await _found(self.ledger, self._performer)
+            await self.ledger.load()
+            if self.ledger.session.id:
+                return await _found(self.ledger, self._performer)
         return i.Restarted(reply=self.streams.fragment(), spent=self._performer.delegates.spent(self.ledger.id))
 
     async def _live(self) -> None:
