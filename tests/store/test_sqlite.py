@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -54,6 +56,40 @@ async def test_everything_is_there_when_it_is_opened_again(tmp_path: Path) -> No
     assert list(await journal.busy()) == ["s1", "s2", "s3"]
     assert await journal.draft("s3") == Draft(authors[3].message, Reply(parts=(Text("I will"),)))
     await journal.close()
+
+
+MAKES = """
+import asyncio, sys, threading
+import msgspec
+from pathlib import Path
+
+made, there = [], msgspec.json.Decoder
+
+def make(kind):
+    made.append(threading.current_thread() is threading.main_thread())
+    return there(kind)
+
+msgspec.json.Decoder = make
+from quell.store.sqlite import SqliteJournal
+
+async def main():
+    journal = SqliteJournal.open(Path(sys.argv[1]))
+    assert await journal.summaries() and await journal.summary("s3") and await journal.draft("s3") and await journal.read("s3")
+    await journal.close()
+
+made.clear()
+asyncio.run(main())
+assert made == [True] * 3, made
+"""
+
+
+async def test_what_decodes_is_made_in_the_thread_of_the_loop(tmp_path: Path) -> None:
+    """Made in the reading thread, it could be half made for the loop's: the process dies of that (found by the torture, as SIGSEGV)."""
+    path = tmp_path / "journal.db"
+    await lived_in(path)
+    command = [sys.executable, "-c", MAKES, str(path)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 async def test_rows_can_be_rebuilt_from_the_facts_alone(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
-"""What is read from the tables. Each query sees one moment, and all that was acknowledged before it was asked."""
+"""What is read from the tables. Each query sees one moment, and all that was acknowledged before it was asked.
+
+Queries run in a thread of their own; what decodes their rows is handed to them by the event loop's, which makes it (`wire.facts.decoder`).
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import msgspec
@@ -13,21 +16,22 @@ from quell.core.facts import Recorded
 from quell.core.messages import Reply
 from quell.core.ports import Draft, Snapshot
 from quell.core.session import Summary
-from quell.wire.facts import decode
 
 
 @cache
-def _summaries() -> msgspec.json.Decoder[Summary]:
+def summary_decoder() -> msgspec.json.Decoder[Summary]:
     """Made on first use, like the next one: a start need not wait for either."""
     return msgspec.json.Decoder(Summary)
 
 
 @cache
-def _replies() -> msgspec.json.Decoder[Reply]:
+def reply_decoder() -> msgspec.json.Decoder[Reply]:
     return msgspec.json.Decoder(Reply)
 
 
-def facts(connection: sqlite3.Connection, session: str, after: int, limit: int | None) -> Sequence[Recorded]:
+def facts(
+    connection: sqlite3.Connection, decode: Callable[[bytes], Recorded], session: str, after: int, limit: int | None
+) -> Sequence[Recorded]:
     rows = connection.execute(
         "SELECT facts.seq, coalesce(facts.body, blobs.body)"
         " FROM facts LEFT JOIN blobs ON blobs.sha256 = facts.blob"
@@ -45,13 +49,14 @@ def facts(connection: sqlite3.Connection, session: str, after: int, limit: int |
     return records
 
 
-def summary(connection: sqlite3.Connection, session: str) -> Summary | None:
+def summary(connection: sqlite3.Connection, decoder: msgspec.json.Decoder[Summary], session: str) -> Summary | None:
     found = connection.execute("SELECT summary FROM sessions WHERE id = ?", (session,)).fetchone()
-    return None if found is None else _summaries().decode(found[0])
+    return None if found is None else decoder.decode(found[0])
 
 
 def summaries(
     connection: sqlite3.Connection,
+    decoder: msgspec.json.Decoder[Summary],
     workspace: str | None,
     parent: str | None,
     query: str,
@@ -78,19 +83,18 @@ def summaries(
         f"SELECT summary FROM sessions{where} ORDER BY updated DESC, id DESC LIMIT ?",  # noqa: S608 - of the above
         (*values, limit),
     )
-    decode_summary = _summaries().decode
-    return [decode_summary(row[0]) for row in rows]
+    return [decoder.decode(row[0]) for row in rows]
 
 
 def busy(connection: sqlite3.Connection) -> Sequence[str]:
     return [row[0] for row in connection.execute("SELECT id FROM sessions WHERE busy ORDER BY id")]
 
 
-def draft(connection: sqlite3.Connection, session: str) -> Draft | None:
+def draft(connection: sqlite3.Connection, decoder: msgspec.json.Decoder[Reply], session: str) -> Draft | None:
     found = connection.execute(
         "SELECT message, reply FROM drafts WHERE session = (SELECT key FROM sessions WHERE id = ?)", (session,)
     ).fetchone()
-    return None if found is None else Draft(found[0], _replies().decode(found[1]))
+    return None if found is None else Draft(found[0], decoder.decode(found[1]))
 
 
 def snapshot(connection: sqlite3.Connection, session: str) -> Snapshot | None:

@@ -27,6 +27,7 @@ from quell.store.refusals import refusal, unreadable
 from quell.store.rules import check_append, recorded_message
 from quell.store.thread import Order, Worker
 from quell.store.writing import Append, Delete, Line, Look, Own, SaveDraft, SaveSnapshot, Write, Writer, stale_owner
+from quell.wire.facts import decoder as fact_decoder
 from quell.wire.facts import encode
 
 __all__ = ["SqliteJournal", "SqliteOptions"]
@@ -102,10 +103,12 @@ class SqliteJournal:
         await self._writing.ask(Append(session, expected, lines, summary, generation))
 
     async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
-        return await self._query(lambda connection: reading.facts(connection, session, after, limit))
+        decode = fact_decoder()
+        return await self._query(lambda connection: reading.facts(connection, decode, session, after, limit))
 
     async def summary(self, session: str) -> Summary | None:
-        return await self._query(lambda connection: reading.summary(connection, session))
+        decoder = reading.summary_decoder()
+        return await self._query(lambda connection: reading.summary(connection, decoder, session))
 
     async def summaries(
         self,
@@ -116,8 +119,9 @@ class SqliteJournal:
         limit: int = 50,
         before: str | None = None,
     ) -> Sequence[Summary]:
+        decoder = reading.summary_decoder()
         return await self._query(
-            lambda connection: reading.summaries(connection, workspace, parent, query, limit, before)
+            lambda connection: reading.summaries(connection, decoder, workspace, parent, query, limit, before)
         )
 
     async def busy(self) -> Sequence[str]:
@@ -127,7 +131,8 @@ class SqliteJournal:
         await self._writing.ask(SaveDraft(session, draft.message, msgspec.json.encode(draft.reply), generation))
 
     async def draft(self, session: str) -> Draft | None:
-        return await self._query(lambda connection: reading.draft(connection, session))
+        decoder = reading.reply_decoder()
+        return await self._query(lambda connection: reading.draft(connection, decoder, session))
 
     async def save_snapshot(self, session: str, snapshot: Snapshot) -> None:
         await self._writing.ask(SaveSnapshot(session, snapshot))

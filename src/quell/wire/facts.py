@@ -104,6 +104,15 @@ def decode(line: bytes) -> Recorded:
         ) from error
 
 
+def decoder() -> Callable[[bytes], Recorded]:
+    """`decode`, for a thread that must not be the first to need it. Called in the event loop's.
+
+    While msgspec looks through the kinds of a decoder, those that another thread meets as well are half known to that one, and it crashes.
+    """
+    _facts()
+    return decode
+
+
 def _upcast(head: _Head, raw: Raw) -> AnyFact:
     """Step by step to the present version."""
     kind, version = head.kind, head.v
