@@ -1,7 +1,7 @@
 """A seeded simulation of the engine on its journal: virtual time, a shuffled scheduler, faults, and an audit of what came of it.
 
-`loop` is the time and the order, `plan` what will happen, `disk` and `world` the engine's ports, `node` the process that may be
-killed, `clients` those who use it and remember what they were told, `screen` a front end that follows, `run` puts them together. What must hold is `quell.testing.audit`.
+`loop` is the time and the order, `plan` what will happen, `disk` and `world` the engine's ports, `node` a process that may be
+killed, `nodes` those that there are, `clients` those who use it and remember what they were told, `screen` a front end that follows, `run` puts them together. What must hold is `quell.testing.audit`.
 """
 
 from quell.testing.simulation.plan import Plan, draw

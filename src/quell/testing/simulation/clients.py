@@ -21,7 +21,8 @@ from quell.engine import Event
 from quell.engine.reverting import revert
 from quell.testing.ghost import Cancelling, Ghost, Submission
 from quell.testing.simulation import plan as p
-from quell.testing.simulation.node import ConnectionLost, Node
+from quell.testing.simulation.node import ConnectionLost
+from quell.testing.simulation.nodes import Nodes
 from quell.testing.simulation.story import Story
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ TRIES = 8
 class Client:
     """One user, who can do several things at once."""
 
-    def __init__(self, name: str, node: Node, ghost: Ghost, story: Story) -> None:
+    def __init__(self, name: str, node: Nodes, ghost: Ghost, story: Story) -> None:
         self.name = name
         self._node = node
         self._ghost = ghost
@@ -209,14 +210,14 @@ class Client:
         await self._node.request(lambda engine: engine.wait(session, prompt, deed.timeout))
         took = self._time() - began
         self._story.say(self.name, f"has waited for {prompt}, {took:.3f} s")
-        if took > deed.timeout + 2.0:
+        if took > deed.timeout + 2.0 + self._node.slept(began):
             self._ghost.restless.append(f"I1: a wait of {deed.timeout} s for {prompt} took {took:.3f} s")
 
 
 class Follower:
     """Holds the facts and the streamed text of one session, and whatever it finds wrong with them."""
 
-    def __init__(self, following: p.Following, node: Node, landed: Sequence[float]) -> None:
+    def __init__(self, following: p.Following, node: Nodes, landed: Sequence[float]) -> None:
         self.session = following.session
         self.records: list[Recorded] = []
         self.wrong: list[str] = []
@@ -317,7 +318,7 @@ def allowance(call: Call) -> i.Request:
     return i.Answer(request=call.request or "", option="allow_once")
 
 
-async def patiently(ask: Callable[[], Awaitable[T]], node: Node) -> T | None:
+async def patiently(ask: Callable[[], Awaitable[T]], node: Nodes) -> T | None:
     """Ask until there is an answer; None when the session is not there."""
     while True:
         await node.up.wait()

@@ -31,11 +31,14 @@ T = TypeVar("T")
 
 
 class Store(Protocol):
-    """What survives a process: it is opened by the next one. `abandon` is what the kernel does to a killed process's files."""
+    """What survives a process: it is opened by the next one, and by one beside it. `abandon` is what the kernel does to a killed process's
+    files; after `seem_dead` another one may claim, although it lives."""
 
     def open(self) -> Journal: ...
 
-    def abandon(self) -> None: ...
+    def seem_dead(self, journal: Journal) -> None: ...
+
+    def abandon(self, journal: Journal) -> None: ...
 
 
 class MemoryStore:
@@ -45,10 +48,14 @@ class MemoryStore:
         self._journal = MemoryJournal()
 
     def open(self) -> Journal:
-        return self._journal
+        return self._journal.beside()
 
-    def abandon(self) -> None:
-        pass
+    def seem_dead(self, journal: Journal) -> None:
+        assert isinstance(journal, MemoryJournal), "opened here"
+        journal.seem_dead()
+
+    def abandon(self, journal: Journal) -> None:
+        self.seem_dead(journal)
 
 
 class SqliteStore:
@@ -56,17 +63,16 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._journal: ThreadlessJournal | None = None
 
     def open(self) -> Journal:
-        self._journal = ThreadlessJournal.open(self._path)  # type: ignore[assignment]  # `open` makes its own class
-        assert self._journal is not None
-        return self._journal
+        return ThreadlessJournal.open(self._path, guest=True)
 
-    def abandon(self) -> None:
-        if self._journal is not None:
-            self._journal.let_go()
-            self._journal = None
+    def seem_dead(self, journal: Journal) -> None:
+        self._path.with_name(f"{self._path.name}.lock").unlink(missing_ok=True)
+
+    def abandon(self, journal: Journal) -> None:
+        assert isinstance(journal, ThreadlessJournal), "opened here"
+        journal.let_go()
 
 
 class Done(Order[Job]):
@@ -134,7 +140,7 @@ class Lane:
 
 
 class Disk:
-    """The `Journal` port, for one process. `landed` is told of everything that was written, when it was."""
+    """The `Journal` port, for one process. `landed` is told of everything that was written, when it was, and by which claim; `claimed` of a claim."""
 
     def __init__(
         self,
@@ -143,7 +149,8 @@ class Disk:
         process: Process,
         weather: Weather,
         random: Random,
-        landed: Callable[[str, Sequence[Recorded]], None],
+        landed: Callable[[str, Sequence[Recorded], int | None], None],
+        claimed: Callable[[int], None],
     ) -> None:
         self._journal = journal
         self._loop = loop
@@ -151,6 +158,8 @@ class Disk:
         self._weather = weather
         self._random = random
         self._landed = landed
+        self._claimed = claimed
+        self._asked_before = False
         self._writes = Lane()
         self._reads = Lane()
 
@@ -164,7 +173,7 @@ class Disk:
     ) -> None:
         async def write() -> None:
             await self._journal.append(session, expected, records, summary, generation)
-            self._landed(session, records)
+            self._landed(session, records, generation)
 
         await self._write(write)
 
@@ -178,7 +187,14 @@ class Disk:
         await self._write(lambda: self._journal.delete(session, generation))
 
     async def claim(self) -> Claim | None:
-        return await self._journal.claim()  # at its start, before there is anything that could fail
+        """In no time. At its start nothing can fail."""
+        if self._asked_before and self._weather["full"]:
+            raise StorageRefused("The journal cannot be written, because the disk is full.")
+        self._asked_before = True
+        claim = await self._journal.claim()
+        if claim is not None:
+            self._claimed(claim.generation)
+        return claim
 
     async def renew(self, generation: int) -> None:
         await self._read(lambda: self._journal.renew(generation))

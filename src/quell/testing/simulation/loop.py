@@ -3,7 +3,8 @@
 Rules: the clock stands still while anything is ready, and jumps to the next timer when nothing is. Of what is ready the seed
 chooses: asyncio promises first come, first served to callbacks, but who comes first is up to disks and networks, and nothing that
 we write may depend on it. Everything that a task starts belongs to the task's process. A killed process is never run again: no
-`finally`, no cancellation, as with SIGKILL; only `close` unwinds what it left, when nobody looks any more.
+`finally`, no cancellation, as with SIGKILL; only `close` unwinds what it left, when nobody looks any more. What a paused one would do
+waits until it is woken, and time goes on.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ class Stuck(AssertionError):
 
 
 class Process:
-    """Something that can die. `doom` counts down its steps to the moment when `killed` is called; it takes none after that."""
+    """Something that can die, or sleep. `doom` counts down its steps to the moment when it meets its `fate`; it takes none after that."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.alive = True
+        self.paused = False
         self.doom: int | None = None
+        self.fate: Callable[[], None] = self.exit
         self.killed: Callable[[], None] = lambda: None
 
     def exit(self) -> None:
@@ -42,6 +45,13 @@ class Process:
 
 
 _PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+def running() -> Process:
+    """The process whose step this is."""
+    process = _PROCESS.get()
+    assert process is not None, "asked by what belongs to a process"
+    return process
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -56,6 +66,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, Process | None, asyncio.TimerHandle]] = []
         self._count = 0
         self._dead: list[tuple[Process | None, asyncio.Handle]] = []
+        self._held: list[tuple[Process | None, asyncio.Handle]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
         self._running = False
@@ -109,11 +120,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         if process is not None and not process.alive and not self._closing:
             self._dead.append((process, chosen))
             return
+        if process is not None and process.paused and not self._closing:
+            self._held.append((process, chosen))
+            return
         chosen._run()
         if process is not None and process.doom is not None and process.alive:
             process.doom -= 1
             if process.doom <= 0:
-                process.exit()
+                process.doom = None
+                process.fate()
+
+    def wake(self, process: Process) -> None:
+        """Let a paused process go on."""
+        process.paused = False
+        held, self._held = self._held, []
+        for each in held:
+            (self._ready if each[0] is process else self._held).append(each)
 
     # What asyncio asks of a loop
 
@@ -185,7 +207,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._closing = True
         asyncio._set_running_loop(self)
         try:
-            self._ready.extend(self._dead)
+            self._ready.extend([*self._dead, *self._held])
             for _ in range(20):
                 if not self._tasks:
                     break

@@ -1,4 +1,4 @@
-"""The server process of the simulation: an engine, and the requests and streams that it serves. It can be killed at any callback.
+"""A server process of the simulation: an engine, and the requests and streams that it serves. It can be killed, and stopped, at any callback.
 
 A client reaches it through `request` and `stream` only; both take time, and end with `ConnectionLost` when the process dies. What a client
 does with that is its own affair: the request goes on in the process, as on a real server (contract.md A4).
@@ -7,6 +7,7 @@ does with that is its own affair: the request goes on in the process, as on a re
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from random import Random
@@ -22,6 +23,7 @@ from quell.core.session import Effect, Session
 from quell.engine import Engine, Event, Options, Ports
 from quell.engine.perform import Performer
 from quell.engine.scene import Scene
+from quell.testing.doorbells import Wire, WiredBell
 from quell.testing.simulation.disk import Disk, Store, Weather
 from quell.testing.simulation.files import SimulatedFiles
 from quell.testing.simulation.loop import Process, VirtualLoop
@@ -58,8 +60,8 @@ class Stream:
         self._batches.put_nowait(None)
 
 
-class Node:
-    """One process after another on one store. `up` is set while there is one that answers."""
+class Site:
+    """What all processes of a simulation share."""
 
     def __init__(
         self,
@@ -70,51 +72,74 @@ class Node:
         story: Story,
         landed: Callable[[str, Sequence[Recorded]], None],
     ) -> None:
-        self.up = asyncio.Event()
+        self.plan = plan
+        self.loop = loop
+        self.store = store
+        self.world = world
+        self.story = story
+        self.landed = landed
         self.weather = Weather()
-        self._plan = plan
-        self._loop = loop
-        self._store = store
-        self._world = world
-        self._story = story
-        self._landed = landed
         self.files = SimulatedFiles(world)
-        self._lives = 0
+        self.wire = Wire()
+        self.lives = itertools.count(1)
+
+
+class Node:
+    """One process after another. `up` while there is one that answers; `changed` is called when that changes."""
+
+    def __init__(self, site: Site, changed: Callable[[], None]) -> None:
+        self.up = False
+        self._site = site
+        self._changed = changed
+        self._plan = site.plan
+        self._loop = site.loop
         self._life: Life | None = None
 
     # The process
 
     def start(self) -> None:
         """Begin a life. The former one is over."""
-        self._lives += 1
-        process = Process(f"process {self._lives}")
+        site, plan, number = self._site, self._plan, next(self._site.lives)
+        process = Process(f"process {number}")
+        journal = site.store.open()
         disk = Disk(
-            self._store.open(),
+            journal,
             self._loop,
             process,
-            self.weather,
-            Random(f"{self._plan.seed} disk {self._lives}"),
-            self._landed,
+            site.weather,
+            Random(f"{plan.seed} disk {number}"),
+            partial(self._landed, process),
+            lambda generation: site.world.witness.owns(process.name, self._loop.time()),
         )
         options = Options(
-            resume_interrupted=self._plan.resume_interrupted,
-            recover_within=self._plan.recover_within,
-            idle_actors=self._plan.idle_actors,
+            resume_interrupted=plan.resume_interrupted,
+            recover_within=plan.recover_within,
+            idle_actors=plan.idle_actors,
             idle_seconds=3.0,
         )
-        ports = self._ports(disk)
-        random = Random(f"{self._plan.seed} echo {self._lives}")
-        self._life = Life(process, ports, options, partial(Echoing, chance=self._plan.echo, random=random))
+        bell = site.wire.bell() if plan.two else None
+        random = Random(f"{plan.seed} echo {number}")
+        performer = partial(Echoing, chance=plan.echo, random=random)
+        self._life = Life(process, self._ports(disk, bell), options, performer, journal)
         process.killed = self._died
-        self._story.say("kernel", f"starts {process.name}")
-        self._world.witness.process_starts()
-        self._loop.run_in(process, self._life.live(self.up.set))
+        site.story.say("kernel", f"starts {process.name}")
+        self._loop.run_in(process, self._life.live(self._rises))
+
+    def _landed(self, process: Process, session: str, records: Sequence[Recorded], generation: int | None) -> None:
+        if generation is not None:
+            self._site.world.witness.reports(process.name, session, self._loop.time())
+        self._site.landed(session, records)
+
+    def _rises(self) -> None:
+        self.up = True
+        self._changed()
 
     async def kill(self, steps: int) -> bool:
         """Let the process die some steps from now, or when it has had nothing to do for a while. False if there is none."""
         life = self._life
-        if life is None or not self.up.is_set():
+        if life is None or not self.up:
             return False
+        life.process.fate = life.process.exit
         life.process.doom = steps
         try:
             async with asyncio.timeout(1.0):
@@ -123,13 +148,42 @@ class Node:
             life.process.exit()
         return True
 
+    async def pause(self, steps: int, seconds: float, *, dead: bool) -> bool:
+        """Let the process take no step for a while, some steps from now; another may claim when it is taken for `dead`. False if there is none."""
+        life = self._life
+        if life is None or not self.up or life.process.paused or life.process.doom is not None:
+            return False
+        stopped = asyncio.Event()
+
+        def stop() -> None:
+            life.process.paused = True
+            self._site.story.say("kernel", f"stops {life.process.name}")
+            self._site.world.witness.reigns.pauses(life.process.name, self._loop.time())
+            if dead:
+                self._site.store.seem_dead(life.journal)
+            stopped.set()
+
+        life.process.fate, life.process.doom = stop, steps
+        try:
+            async with asyncio.timeout(1.0):
+                await stopped.wait()
+        except TimeoutError:
+            life.process.doom = None
+            stop()
+        await asyncio.sleep(seconds)
+        if life.process.alive:
+            self._site.story.say("kernel", f"wakes {life.process.name}")
+        self._site.world.witness.reigns.wakes(life.process.name, self._loop.time())
+        self._loop.wake(life.process)
+        return True
+
     async def shut_down(self) -> bool:
         """End the process in order. False if there is none."""
         life = self._life
-        if life is None or not self.up.is_set():
+        if life is None or not self.up:
             return False
-        self._story.say("kernel", f"asks {life.process.name} to leave")
-        self._world.witness.process_leaves(self._loop.time())
+        self._site.story.say("kernel", f"asks {life.process.name} to leave")
+        self._site.world.witness.process_leaves(life.process.name, self._loop.time())
         life.leave.set()
         await life.gone.wait()
         return True
@@ -137,13 +191,25 @@ class Node:
     def _died(self) -> None:
         life = self._life
         assert life is not None, "only a living process dies"
-        self._story.say("kernel", f"{life.process.name} has left" if life.left else f"kills {life.process.name}")
-        self._world.witness.process_gone(self._loop.time())
+        self._site.story.say("kernel", f"{life.process.name} has left" if life.left else f"kills {life.process.name}")
+        self._site.world.witness.process_gone(life.process.name, self._loop.time())
         self._life = None
-        self.up.clear()
-        self._store.abandon()
+        self.up = False
+        self._changed()
+        self._site.store.abandon(life.journal)
+        if isinstance(life.ports.doorbell, WiredBell):
+            life.ports.doorbell.close()
         life.lose_connections()
         life.gone.set()
+
+    def abandon(self) -> None:
+        if self._life is not None:
+            self._site.store.abandon(self._life.journal)
+
+    @property
+    def owns(self) -> bool:
+        """Whether it is the one that performs effects, by all that anybody knows."""
+        return self.up and self._life is not None and self._site.world.witness.reigns.owner == self._life.process.name
 
     @property
     def journal(self) -> Journal:
@@ -168,12 +234,8 @@ class Node:
         self._loop.run_in(life.process, self._feed(life, session, after, stream))
         return stream
 
-    def hang_up(self, stream: Stream) -> None:
-        """The follower goes; the process finds out."""
-        stream.lose()
-
     def _connected(self) -> Life:
-        if self._life is None or not self.up.is_set():
+        if self._life is None or not self.up:
             raise ConnectionLost("nobody listens")
         return self._life
 
@@ -206,14 +268,15 @@ class Node:
         if not stream.lost:
             await stream.put(None)
 
-    def _ports(self, disk: Disk) -> Ports:
-        model = SimulatedModel(self._world)
+    def _ports(self, disk: Disk, bell: WiredBell | None) -> Ports:
+        world, files = self._site.world, self._site.files
+        model = SimulatedModel(world)
         clock = VirtualClock(self._loop)
 
         async def prompt(session: Session, workspace: Workspace) -> str:
             return session.id
 
-        tools = SimulatedTools(self._world, self.files)
+        tools = SimulatedTools(world, files)
         return Ports(
             journal=disk,
             models=model,
@@ -227,7 +290,8 @@ class Node:
             retry_delay=lambda attempt, failure: failure.retry_after if attempt < 3 else None,
             is_crowded=lambda tokens, window: window is not None and tokens > window,
             environment={},
-            checkpoints=self.files,
+            doorbell=bell,
+            checkpoints=files,
         )
 
 
@@ -252,9 +316,15 @@ class Life:
     """One process, from its start to its end."""
 
     def __init__(
-        self, process: Process, ports: Ports, options: Options, performer: Callable[[Engine, Ports, Options], Performer]
+        self,
+        process: Process,
+        ports: Ports,
+        options: Options,
+        performer: Callable[[Engine, Ports, Options], Performer],
+        journal: Journal,
     ) -> None:
         self.process = process
+        self.journal = journal
         self.leave = asyncio.Event()
         self.left = False
         self.gone = asyncio.Event()

@@ -92,17 +92,40 @@ class Act(Struct, frozen=True):
     deed: Deed
 
 
+Part = Literal["owner", "guest"]
+"""Which of two processes; one alone is the owner."""
+
+
 class Kill(Struct, frozen=True, tag=True):
     """The process dies `steps` callbacks after the time, and is started again after `down` seconds."""
 
     at: float
     steps: int
     down: float
+    who: Part = "owner"
 
 
 class Shutdown(Struct, frozen=True, tag=True):
     at: float
     down: float
+    who: Part = "owner"
+
+
+class Pause(Struct, frozen=True, tag=True):
+    """The process takes no step for a while, from `steps` callbacks after the time on. `dead`: another one may claim meanwhile."""
+
+    at: float
+    steps: int
+    seconds: float
+    who: Part
+    dead: bool
+
+
+class Deaf(Struct, frozen=True, tag=True):
+    """No process hears the other's doorbell for a while."""
+
+    at: float
+    seconds: float
 
 
 Ailment = Literal["full", "slow", "lost answers"]
@@ -116,7 +139,7 @@ class Trouble(Struct, frozen=True, tag=True):
     seconds: float
 
 
-Fault = Kill | Shutdown | Trouble
+Fault = Kill | Shutdown | Pause | Deaf | Trouble
 
 
 class Following(Struct, frozen=True):
@@ -133,7 +156,7 @@ class Following(Struct, frozen=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """`disorder`: of the scheduler. `wild`: how often the model and the tools misbehave. `echo`: how often an outcome comes twice.
 
-    `screens` follow as a front end does: by `client.follow`, from a snapshot on.
+    `screens` follow as a front end does: by `client.follow`, from a snapshot on. `two` processes: one owns, and clients ask either.
     """
 
     seed: int
@@ -150,9 +173,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     idle_actors: int = 64
     screens: tuple[Following, ...] = ()
     echo: float = 0.0
+    two: bool = False
 
 
 NAMES = ("ann", "bob", "cleo")
+TWO = 0.4
+"""How often there are two processes."""
 
 
 def draw(seed: int) -> Plan:
@@ -182,6 +208,11 @@ def draw(seed: int) -> Plan:
         for session in sessions
         for name in NAMES[: random.randint(1, 2)]
     )
+    two = Random(f"two processes {seed}")
+    if both := two.random() < TWO:
+        faults = sorted(
+            [*faults, *(_of_two(two, horizon) for _ in range(two.randint(1, 4)))], key=lambda fault: fault.at
+        )
     return Plan(
         seed=seed,
         sessions=sessions,
@@ -197,6 +228,7 @@ def draw(seed: int) -> Plan:
         idle_actors=random.choice((64, 1)),
         screens=tuple(_screen(random, session, horizon) for session in sessions if random.random() < 0.5),
         echo=random.choice((0.0, 0.0, 0.3)),
+        two=both,
     )
 
 
@@ -251,6 +283,21 @@ def _deed(random: Random, number: int) -> Deed:
             return Revert(pick, other < 0.3, random.random() < 0.5)
         case _:
             return Wait(pick, random.choice((0.0, 1.0, 60.0)))
+
+
+def _of_two(random: Random, horizon: float) -> Fault:
+    at, who = _when(random, horizon), random.choice(("owner", "owner", "guest"))
+    steps = random.randint(1, 60)
+    kind = random.choices(("kill", "leave", "pause", "deaf"), (30, 10, 45, 15))[0]
+    match kind:
+        case "kill":
+            return Kill(at, steps, random.choice((0.0, 0.5, 3.0)), who)  # type: ignore[arg-type]  # of those above
+        case "leave":
+            return Shutdown(at, random.choice((0.0, 1.0)), who)  # type: ignore[arg-type]  # of those above
+        case "pause":
+            return Pause(at, steps, random.choice((0.05, 0.4, 2.0, 6.0)), who, random.random() < 0.8)  # type: ignore[arg-type]  # of those above
+        case _:
+            return Deaf(at, random.choice((0.5, 5.0)))
 
 
 def _fault(random: Random, horizon: float) -> Fault:

@@ -33,10 +33,14 @@ from quell.testing.simulation.disk import MemoryStore, SqliteStore, Store
 from quell.testing.simulation.family import audit_families
 from quell.testing.simulation.files import workspace
 from quell.testing.simulation.loop import Stuck, VirtualLoop
-from quell.testing.simulation.node import ConnectionLost, Node
+from quell.testing.simulation.node import ConnectionLost, Node, Site
+from quell.testing.simulation.nodes import Nodes
 from quell.testing.simulation.screen import Screen
 from quell.testing.simulation.story import Story
 from quell.testing.simulation.world import World
+
+LOOKS = 2.0
+"""Virtual seconds in which a process has looked for what another has appended."""
 
 REST = 300.0
 """Virtual seconds in which everything has to come to rest after it was healed."""
@@ -70,7 +74,7 @@ def simulate(plan: p.Plan, folder: Path | None = None) -> Report:
         finally:
             stage.world.over = True
             loop.close()
-            store.abandon()
+            stage.abandon()
     return Report(
         plan=plan,
         wrong=tuple(stage.wrong),
@@ -111,11 +115,11 @@ class Stage:
         self.ghost = Ghost()
         self._plan = plan
         self._loop = loop
-        self._store = store
         self._records: dict[str, list[Recorded]] = {session: [] for session in plan.sessions}
         self._troubled: list[tuple[float, float]] = []
         self.world = World(plan.seed, plan.wild, loop, self._check_request)
-        self._node = Node(plan, loop, store, self.world, self.story, self._land)
+        self._site = Site(plan, loop, store, self.world, self.story, self._land)
+        self._node = Nodes(self._site)
 
     def _land(self, session: str, records: Sequence[Recorded]) -> None:
         for recorded in records:
@@ -129,7 +133,7 @@ class Stage:
         """K8: when a revert is done, the files are as they were, but for those that it says it has left."""
         if isinstance(fact, Reverted | RevertUndone) and not fact.problem:
             begun = [record.fact for record in self._records[session] if isinstance(record.fact, RevertStarted)][-1]
-            unlike = self._node.files.of(workspace(session)).unlike(begun.target)
+            unlike = self._site.files.of(workspace(session)).unlike(begun.target)
             if wrong := [path for path in unlike if path.rpartition("/")[2] not in fact.left]:
                 self.wrong.append(f"K8: {session}: a revert to {fact.to} is done, and {wrong} are not as they were")
 
@@ -156,6 +160,9 @@ class Stage:
             await asyncio.wait([breaking])
             self._heal()
             await asyncio.wait([breaking, *acting, *following])
+        if plan.two:
+            await asyncio.sleep(LOOKS)
+        self._node.calm = True
         await self._come_to_rest(clients["dora"])
         if not self.wrong:
             await self._audit(followers, screens, final=False)
@@ -165,6 +172,9 @@ class Stage:
         if not self.wrong:
             await self._audit(followers, screens, final=True)
         await self._node.shut_down()
+
+    def abandon(self) -> None:
+        self._node.abandon()
 
     async def _resume(self, session: str) -> None:
         await self._node.request(lambda engine: engine.apply(session, i.Resume()))
@@ -180,24 +190,40 @@ class Stage:
                         await self._kill(fault)
                     case p.Shutdown():
                         await self._shut_down(fault)
+                    case p.Pause():
+                        group.create_task(self._pause(fault))
+                    case p.Deaf():
+                        group.create_task(self._cut(fault.seconds))
                     case p.Trouble():
                         group.create_task(self._trouble(fault))
 
     async def _kill(self, fault: p.Kill) -> None:
-        began = self._loop.time()
-        if not await self._node.kill(fault.steps):
+        began, node = self._loop.time(), self._node.part(fault.who)
+        if node is None or not await node.kill(fault.steps):
             return
         self.kills += 1
-        await self._rise(began, fault.down)
+        await self._rise(node, began, fault.down)
+
+    async def _pause(self, fault: p.Pause) -> None:
+        began, node = self._loop.time(), self._node.part(fault.who)
+        if node is not None:
+            self._troubled.append((began, began + fault.seconds + LOOKS))
+            await self._node.pause(node, fault.steps, fault.seconds, dead=fault.dead)
+
+    async def _cut(self, seconds: float) -> None:
+        self.story.say("wire", f"is cut for {seconds} s")
+        self._site.wire.cut = True
+        await asyncio.sleep(seconds)
+        self._site.wire.cut = False
 
     async def _shut_down(self, fault: p.Shutdown) -> None:
-        began = self._loop.time()
-        if await self._node.shut_down():
+        began, node = self._loop.time(), self._node.part(fault.who)
+        if node is not None and await node.shut_down():
             if not self._troubled_since(began) and self._loop.time() - began > 5.0:
                 self.wrong.append(f"K6: the shutdown took {self._loop.time() - began:.3f} s")
-            if not self._troubled_since(began):
+            if not self._troubled_since(began) and fault.who == "owner":
                 self._check_left()
-            await self._rise(began, fault.down)
+            await self._rise(node, began, fault.down)
 
     def _check_left(self) -> None:
         """K6: what had begun to show itself was settled, unless the disk failed."""
@@ -209,18 +235,18 @@ class Stage:
     def _troubled_since(self, began: float) -> bool:
         return any(end > began for _, end in self._troubled)
 
-    async def _rise(self, began: float, down: float) -> None:
+    async def _rise(self, node: Node, began: float, down: float) -> None:
         await asyncio.sleep(down)
-        self._node.start()
+        node.start()
         self._troubled.append((began, self._loop.time() + 0.1))
 
     async def _trouble(self, fault: p.Trouble) -> None:
         self.story.say("disk", f"{fault.kind} for {fault.seconds} s")
         self._troubled.append((self._loop.time(), self._loop.time() + fault.seconds + 3.0))
         self.world.witness.trouble(self._loop.time() + fault.seconds + 3.0)
-        self._node.weather[fault.kind] += 1
+        self._site.weather[fault.kind] += 1
         await asyncio.sleep(fault.seconds)
-        self._node.weather[fault.kind] -= 1
+        self._site.weather[fault.kind] -= 1
 
     def _heal(self) -> None:
         self.story.say("world", "everything is healed")
@@ -278,6 +304,8 @@ class Stage:
                 if session not in self.ghost.deleting:
                     self.wrong.append(f"A2: {session} is gone")
                 continue
+            if wrong := await self._node.agree(session, len(records)):
+                self.wrong.append(wrong)
             settled = Settled(session, records, row, self.landed[session], sorted(self._troubled), final)
             self.wrong.extend(f"{session}: {finding}" for finding in audit(settled, self.ghost, self.world.asked))
             for follower in followers:
@@ -352,6 +380,10 @@ def _smaller(plan: p.Plan) -> Iterator[p.Plan]:
         yield replace(plan, wild=0.0)
     if plan.latency:
         yield replace(plan, latency=0.0)
+    if plan.two:
+        yield replace(
+            plan, two=False, faults=tuple(fault for fault in plan.faults if not isinstance(fault, p.Pause | p.Deaf))
+        )
     if plan.echo:
         yield replace(plan, echo=0.0)
     if plan.screens:

@@ -18,14 +18,15 @@ from quell.core.view import View
 from quell.server.events import encoded
 from quell.testing.audit import differs
 from quell.testing.simulation import plan as p
-from quell.testing.simulation.node import ConnectionLost, Node
+from quell.testing.simulation.node import ConnectionLost
+from quell.testing.simulation.nodes import Nodes
 from quell.wire.api import Snapshot
 
 
 class Line:
     """The `Source` port of a follower, over the simulated connection."""
 
-    def __init__(self, session: str, node: Node) -> None:
+    def __init__(self, session: str, node: Nodes) -> None:
         self.id = session
         self._node = node
 
@@ -60,7 +61,7 @@ class Line:
 class Screen:
     """One that is looked at for a while, and again at the end."""
 
-    def __init__(self, planned: p.Following, node: Node) -> None:
+    def __init__(self, planned: p.Following, node: Nodes) -> None:
         self.session = planned.session
         self.wrong: list[str] = []
         self.deleted = False

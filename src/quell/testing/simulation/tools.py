@@ -13,6 +13,7 @@ from quell.core.messages import ToolCall, ToolKind, ToolResult, ToolSpec
 from quell.core.ports import JobState, PreparedCall, ToolContext, Workspace
 from quell.core.questions import Question
 from quell.testing.simulation.files import SimulatedFiles
+from quell.testing.simulation.loop import running
 from quell.testing.simulation.world import STUBBORN, World
 from quell.tools import Tools
 
@@ -46,7 +47,7 @@ class SimulatedCall:
             self._files.write(context.session, random.choice("ab"), context.call)
         late = ToolResult(text="touched, whatever was said")
         deaf = world.misbehaves(random)
-        world.witness.begins(context.session, context.call, world.loop.time(), samples=False)
+        world.witness.begins(running().name, context.session, context.call, world.loop.time(), samples=False)
         try:
             for _ in range(random.randint(0, 3)):
                 context.output("touching ")
@@ -56,13 +57,13 @@ class SimulatedCall:
         except asyncio.CancelledError:
             if not deaf or world.over:
                 raise
-            world.witness.is_deaf(context.session, context.call)
+            world.witness.is_deaf(running().name, context.session, context.call)
             await world.ignore_cancels(random.choice((0.2, 2.0, STUBBORN)))
             if random.random() < 0.5:
                 raise
             return late
         finally:
-            world.witness.ends(context.session, context.call)
+            world.witness.ends(running().name, context.session, context.call)
         return ToolResult(text="touched", status=random.choice(("completed", "completed", "failed")))
 
 

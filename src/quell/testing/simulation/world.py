@@ -29,7 +29,7 @@ from quell.core.messages import (
     call_id,
 )
 from quell.core.ports import LanguageModel
-from quell.testing.simulation.loop import VirtualLoop
+from quell.testing.simulation.loop import VirtualLoop, running
 from quell.testing.simulation.witness import Witness
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -117,11 +117,11 @@ class SimulatedModel:
         random = world.random(f"sample {request.system} {request.message}")
         reply = _reply(request, random, bare=world.healed.is_set())
         deaf = world.misbehaves(random) and random.random() < 0.5
-        world.witness.begins(request.system, request.message, world.loop.time(), samples=True)
+        world.witness.begins(running().name, request.system, request.message, world.loop.time(), samples=True)
 
         def emit_seen(delta: PartDelta) -> None:
             if delta.kind == "text":
-                world.witness.streams(request.system, request.message, world.loop.time(), delta.text)
+                world.witness.streams(running().name, request.system, request.message, world.loop.time(), delta.text)
             emit(delta)
 
         try:
@@ -129,12 +129,12 @@ class SimulatedModel:
         except asyncio.CancelledError:
             if not deaf or world.over:
                 raise
-            world.witness.is_deaf(request.system, request.message)
+            world.witness.is_deaf(running().name, request.system, request.message)
             await world.ignore_cancels(random.choice((0.5, 3.0, STUBBORN)))
             if random.random() < 0.5:
                 raise
         finally:
-            world.witness.ends(request.system, request.message)
+            world.witness.ends(running().name, request.system, request.message)
         return reply
 
     async def _stream(self, reply: Reply, emit: Callable[[PartDelta], None], random: Random) -> None:

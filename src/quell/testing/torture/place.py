@@ -19,7 +19,7 @@ from quell.config.paths import paths
 from quell.testing.torture.script import script
 from quell.workspace import supervisor
 
-DISK = "64m"
+DISK = "128m"
 SMALL = 4096
 """Bytes that a file may have where the disk is only said to be full: not even a page of the journal's log fits."""
 TAG = "QUELL_TORTURE"
@@ -55,6 +55,7 @@ class Place:
             "QUELL_DATA_DIR": str(self.disk / "data"),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "XDG_CONFIG_HOME": str(self.root / "config"),
+            "PYTHONFAULTHANDLER": "1",
             TAG: self.mark,
         }
         found = paths(self.environment)
