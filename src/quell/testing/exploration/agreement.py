@@ -68,6 +68,7 @@ def _agree_on_run(turn: Turn | None, session: Session) -> None:
         turn.spent,
     )
     assert said == noted, f"the run is {said}, and should be {noted}"
+    assert all(session.prompts[prompt].joined for prompt in turn.joined), "K8: what has joined is not gone back to"
     assert (run.entry.id, run.entry.seq, run.entry.resumed) == (turn.item.id, turn.item.seq, turn.item.resumed), "F1"
     match run.phase:
         case Sampling(not_before):
