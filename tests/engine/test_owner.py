@@ -18,7 +18,7 @@ from quell.core import inputs as i
 from quell.core.errors import AppendTimeout, Conflict, SessionNotFound
 from quell.core.events import Deleted
 from quell.core.facts import Recorded
-from quell.core.messages import ToolMessage, UserMessage
+from quell.core.messages import AssistantMessage, Text, ToolMessage, UserMessage
 from quell.core.session import Summary
 from quell.engine import Options, owner
 from quell.store.memory import MemoryJournal
@@ -310,6 +310,35 @@ async def test_race_owner_paused_and_resumed_records_nothing_and_stops(monkeypat
             assert await first.play.facts(session) == await second.play.facts(session)
 
 
+async def test_race_owner_paused_and_resumed_begins_nothing_that_another_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """I10, K3. It reads what the new owner has recorded before anything tells it that there is one. Found by the simulation.
+
+    Fails when whoever reads facts does not read whose they are: the call is executed twice.
+    """
+    monkeypatch.setattr(owner, "LOOK_SECONDS", 3600.0)
+    wire = Wire()
+    async with two(wire=wire) as (first, second):
+        session = await first.play.session()
+        wire.cut = True
+        bell = wire.bell()
+        first.journal.seem_dead()
+        await second.play.engine.ownership.owned.wait()
+        await second.play.submit(session, "one")
+        (asked := await second.play.asked()).call("touch")
+        asked.reply()
+        touched = await second.play.touched()
+        wire.cut = False
+        bell.ring(session)
+        await first.play.until(session, lambda state: state.run is not None)
+        touched.finish()
+        (await second.play.asked()).reply()
+        assert await outcomes(first.play, session) == ["completed"]
+        assert not first.owns
+        assert first.play.nothing_touched
+
+
 async def test_i10_an_owner_that_is_told_of_another_stops_at_once() -> None:
     """Before it has anything to record: its model is let go of, its tool is stopped."""
     async with two() as (first, second):
@@ -394,6 +423,33 @@ async def test_k6_a_guest_that_takes_over_and_leaves_at_once_settles_what_it_has
         await guest.play.engine.shutdown()
         settled = [record.fact for record in await first.journal.read("s") if isinstance(record.fact, f.RunSettled)]
         assert [fact.outcome for fact in settled] == ["interrupted"]
+
+
+async def test_e5_c7_what_streams_in_a_session_that_the_owner_opens_for_a_guest_s_prompt_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """K3. Found by the simulation: its text was in no draft, and a cancel lost it.
+
+    Fails when what was recorded before a message began counts as its end.
+    """
+    monkeypatch.setattr(owner, "LOOK_SECONDS", 0.01)
+    wire = Wire()
+    async with two(wire=wire) as (first, second):
+        session = await first.play.session()
+        await first.play.submit(session, "one")
+        (await first.play.asked()).reply()
+        await first.play.idle(session)
+        first.journal.seem_dead()
+        await second.play.engine.ownership.owned.wait()
+        await first.play.engine.ownership.lost.wait()
+        wire.cut = True
+        await first.play.submit(session, "two")
+        (asked := await second.play.asked()).say("so far")
+        await first.play.cancel(session)
+        await asked.closed.wait()
+        assert await outcomes(first.play, session) == ["completed", "cancelled"]
+        messages = (await first.play.engine.transcript(session)).messages
+        assert [part for m in messages if isinstance(m, AssistantMessage) for part in m.parts][-1:] == [Text("so far")]
 
 
 # Contention

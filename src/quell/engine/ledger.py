@@ -49,7 +49,7 @@ class Ledger:
         self.doubt: Recorded | None = None
 
     async def load(self) -> bool:
-        """Fold what is new in the journal; whether there was anything."""
+        """Fold what is new in the journal; whether there was anything. What a later owner has begun must not be begun here as well."""
         before = self.session.seq
         if before:
             facts = await self._journal.read(self.id, self.session.seq)
@@ -62,7 +62,19 @@ class Ledger:
             self._apply(recorded, evolve(self.session, recorded))
         if facts:
             self.tell(summary(self.session))
+        if self.session.seq > before:
+            await self._look_whether_we_own()
         return self.session.seq > before
+
+    async def _look_whether_we_own(self) -> None:
+        """Asked after the facts were read: whoever has written one of them had claimed before."""
+        generation = self._ownership.generation
+        if generation is None or self._doorbell is None:
+            return  # a guest, or alone
+        try:
+            await self._journal.renew(generation)
+        except StaleOwner:
+            self._ownership.lose(generation)
 
     async def is_gone(self) -> bool:
         """Whether the session was deleted."""

@@ -125,12 +125,19 @@ class Streams:
     def settle(self, fact: AnyFact) -> None:
         """What is recorded streams no longer."""
         match fact:
-            case Replied() | SampleFailed() | RunSettled():
-                self.reply = None
+            case Replied(message=message) | SampleFailed(message=message):
+                self._end_reply(message)
+            case RunSettled(run=run):
+                self._end_reply(f"{run}-")
             case CallFinished(call=call):
                 self._outputs.pop(call, None)
             case _:
                 pass
+
+    def _end_reply(self, beginning: str) -> None:
+        """Of that name: what was recorded before it began may be told late."""
+        if self.reply is not None and self.reply.message.startswith(beginning):
+            self.reply = None
 
     def settle_all(self, facts: Iterable[AnyFact]) -> None:
         for fact in facts:

@@ -253,6 +253,10 @@ class Play:
     def nothing_asked(self) -> bool:
         return self._model.samples.empty()
 
+    @property
+    def nothing_touched(self) -> bool:
+        return self._tools.started.empty()
+
     async def until(self, session: str, holds: Callable[[Session], bool]) -> Session:
         """The first state for which a condition holds."""
         async with self.engine.follow(session, 0) as events:

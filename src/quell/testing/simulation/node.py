@@ -159,7 +159,7 @@ class Node:
             life.process.paused = True
             self._site.story.say("kernel", f"stops {life.process.name}")
             self._site.world.witness.reigns.pauses(life.process.name, self._loop.time())
-            if dead:
+            if dead and self.owns:
                 self._site.store.seem_dead(life.journal)
             stopped.set()
 

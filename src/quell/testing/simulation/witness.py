@@ -50,10 +50,16 @@ class Reigns:
 
     def begin(self, process: str, at: float) -> None:
         """It has claimed; whoever owned before it is gone, since it was stopped if it still lives."""
-        self.ended.setdefault(self.now, self._paused.get(self.owner, at))
+        self.end(at)
         self.now += 1
         self.owner = process
         self.last[process] = self.now
+
+    def end(self, at: float) -> None:
+        """It ended when its process was stopped, if that has done nothing since."""
+        stopped = self._paused.get(self.owner, at)
+        idle = at - self._woken.get(self.owner, at) < DRAFT
+        self.ended.setdefault(self.now, min(at, stopped) if idle else at)
 
     def pauses(self, process: str, at: float) -> None:
         self._paused[process] = at
@@ -101,7 +107,7 @@ class Witness:
 
     def process_gone(self, process: str, at: float) -> None:
         if process == self.reigns.owner:
-            self.reigns.ended[self.reigns.now] = at
+            self.reigns.end(at)
             self._forget_work()
 
     def _forget_work(self) -> None:
