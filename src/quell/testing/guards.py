@@ -304,6 +304,11 @@ GUARDS = (
         ("owner_paused_and_resumed_after_another_has_claimed",),
     ),
     Guard(
+        "an owner that reads what another process has recorded asks whether it still owns",
+        (("engine/ledger.py", "            await self._look_whether_we_own()\n", "            pass\n"),),
+        ("owner_paused_and_resumed_begins_nothing_that_another_has_begun",),
+    ),
+    Guard(
         "the lock on the database is nobody else's",
         (("store/database.py", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),),
         ("owner_paused_and_resumed",),
