@@ -22,12 +22,13 @@ from quell.core.facts import Recorded
 from quell.core.ports import Claim, Draft, Snapshot
 from quell.core.session import Summary
 from quell.store import database, reading
-from quell.store.database import Lock, Migration, SqliteOptions
+from quell.store.database import Lock, SqliteOptions
+from quell.store.orders import Delete, SaveSnapshot, appended, drafted, stale_owner
 from quell.store.refusals import refusal, unreadable
-from quell.store.rules import check_append, recorded_message
+from quell.store.rows import Search
+from quell.store.steps import Migration, migrations
 from quell.store.thread import Order, Worker
-from quell.store.writing import Append, Delete, Line, Look, Own, SaveDraft, SaveSnapshot, Write, Writer, stale_owner
-from quell.wire.facts import encode
+from quell.store.writing import Look, Own, Write, Writer
 
 __all__ = ["SqliteJournal", "SqliteOptions"]
 
@@ -66,7 +67,7 @@ class SqliteJournal:
         As a `guest` also when another process owns it, as it is. Blocks for a few milliseconds, longer after a crash or for a
         migration. Raises `StorageRefused`, with the file left as it was.
         """
-        steps = database.migrations() if steps is None else steps
+        steps = migrations(database.MIGRATIONS) if steps is None else steps
         path = database.place(path, options)
         with ExitStack() as undo:
             lock = Lock(path)
@@ -97,9 +98,7 @@ class SqliteJournal:
         summary: Summary,
         generation: int | None = None,
     ) -> None:
-        check_append(session, expected, records, summary)
-        lines = tuple(Line(recorded.seq, recorded_message(recorded.fact), encode(recorded)) for recorded in records)
-        await self._writing.ask(Append(session, expected, lines, summary, generation))
+        await self._writing.ask(appended(session, expected, records, summary, generation))
 
     async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
         return await self._query(lambda connection: reading.facts(connection, session, after, limit))
@@ -116,15 +115,14 @@ class SqliteJournal:
         limit: int = 50,
         before: str | None = None,
     ) -> Sequence[Summary]:
-        return await self._query(
-            lambda connection: reading.summaries(connection, workspace, parent, query, limit, before)
-        )
+        search = Search(workspace, parent, query, limit, before)
+        return await self._query(lambda connection: reading.summaries(connection, search))
 
     async def busy(self) -> Sequence[str]:
         return await self._query(reading.busy)
 
     async def save_draft(self, session: str, draft: Draft, generation: int | None = None) -> None:
-        await self._writing.ask(SaveDraft(session, draft.message, msgspec.json.encode(draft.reply), generation))
+        await self._writing.ask(drafted(session, draft, generation))
 
     async def draft(self, session: str) -> Draft | None:
         return await self._query(lambda connection: reading.draft(connection, session))

@@ -16,13 +16,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import assert_never
 
-import msgspec
 from msgspec import Struct
 
 from quell.core.errors import StaleOwner, StaleWriter, StorageRefused
-from quell.core.ports import Claim, Snapshot
-from quell.core.session import Summary
+from quell.core.ports import Claim
 from quell.store import reading
+from quell.store.orders import Append, Delete, Line, SaveDraft, SaveSnapshot, columns, stale_owner, stale_writer
 from quell.store.refusals import refusal
 from quell.store.thread import Order
 
@@ -31,39 +30,6 @@ LONG = 64 * 1024
 
 ROWS = 50
 """Facts in one statement at most; more of them are written by several."""
-
-
-class Line(Struct, frozen=True):
-    """A fact as it is written."""
-
-    seq: int
-    message: str | None
-    body: bytes
-
-
-class Append(Struct, frozen=True):
-    session: str
-    expected: int
-    lines: tuple[Line, ...]
-    summary: Summary
-    generation: int | None = None
-
-
-class SaveDraft(Struct, frozen=True):
-    session: str
-    message: str
-    reply: bytes
-    generation: int | None = None
-
-
-class SaveSnapshot(Struct, frozen=True):
-    session: str
-    snapshot: Snapshot
-
-
-class Delete(Struct, frozen=True):
-    session: str
-    generation: int | None = None
 
 
 class Own(Struct, frozen=True):
@@ -231,10 +197,6 @@ def _own(connection: sqlite3.Connection) -> Claim:
     return Claim(reading.generation(connection), tuple(reading.busy(connection)))
 
 
-def stale_owner(generation: int) -> StaleOwner:
-    return StaleOwner(f"Another process has claimed the journal since the claim numbered {generation}.")
-
-
 def _check_owner(connection: sqlite3.Connection, generation: int | None) -> None:
     if generation is not None and reading.generation(connection) != generation:
         raise stale_owner(generation)
@@ -286,20 +248,7 @@ def _write_row(connection: sqlite3.Connection, write: Append) -> None:
         )
     if replaced.rowcount != 1:
         _check_owner(connection, write.generation)
-        raise StaleWriter(f"Session {write.session} is not at fact {write.expected} any more.")
-
-
-def columns(summary: Summary) -> tuple[int, str, str, str, str, bool, bytes]:
-    """A row, but for its id."""
-    return (
-        summary.seq,
-        summary.workspace,
-        summary.parent or "",
-        summary.title.casefold(),
-        summary.updated,
-        summary.busy,
-        msgspec.json.encode(summary),
-    )
+        raise stale_writer(write)
 
 
 def _chunks(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:
