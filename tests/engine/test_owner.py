@@ -323,6 +323,45 @@ async def test_i10_an_owner_that_is_told_of_another_stops_at_once() -> None:
         assert await outcomes(first.play, session) == ["completed"]
 
 
+async def test_race_owner_paused_and_resumed_stops_before_another_can_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I10. Its renewal gets no answer, as when the network between is gone. Nobody has claimed yet, and nothing of it runs any more.
+
+    Fails when it waits for the answer.
+    """
+    monkeypatch.setattr(owner, "LOOK_SECONDS", 0.01)
+    journal, wire = MemoryJournal(holds=1.0), Wire()
+    async with node(journal, wire) as first, node(journal.beside(), wire) as second:
+        sessions = [await first.play.session(title=title) for title in ("sampling", "calling")]
+        await first.play.submit(sessions[0], "one")
+        sampling = await first.play.asked()
+        await first.play.submit(sessions[1], "two")
+        (asked := await first.play.asked()).call("touch")
+        asked.reply()
+        touched = await first.play.touched()
+        first.faults.unanswered = True
+        await sampling.closed.wait()
+        await touched.stopped.wait()
+        assert (first.owns, second.owns) == (False, False)
+        journal.seem_dead()
+        (await second.play.asked()).reply()
+        assert await outcomes(second.play, sessions[0]) == ["completed"]
+        assert await outcomes(second.play, sessions[1]) == ["interrupted"]
+
+
+async def test_i10_an_owner_that_renews_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For longer than a claim holds by itself."""
+    monkeypatch.setattr(owner, "LOOK_SECONDS", 0.01)
+    async with node(MemoryJournal(holds=0.5), Wire()) as only:
+        session = await only.play.session()
+        await only.play.submit(session, "one")
+        asked = await only.play.asked()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.7):
+                await asked.closed.wait()
+        asked.reply()
+        assert await outcomes(only.play, session) == ["completed"]
+
+
 async def test_i10_who_owned_before_may_own_again() -> None:
     """K3. What its first claim left unfinished is recovered as anybody's; nothing that it had started goes on."""
     async with two() as (first, second):

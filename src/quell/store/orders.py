@@ -12,6 +12,7 @@ from quell.core.facts import Recorded
 from quell.core.ports import Draft, Snapshot
 from quell.core.session import Summary
 from quell.store.rules import check_append, recorded_message
+from quell.store.thread import Job, Order
 from quell.wire.facts import encode
 
 
@@ -59,6 +60,16 @@ def appended(
 
 def drafted(session: str, draft: Draft, generation: int | None) -> SaveDraft:
     return SaveDraft(session, draft.message, msgspec.json.encode(draft.reply), generation)
+
+
+def last_drafts(orders: Sequence[Order[Job]]) -> Sequence[Order[Job]]:
+    """Without the drafts that a later one of the same message replaces: those are as good as written."""
+    last = {(order.job.session, order.job.message): order for order in orders if isinstance(order.job, SaveDraft)}
+    return [
+        order
+        for order in orders
+        if not isinstance(order.job, SaveDraft) or last[order.job.session, order.job.message] is order
+    ]
 
 
 def columns(summary: Summary) -> tuple[int, str, str, str, str, bool, bytes]:

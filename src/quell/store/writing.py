@@ -21,7 +21,17 @@ from msgspec import Struct
 from quell.core.errors import StaleOwner, StaleWriter, StorageRefused
 from quell.core.ports import Claim
 from quell.store import reading
-from quell.store.orders import Append, Delete, Line, SaveDraft, SaveSnapshot, columns, stale_owner, stale_writer
+from quell.store.orders import (
+    Append,
+    Delete,
+    Line,
+    SaveDraft,
+    SaveSnapshot,
+    columns,
+    last_drafts,
+    stale_owner,
+    stale_writer,
+)
 from quell.store.refusals import refusal
 from quell.store.thread import Order
 
@@ -131,11 +141,7 @@ class Writer:
     def _write(self, orders: Sequence[Order[Write]]) -> None:
         connection = self._connection
         assert connection is not None, "a batch has begun"
-        drafts = _last_drafts(orders)
-        for order in orders:
-            if isinstance(order.job, SaveDraft) and drafts[order.job.session, order.job.message] is not order:
-                order.answer(None)
-                continue
+        for order in last_drafts(orders):
             try:
                 order.answer(apply(connection, order.job))
             except (StaleWriter, StaleOwner) as error:
@@ -164,11 +170,6 @@ class Writer:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error:
             return
-
-
-def _last_drafts(orders: Sequence[Order[Write]]) -> dict[tuple[str, str], Order[Write]]:
-    """By session and message: of the drafts of one message only the last is written."""
-    return {(order.job.session, order.job.message): order for order in orders if isinstance(order.job, SaveDraft)}
 
 
 def apply(connection: sqlite3.Connection, write: Write) -> object:
