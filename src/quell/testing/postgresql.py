@@ -66,6 +66,8 @@ class Server:
 
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
+            while cursor.nextset():  # of several statements, the last one's rows
+                pass
             return cursor.fetchall() if cursor.description else []
 
     def database(self) -> str:

@@ -43,16 +43,20 @@ class Address(Struct, frozen=True):
 
 def address(url: str) -> Address:
     """Raises `StorageRefused` for one that cannot be understood. What the driver says of it is not passed on: it quotes the address."""
+    not_understood = StorageRefused(
+        "The address of the journal's database cannot be understood. It has to look like "
+        "postgresql://user@host:5432/database, with odd characters in a password as %XX."
+    )
     try:
         given = conninfo_to_dict(url)
         conninfo = make_conninfo(
             "", **{**KEPT_ALIVE, **{key: value for key, value in given.items() if value is not None}}
         )
     except ProgrammingError:
-        raise StorageRefused(
-            "The address of the journal's database cannot be understood. It has to look like "
-            "postgresql://user@host:5432/database, with odd characters in a password as %XX."
-        ) from None
+        raise not_understood from None
+    for number in str(given.get("port") or "5432").split(","):
+        if not number.isdecimal():  # the driver would only say so, password and all, when it is used
+            raise not_understood
     user = str(given.get("user") or os.environ.get("PGUSER") or getpass.getuser())
     name = given.get("dbname") or os.environ.get("PGDATABASE") or user
     host = given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST") or "this machine"

@@ -82,7 +82,7 @@ class Line:
             return self._connection
         self.close()
         if self._refusal is not None and time.monotonic() < self._not_before:
-            raise self._refusal
+            raise StorageRefused(str(self._refusal))
         try:
             self._connection = self._open()
         except StorageRefused as refused:
@@ -121,10 +121,11 @@ def _ended(connection: Patient) -> bool:
         return True
     readable = select.poll()
     readable.register(connection.fileno(), select.POLLIN)
-    if not readable.poll(0):
-        return False
     try:
-        connection.pgconn.consume_input()  # a notice, or its last words
+        for _ in range(3):  # a notice, a ring; its last words, and after them the end
+            if not readable.poll(0):
+                return False
+            connection.pgconn.consume_input()
     except psycopg.OperationalError:
         return True
     return connection.pgconn.status != psycopg.pq.ConnStatus.OK

@@ -34,6 +34,8 @@ _BY_STATE: dict[str, tuple[str, str]] = {
     "22021": ("a text has characters that the database cannot hold", "Leave them out."),
 }
 
+_AWAY = ("the server ended the connection", "It is tried again by itself.")
+
 _BY_WORDS: tuple[tuple[str, tuple[str, str]], ...] = (
     ("password authentication failed|no password supplied", _BY_STATE["28P01"]),
     ("no pg_hba.conf entry|role .* does not exist|Peer authentication failed", _BY_STATE["28000"]),
@@ -43,13 +45,17 @@ _BY_WORDS: tuple[tuple[str, tuple[str, str]], ...] = (
     ("is (starting up|shutting down)|not yet accepting", _BY_STATE["57P03"]),
     (
         "Connection refused|No such file or directory",
-        ("nobody answers there", f"Start the server, or give the address where it is. {_SETTINGS}"),
+        (
+            "nobody answers there",
+            f"Start the server, or give the address where it is. It is tried again by itself. {_SETTINGS}",
+        ),
     ),
     (
         "resolve|translate host name|name resolution|Name or service",
         ("there is no such host", f"Look at how it is spelt, and at the network. {_SETTINGS}"),
     ),
     ("timeout|timed out", ("it does not answer in time", "Look at the network between, and whether the server runs.")),
+    ("closed the connection", _AWAY),
     (
         "SSL|certificate",
         ("the two do not agree on encryption", "Look at `sslmode` in the address, and at the server's."),

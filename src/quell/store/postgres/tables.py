@@ -32,10 +32,15 @@ def prepare(line: Line, options: PostgresOptions, steps: Sequence[Migration]) ->
 
 
 def _prepare(connection: Patient, shown: str, schema: str, steps: Sequence[Migration]) -> None:
-    if _lacking(connection, shown, steps):
+    if not _lacking(connection, shown, steps):
+        return
+    # Of the session, not of the transaction: one that began before the lock was had may not see what was made meanwhile.
+    connection.execute("SELECT pg_advisory_lock(hashtext('quell'), hashtext(%s))", (schema,))
+    try:
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext('quell'), hashtext(%s))", (schema,))
             _migrate(connection, shown, schema, steps)
+    finally:
+        connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 def _lacking(connection: Patient, shown: str, steps: Sequence[Migration]) -> Sequence[Migration]:
