@@ -210,12 +210,10 @@ def test_a_database_is_named_by_the_user_or_the_environment_and_its_password_by_
     assert loaded.settings.server.database == "postgres://db/three"
     place.user.chmod(0o644)
     assert "chmod 600" in load(str(place.user), {}).notices[0]
-    for wrong in (
-        lambda: place.load(QUELL_DATABASE="mysql://me:s3cret@db"),
-        lambda: place.load('[server]\ndatabase = "mysql://me:s3cret@db"'),
-    ):
+    wrong = "mysql://me:s3cret@db"
+    for file, environment in (("", {"QUELL_DATABASE": wrong}), (f'[server]\ndatabase = "{wrong}"', {})):
         with pytest.raises(ConfigError, match=r"begins? with postgresql://") as refused:
-            wrong()
+            place.load(file, **environment)
         assert "s3cret" not in str(refused.value)
 
 
