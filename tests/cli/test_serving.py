@@ -46,6 +46,8 @@ NOT_NEEDED = {
     "pydantic",
     "openai",
     "anthropic",
+    "psycopg",  # what a database pays for
+    "quell.store.postgres",
 }
 
 
@@ -58,3 +60,12 @@ def test_a_server_that_is_ready_has_imported_what_it_needs_and_keeps_the_collect
     assert not NOT_NEEDED & set(modules)
     assert collecting
     assert kept > 40_000
+
+
+def test_a_database_without_what_it_takes_to_use_one(own_home: Home) -> None:
+    (own_home.root / "psycopg.py").write_text("raise ImportError('it is not there')\n")
+    environment = {"PYTHONPATH": str(own_home.root), "QUELL_DATABASE": "postgresql://me:s3cret@db/quell"}
+    done = own_home.quell("serve", environment=environment)
+    assert done.status != 0
+    assert "pip install 'quell[postgres]'" in done.err
+    assert "s3cret" not in done.err

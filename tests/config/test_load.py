@@ -201,6 +201,22 @@ def test_the_environment_goes_before_both_files(place: Place) -> None:
 # What a project may say
 
 
+def test_a_database_is_named_by_the_user_or_the_environment_and_its_password_by_nobody(place: Place) -> None:
+    own = '[server]\ndatabase = "postgresql://me:s3cret@db/one"'
+    project = '[server]\ndatabase = "postgresql://evil/two"'
+    assert place.load(own, project).settings.server.database == "postgresql://me:s3cret@db/one"
+    assert place.load("", project).settings.server.database is None
+    loaded = place.load(own, "", QUELL_DATABASE="postgres://db/three")
+    assert loaded.settings.server.database == "postgres://db/three"
+    place.user.chmod(0o644)
+    assert "chmod 600" in load(str(place.user), {}).notices[0]
+    wrong = "mysql://me:s3cret@db"
+    for file, environment in (("", {"QUELL_DATABASE": wrong}), (f'[server]\ndatabase = "{wrong}"', {})):
+        with pytest.raises(ConfigError, match=r"begins? with postgresql://") as refused:
+            place.load(file, **environment)
+        assert "s3cret" not in str(refused.value)
+
+
 def test_a_project_may_narrow(place: Place) -> None:
     loaded = place.load(
         'model = "a/b"\nmode = "edits"',

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quell.config.secrets import key_variables, redacted, secret_values, without_keys
-from quell.config.settings import Network, ProviderSettings, Settings
+from quell.config.settings import Network, ProviderSettings, Server, Settings
 from quell.core.redaction import HIDDEN
 
 SETTINGS = Settings(
@@ -70,10 +70,13 @@ def test_passwords_in_addresses_are_secret_whatever_holds_them() -> None:
         "PIP_INDEX_URL": "see https://ann:index-password@host/simple and https://host/a:b@c",
         "DOCS": "https://example.org/long-enough:x@y http://localhost:8080 mailto:someone@example.org",
     }
-    settings = Settings(network=Network(proxy="http://me:proxy%21password@p:1"))
+    settings = Settings(
+        network=Network(proxy="http://me:proxy%21password@p:1"),
+        server=Server(database="postgresql:///x?host=h&password=asked-with"),
+    )
     assert secret_values(environment, (), settings) == {
         *("pg%40password", "pg@password", "first-password", "p@ssword-two", "index-password"),
-        *("proxy%21password", "proxy!password"),
+        *("proxy%21password", "proxy!password", "asked-with"),
     }
 
 

@@ -1,5 +1,6 @@
-"""E5: the doorbell between processes, ours and the fake; and what only a bell on disk has."""
+"""E5: the doorbells between processes, ours and the fake; and what only a bell on disk has."""
 
+import asyncio
 import os
 import sys
 from asyncio import create_subprocess_exec
@@ -11,11 +12,27 @@ import pytest
 
 from quell.core.ports import Doorbell
 from quell.store.doorbell import PipeDoorbell
+from quell.store.postgres.doorbell import NotifyDoorbell
 from quell.testing.doorbells import BELLS, BellCheck, Wire
+from tests.store.postgres import Place
 
-KINDS: dict[str, Callable[[Path], Callable[[], Doorbell]]] = {
-    "wire": lambda folder: Wire().bell,
-    "pipes": lambda folder: lambda: PipeDoorbell(folder / "journal.db"),
+Fixture = pytest.FixtureRequest
+
+
+def pipes(request: Fixture) -> Callable[[], Doorbell]:
+    database = request.getfixturevalue("tmp_path") / "journal.db"
+    return lambda: PipeDoorbell(database)
+
+
+def notices(request: Fixture) -> Callable[[], Doorbell]:
+    place = Place(request.getfixturevalue("postgresql"))
+    return lambda: NotifyDoorbell(place.address, place.options, asyncio.get_running_loop())
+
+
+KINDS: dict[str, Callable[[Fixture], Callable[[], Doorbell]]] = {
+    "wire": lambda request: Wire().bell,
+    "pipes": pipes,
+    "postgres": notices,
 }
 
 
@@ -29,8 +46,8 @@ def hung() -> Iterator[list[Doorbell]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("check", BELLS, ids=lambda check: getattr(check, "__name__", ""))
-async def test_e5_a_doorbell_is_heard(check: BellCheck, kind: str, tmp_path: Path, hung: list[Doorbell]) -> None:
-    make = KINDS[kind](tmp_path)
+async def test_e5_a_doorbell_is_heard(check: BellCheck, kind: str, request: Fixture, hung: list[Doorbell]) -> None:
+    make = KINDS[kind](request)
 
     def hang_up() -> Doorbell:
         hung.append(make())

@@ -23,9 +23,10 @@ from quell.core.ports import Draft
 from quell.core.session import Session, summary
 from quell.store.database import APPLICATION_ID, check_file_system, connect_writer
 from quell.store.mounts import file_system, is_shared
+from quell.store.orders import Append, Line
 from quell.store.sqlite import SqliteJournal, SqliteOptions
 from quell.store.thread import Order
-from quell.store.writing import Append, Line, Write, Writer
+from quell.store.writing import Write, Writer
 from quell.testing.journals import Author, moment
 from quell.wire.facts import encode
 

@@ -18,10 +18,12 @@ from quell.core.evolve import fold
 from quell.core.messages import Attachment, Reply, Text, ToolCall, ToolResult
 from quell.core.ports import Draft
 from quell.core.session import summary
-from quell.store.database import Migration, connect_writer, migrations, statements
+from quell.store.database import MIGRATIONS, connect_writer, statements
+from quell.store.orders import SaveDraft, columns
 from quell.store.sqlite import SqliteJournal, SqliteOptions
+from quell.store.steps import Migration, migrations
 from quell.store.thread import Order
-from quell.store.writing import LONG, SaveDraft, Write, Writer, columns
+from quell.store.writing import LONG, Write, Writer
 from quell.testing.journals import Author
 from quell.wire.facts import encode
 
@@ -191,9 +193,9 @@ async def test_lists_are_read_off_an_index(tmp_path: Path) -> None:
 
 # Migrations
 
-NEWEST = len(migrations())
+NEWEST = len(migrations(MIGRATIONS))
 STEPS = (
-    *migrations(),
+    *migrations(MIGRATIONS),
     Migration(
         NEWEST + 1, "ALTER TABLE sessions ADD COLUMN words TEXT;\nUPDATE sessions SET words = 'two;\n--';\n-- the end\n"
     ),
@@ -201,7 +203,7 @@ STEPS = (
 )
 
 
-@pytest.mark.parametrize("begin", range(len(migrations()), len(STEPS) + 1))
+@pytest.mark.parametrize("begin", range(len(migrations(MIGRATIONS)), len(STEPS) + 1))
 async def test_a_journal_of_every_older_version_is_brought_up_to_date(tmp_path: Path, begin: int) -> None:
     path = tmp_path / "journal.db"
     authors = await lived_in(path)
@@ -221,15 +223,15 @@ async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(StorageRefused, match="no such table: notes"):
         SqliteJournal.open(path, steps=broken)
     assert rows(path, "SELECT sql FROM sqlite_master") == before
-    assert rows(path, "PRAGMA user_version") == [(len(migrations()),)]
+    assert rows(path, "PRAGMA user_version") == [(len(migrations(MIGRATIONS)),)]
     journal = SqliteJournal.open(path)
     assert fold(await journal.read("s1")) == authors[1].session
     await journal.close()
 
 
 def test_migrations_are_numbered_without_gaps_and_are_whole_statements() -> None:
-    assert [step.number for step in migrations()] == list(range(1, len(migrations()) + 1))
-    for step in migrations():
+    assert [step.number for step in migrations(MIGRATIONS)] == list(range(1, len(migrations(MIGRATIONS)) + 1))
+    for step in migrations(MIGRATIONS):
         assert "".join(statements(step.script)).strip() == step.script.strip()
 
 

@@ -21,6 +21,7 @@ import uvloop
 
 from quell import __version__
 from quell.app.configured import KNOWN_VARIABLES, Configured, web_options
+from quell.app.journals import Kept, open_kept
 from quell.config.load import Configuration
 from quell.config.log import last_lines
 from quell.config.paths import Paths, paths, secure_folder
@@ -39,8 +40,6 @@ from quell.llm.providers import PROVIDERS
 from quell.server import daemon
 from quell.server.auth import load_token
 from quell.server.listen import AddressInUse, tcp_socket, unix_socket
-from quell.store.doorbell import PipeDoorbell
-from quell.store.sqlite import SqliteJournal
 from quell.tools import SUB_AGENTS, TOOLS, Tools
 from quell.tools import Options as ToolOptions
 from quell.web import GuardedWeb
@@ -101,8 +100,8 @@ async def _serve(
             token = load_token(place.token)
             configured.shown.add([token])
             listeners.append(daemon.Listener(tcp_socket(*listen), token, (listen[0],)))
-        journal = SqliteJournal.open(Path(place.database), guest=standby)
-        doorbell = PipeDoorbell(Path(place.database))
+        kept = await open_kept(Path(place.database), settings.server, guest=standby)
+        configured.kept = kept
         own = tuple(map(os.path.realpath, _own(place)))
         web = GuardedWeb(lambda: web_options(configured.settings()), environment)
         options = ToolOptions(
@@ -113,7 +112,7 @@ async def _serve(
             log=lambda lines: last_lines(place.log, lines, configured.shown.known),
         )
         tools = Tools(options=options)
-        ports = _ports(place, journal, doorbell, configured, tools, environment)
+        ports = _ports(place, kept, configured, tools, environment)
         try:
             async with Engine(ports, _options(settings)) as engine:
                 answering = asyncio.Event()
@@ -132,8 +131,7 @@ async def _serve(
                         task.cancel()
         finally:
             await tools.close()
-            doorbell.close()
-            await journal.close()
+            await kept.close()
             await configured.close()
 
 
@@ -196,8 +194,7 @@ async def _warm_up(configured: Configured, tools: Tools, ownership: Ownership, a
 
 def _ports(
     place: Paths,
-    journal: SqliteJournal,
-    doorbell: PipeDoorbell,
+    kept: Kept,
     configured: Configured,
     tools: Tools,
     environment: Mapping[str, str],
@@ -221,7 +218,7 @@ def _ports(
         return tools.only([name for name in names if name not in hidden])
 
     return Ports(
-        journal=journal,
+        journal=kept.journal,
         models=configured,
         toolset=tools,
         tools=tools_of,
@@ -236,7 +233,7 @@ def _ports(
         is_crowded=configured.is_crowded,
         environment=environment,
         secrets=configured.secrets,
-        doorbell=doorbell,
+        doorbell=kept.doorbell,
         describe=configured.describe,
         checkpoints=LocalCheckpoints(os.path.join(place.data_dir, "checkpoints"), _own(place)),
     )

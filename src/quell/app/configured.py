@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from quell.app.journals import Kept
 from quell.config.describe import Standing, describe
 from quell.config.file import ConfigError
 from quell.config.load import Configuration
@@ -30,7 +31,7 @@ from quell.wire import api
 from quell.workspace.folder import open_workspace
 from quell.workspace.sandboxing import unavailable
 
-KNOWN_VARIABLES = KEY_VARIABLES | web_search.KEY_VARIABLES
+KNOWN_VARIABLES = KEY_VARIABLES | web_search.KEY_VARIABLES | {"QUELL_DATABASE"}
 
 
 def web_options(settings: Settings) -> WebOptions:
@@ -66,6 +67,7 @@ class Configured:
         self._models = ProviderModels((), environment)
         self._replaced: list[ProviderModels] = []
         self.shown = Secrets()
+        self.kept: Kept | None = None
         self._found: tuple[Mapping[str, str], Settings | None, frozenset[str]] = ({}, None, frozenset())
 
     def secrets(self, environment: Mapping[str, str]) -> Collection[str]:
@@ -161,10 +163,14 @@ class Configured:
 
     async def status(self, workspace: str) -> api.WorkspaceStatus:
         """What the files say, with what is wrong with them."""
+        journal = self.kept.shown or None if self.kept is not None else None
+        journal_problem = await self.kept.problem() if self.kept is not None else None
         try:
             loaded = self._configuration.load(workspace, {})
         except ConfigError as error:
-            return api.WorkspaceStatus(workspace=workspace, problem=str(error))
+            return api.WorkspaceStatus(
+                workspace=workspace, problem=str(error), journal=journal, journal_problem=journal_problem
+            )
         return api.WorkspaceStatus(
             workspace=workspace,
             files=loaded.files,
@@ -177,6 +183,8 @@ class Configured:
             search_key=self._search_key(),
             sandbox=self.sandbox(workspace).mode,
             sandbox_problem=unavailable() or None,
+            journal=journal,
+            journal_problem=journal_problem,
         )
 
     def _search_key(self, environment: Mapping[str, str] = {}) -> str | None:

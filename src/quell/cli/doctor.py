@@ -83,7 +83,6 @@ def _look(place: Paths) -> Iterator[Finding]:
     yield Finding("ok", "version", f"quell {__version__}, Python {sys.version.split()[0]}")
     yield _keys()
     yield _folder("data", place.data_dir)
-    yield _database(place)
     yield from _server(place)
     yield _program("rg", "search is slower without it", "ripgrep", beside_python=True)
     yield _program("git", "the model is told nothing about the repository", "git")
@@ -165,7 +164,16 @@ def _folder(what: str, path: str) -> Finding:
     return Finding("ok", what, f"{path} ({free >> 30} GiB free)")
 
 
-def _database(place: Paths) -> Finding:
+def _database(status: Json, place: Paths) -> Finding:
+    """Where sessions are kept, as the server says."""
+    if "journal_problem" in status:
+        return Finding("bad", "database", status.text("journal_problem"))
+    if "journal" in status:
+        return Finding("ok", "database", status.text("journal"))
+    return _file(place)
+
+
+def _file(place: Paths) -> Finding:
     path = place.database
     if os.path.isdir(place.data_dir) and not os.access(place.data_dir, os.W_OK | os.X_OK):
         return Finding("note", "database", f"{path} cannot be looked at until its folder can be written")
@@ -207,13 +215,13 @@ def _server(place: Paths) -> Iterator[Finding]:
             yield Finding("bad", "settings", str(failed), "Mend that line")
         else:
             yield Finding("bad", "server", str(failed), _log(place))
-        return
+        yield _file(place)
     except Refused as refused:
         yield Finding("bad", "server", str(of_refusal(refused)))
-        return
+        yield _file(place)
     except Unreachable as lost:
         yield Finding("bad", "server", str(lost), _log(place))
-        return
+        yield _file(place)
 
 
 def _stalled(sessions: Json) -> Iterator[Finding]:
@@ -246,6 +254,7 @@ def _configured(connection: Connection, place: Paths) -> Iterator[Finding]:
     if folder is None:
         yield Finding("bad", "folder", "the present folder is gone: it was deleted or moved", "Go to one that exists")
     status = connection.request("GET", f"/v1/workspaces/status?workspace={quoted(folder or '/')}")
+    yield _database(status, place)
     yield from _settings(status, place.config_file)
     yield _search(status)
     if "problem" not in status:

@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import fields
 
 from quell.config.lines import Key, key_lines
+from quell.config.secrets import passwords
 from quell.config.settings import RuleLists, Section, Settings
 from quell.core.errors import InvalidRequest
 from quell.core.permissions import Answer, Rule, Scope, parse_rule
@@ -144,7 +145,7 @@ class SettingsFile:
     def exposure(self, settings: Settings) -> list[str]:
         """A remark when others can read a key in it."""
         keys = (provider.api_key or provider.headers for provider in settings.providers.values())
-        if not any(keys) and not settings.search.api_key:
+        if not any(keys) and not settings.search.api_key and not any(passwords(settings.server.database or "")):
             return []
         if not self.mode & 0o077:
             return []
@@ -201,6 +202,8 @@ _TYPES = {
     "object": "a table",
     "decimal": "a number",
 }
+_SHAPES = {"^http": " that begins with http:// or https://", "^postgres": " that begins with postgresql://"}
+"""By how the pattern begins."""
 _EXPECTED = re.compile(r"Expected `([^`]+)`(?: ([<>]=) (\S+?))?( matching regex .+?)?(?:, got .*)?", re.DOTALL)
 
 
@@ -232,7 +235,7 @@ def _mismatch(value: object, annotation: object, at: Key, message: str) -> str:
     elif match is not None:
         names = (_TYPES.get(name, name) for name in match[1].split(" | ") if name != "null")
         bound = f", at {'least' if match[2] == '>=' else 'most'} {float(match[3]):,g}" if match[2] else ""
-        shape = " that begins with http:// or https://" if match[4] else ""
+        shape = next((words for start, words in _SHAPES.items() if start in (match[4] or "")), "")
         expected = " or ".join(names) + bound + shape
     else:
         expected = message
@@ -250,6 +253,8 @@ def _shown(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
+        case str() if "://" in value and "@" in value:
+            return "another address"  # there may be a password in it
         case str():
             return f'the text "{value}"' if len(value) <= 60 else "a long text"
         case int() | float():

@@ -4,7 +4,7 @@
     project's file   .quell/config.toml of the workspace, or of the nearest folder above it up to the root of its
                      repository; may set `PROJECT_KEYS`: a mode that is narrower than the user's, rules that ask or
                      deny, tools to hide, `model` and `small_model` unless they are scripts
-    environment      QUELL_MODEL and QUELL_MODE, before both files
+    environment      QUELL_MODEL, QUELL_MODE and QUELL_DATABASE, before both files
 
 Rules: what a project's file may not set is left out, with a notice, but a file that is wrong is an error, whoever's it
 is: a misspelt `deny` must not let something happen. A file that changes while the daemon runs is read again; if it is
@@ -17,11 +17,12 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import get_args
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from quell.config.file import ConfigError, SettingsFile, read
-from quell.config.settings import PROJECT_KEYS, SandboxSettings, Settings, ToolSettings
+from quell.config.settings import PROJECT_KEYS, DatabaseUrl, SandboxSettings, Settings, ToolSettings
 from quell.core.permissions import Answer, Mode, Rule
 from quell.core.ports import SandboxMode
 
@@ -239,11 +240,17 @@ def _narrowed_sandbox(own: SandboxSettings, project: SettingsFile, remarks: list
 
 
 def _overridden(loaded: Loaded, environment: Mapping[str, str]) -> Loaded:
-    changes: dict[str, str] = {}
+    settings = loaded.settings
     if model := environment.get("QUELL_MODEL"):
-        changes["model"] = model
+        settings = replace(settings, model=model)
     if mode := environment.get("QUELL_MODE"):
         if mode not in _NARROWNESS:
             raise ConfigError(f"$QUELL_MODE is {mode!r}; it has to be one of {', '.join(get_args(Mode))}")
-        changes["mode"] = mode
-    return replace(loaded, settings=replace(loaded.settings, **changes)) if changes else loaded
+        settings = replace(settings, mode=mode)
+    if database := environment.get("QUELL_DATABASE"):
+        try:
+            msgspec.convert(database, DatabaseUrl)
+        except msgspec.ValidationError:  # it may hold a password: it is not shown
+            raise ConfigError("$QUELL_DATABASE has to begin with postgresql://") from None
+        settings = replace(settings, server=replace(settings.server, database=database))
+    return loaded if settings is loaded.settings else replace(loaded, settings=settings)

@@ -28,7 +28,7 @@ A project's file came with the repository, so it may ask for less and never for 
 *project* below: a mode that allows less than yours, a narrower sandbox, rules that ask or deny, tools to hide, and which of your models to use. Everything
 else in it is ignored, and said to be.
 
-`$QUELL_MODEL` and `$QUELL_MODE` go before both files, and what is given with a command (`--model`, `--mode`, `--allow`)
+`$QUELL_MODEL`, `$QUELL_MODE` and `$QUELL_DATABASE` go before both files, and what is given with a command (`--model`, `--mode`, `--allow`)
 before everything. A key that is misspelt, or a value of the wrong type, is an error that names file and line.
 """
 

@@ -38,6 +38,9 @@ _SAYS_SECRET = re.compile(
 )
 _PASSWORD_IN_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@]*:([^\s/]+)@", re.IGNORECASE)
 
+_PASSWORD_ASKED_WITH = re.compile(r"://[^\s?]*\?(?:[^\s]*&)?password=([^\s&]+)", re.IGNORECASE)
+"""As a database's address may have it."""
+
 
 class Secrets:
     """Every value that was found to be secret since the process began: what its log must not show."""
@@ -68,18 +71,20 @@ def secret_values(environment: Mapping[str, str], variables: Collection[str], se
     for name, value in environment.items():
         if _SAYS_SECRET.search(name) and not value.startswith("/"):  # a path leads to one, and is none
             found.update(piece for piece in value.split() if "-----" not in piece)
-        found.update(_passwords(value))
+        found.update(passwords(value))
     found.add(settings.search.api_key or "")
-    found.update(_passwords(settings.network.proxy or ""))
+    found.update(passwords(settings.network.proxy or ""))
+    found.update(passwords(settings.server.database or ""))
     for provider in settings.providers.values():
         found.add(provider.api_key or "")
         found.update(provider.headers.values())
     return frozenset(value for value in found if len(value) >= SHORTEST)
 
 
-def _passwords(value: str) -> Iterable[str]:
+def passwords(value: str) -> Iterable[str]:
     """Those in the addresses in a value, as they are written there and as they are sent."""
-    for password in _PASSWORD_IN_ADDRESS.findall(value) if "://" in value else ():
+    written = (*_PASSWORD_IN_ADDRESS.findall(value), *_PASSWORD_ASKED_WITH.findall(value)) if "://" in value else ()
+    for password in written:
         yield from (password, unquote(password))
 
 

@@ -21,6 +21,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]  # TOML has nan and inf, and both would be nonsense
 Url = Annotated[str, Meta(pattern="^https?://")]
+DatabaseUrl = Annotated[str, Meta(pattern="^postgres(ql)?://")]
 Price = Decimal
 
 
@@ -114,6 +115,21 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
 class Server(Section, frozen=True, kw_only=True):
     """The daemon. Read when it starts."""
 
+    database: Annotated[
+        DatabaseUrl | None,
+        Meta(
+            description="Where sessions are kept, for servers that share them: `postgresql://user@host/database`. `$QUELL_DATABASE` goes"
+            " before it. Better without the password: in `$PGPASSWORD` or `~/.pgpass`. Not given: a file in the data directory."
+        ),
+    ] = None
+    lease: Annotated[
+        float,
+        Meta(
+            ge=5,
+            le=3600,
+            description="Seconds after which another server takes over from one that is not heard of, in such a database.",
+        ),
+    ] = 10.0
     idle_exit: Annotated[Seconds, Meta(description="Seconds with nothing to do after which it leaves; 0: never.")] = (
         600.0
     )

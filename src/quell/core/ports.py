@@ -26,10 +26,14 @@ class Draft(Struct, frozen=True):
 
 
 class Claim(Struct, frozen=True):
-    """What a new owner gets: its generation, and the sessions whose work was unfinished at that moment, and whose effects nobody performs."""
+    """What a new owner gets: its generation, and the sessions whose work was unfinished at that moment, and whose effects nobody performs.
+
+    `holds`: for how many seconds from before it was asked for, or last renewed, effects may be performed; None: as long as the process lives.
+    """
 
     generation: int
     unfinished: tuple[str, ...]
+    holds: float | None = None
 
 
 class Snapshot(Struct, frozen=True):

@@ -68,7 +68,7 @@ class Engine:
         ports, actors = self._ports, self._actors
         watch = Watch(self.ownership, ports.journal, ports.doorbell, actors.take_over, actors.heard)
         await watch.begin()
-        self._watching = [self._tasks.create_task(watch.keep()), self._tasks.create_task(watch.listen())]
+        self._watching = [self._tasks.create_task(each) for each in (watch.keep(), watch.listen(), watch.expire())]
         return self
 
     async def __aexit__(

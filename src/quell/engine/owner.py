@@ -1,16 +1,20 @@
 """Which part this process has on its journal: the owner performs effects, a guest reads and decides what is asked (contract.md I10).
 
     Ownership   the part, and who is told when it changes; everybody of this process looks at the same one
-    keep        goes on owning, or waits to; hears the other processes' appends, and looks for those that were not heard
+    keep        goes on owning, or waits to, and looks for appends that were not heard
+    listen      hears the other processes' appends
+    expire      stops in time what could not be renewed
 
 A guest becomes the owner when the owner's process is gone, an owner a guest when it finds that another has claimed: by a refused
-append, or by asking. What becomes of the sessions then is the business of `actors`.
+append, or by asking; or when another could, because its claim ends and cannot be renewed. What becomes of the sessions then is the business
+of `actors`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 
 from quell.core.errors import StaleOwner, StorageRefused
@@ -44,11 +48,13 @@ class Ownership:
         self.lost.clear()
         self.owned.set()
 
-    def lose(self, generation: int | None = None) -> None:
+    def lose(
+        self, generation: int | None, why: str = "another process owns the journal now, and goes on with what ran here"
+    ) -> None:
         """Stop, at once. Once for a claim: what an older one finds out is known already."""
-        if self.generation is None or generation not in (None, self.generation):
+        if self.generation is None or generation != self.generation:
             return
-        log.warning("another process owns the journal now: what ran here was stopped, and it goes on there")
+        log.warning("what ran here is stopped: %s", why)
         self.generation = None
         self.owned.clear()
         self.lost.set()
@@ -72,12 +78,12 @@ class Watch:
         self._gained = gained
         self._heard = heard
         self._seen: int | None = None
+        self._holds: float | None = None
+        self._until = -math.inf
 
     async def begin(self) -> None:
         """Own the journal, if nobody does. Raises `StorageRefused`."""
-        claim = await self._journal.claim()
-        if claim is not None:
-            self._take(claim)
+        await self._claim()
 
     async def listen(self) -> None:
         """Hear the bell, for ever."""
@@ -102,6 +108,22 @@ class Watch:
                 await self._renew()
                 await self._look()
 
+    async def expire(self) -> None:
+        """Lose what could not be renewed before another can claim it, whatever the journal is waiting for; for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._ownership.owned.wait()
+            left = self._until - loop.time()
+            if left <= 0:
+                why = "the claim to the journal could not be renewed, and soon another process may have it"
+                self._ownership.lose(self._ownership.generation, why)
+                continue
+            try:
+                async with asyncio.timeout(None if left == math.inf else left):
+                    await self._ownership.lost.wait()
+            except TimeoutError:
+                pass
+
     async def _pause(self) -> None:
         """Without a bell no other process is expected: there is nothing to look for while we own."""
         if self._ownership.generation is None:
@@ -115,30 +137,43 @@ class Watch:
 
     async def _try(self) -> None:
         try:
-            claim = await self._journal.claim()
+            claim = await self._claim()
         except StorageRefused as error:
             log.warning("the journal cannot be claimed yet: %s", error)
             await asyncio.sleep(LOOK_SECONDS)
         else:
             if claim is not None:
                 log.info("this process owns the journal now, by claim %d", claim.generation)
-                self._take(claim)
 
-    def _take(self, claim: Claim) -> None:
-        self._gained(claim)
-        if self._doorbell is not None:
-            self._doorbell.ring("")
+    async def _claim(self) -> Claim | None:
+        asked = asyncio.get_running_loop().time()
+        claim = await self._journal.claim()
+        if claim is not None:
+            self._holds = claim.holds
+            self._renewed(asked)
+            self._gained(claim)
+            if self._doorbell is not None:
+                self._doorbell.ring("")
+        return claim
+
+    def _renewed(self, asked: float) -> None:
+        """Counted from before it was asked for: from when it was granted, it holds at least as long."""
+        self._until = max(self._until, math.inf if self._holds is None else asked + self._holds)
 
     async def _renew(self) -> None:
         generation = self._ownership.generation
         if generation is None:
             return
+        asked = asyncio.get_running_loop().time()
         try:
             await self._journal.renew(generation)
         except StaleOwner:
             self._ownership.lose(generation)
         except StorageRefused as error:
             log.warning("whether this process still owns the journal is not known: %s", error)
+        else:
+            if generation == self._ownership.generation:
+                self._renewed(asked)
 
     async def _look(self) -> None:
         try:

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from quell.core.errors import StorageRefused
 from quell.store.mounts import file_system, is_shared
+from quell.store.steps import Migration, missing
 
 APPLICATION_ID = 0x5175656C
 """Marks the file as ours, in its header."""
@@ -37,17 +38,7 @@ class SqliteOptions(Struct, frozen=True):
     patience: float = 2.0
 
 
-class Migration(Struct, frozen=True):
-    """Statements that lead from version `number - 1` of the tables to version `number`."""
-
-    number: int
-    script: str
-
-
-def migrations() -> tuple[Migration, ...]:
-    """The numbered files, in order."""
-    scripts = sorted(Path(__file__).with_name("migrations").glob("*.sql"))
-    return tuple(Migration(int(file.name[:4]), file.read_text("utf-8")) for file in scripts)
+MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def place(path: Path, options: SqliteOptions) -> Path:
@@ -237,16 +228,16 @@ def check(path: Path, options: SqliteOptions, newest: int, oldest: int = 0) -> N
 def migrate(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
     """All the steps that the file lacks, in one transaction."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    missing = [step for step in steps if step.number > version]
-    if not missing:
+    lacking = missing(steps, version)
+    if not lacking:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for step in missing:
+        for step in lacking:
             for statement in statements(step.script):
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={missing[-1].number}")
+        connection.execute(f"PRAGMA user_version={lacking[-1].number}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

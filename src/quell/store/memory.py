@@ -2,6 +2,7 @@
 
 Nothing survives the process. Every call is done when it is called, without giving way to another task, so that whoever
 explores interleavings decides all of them. `beside` makes what another process would have: its own journal on the same facts.
+A claim lasts until `seem_dead`; `holds` is what is said of it.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ class _Memory:
 class MemoryJournal:
     """The `Journal` port."""
 
-    def __init__(self, memory: _Memory | None = None) -> None:
+    def __init__(self, memory: _Memory | None = None, holds: float | None = None) -> None:
         self._memory = memory or _Memory()
+        self._holds = holds
         self._own_writes = 0
         self._closed = False
 
     def beside(self) -> MemoryJournal:
         """The journal of another process on the same facts."""
-        return MemoryJournal(self._memory)
+        return MemoryJournal(self._memory, self._holds)
 
     async def append(
         self,
@@ -149,7 +151,7 @@ class MemoryJournal:
         self._memory.owner = self
         self._memory.generation += 1
         self._wrote()
-        return Claim(self._memory.generation, tuple(await self.busy()))
+        return Claim(self._memory.generation, tuple(await self.busy()), self._holds)
 
     async def renew(self, generation: int) -> None:
         self._check_open()

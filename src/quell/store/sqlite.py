@@ -22,13 +22,13 @@ from quell.core.facts import Recorded
 from quell.core.ports import Claim, Draft, Snapshot
 from quell.core.session import Summary
 from quell.store import database, reading
-from quell.store.database import Lock, Migration, SqliteOptions
+from quell.store.database import Lock, SqliteOptions
+from quell.store.orders import Delete, SaveSnapshot, appended, drafted, stale_owner
 from quell.store.refusals import refusal, unreadable
-from quell.store.rules import check_append, recorded_message
+from quell.store.rows import Search, make_decoders
+from quell.store.steps import Migration, migrations
 from quell.store.thread import Order, Worker
-from quell.store.writing import Append, Delete, Line, Look, Own, SaveDraft, SaveSnapshot, Write, Writer, stale_owner
-from quell.wire.facts import decoder as fact_decoder
-from quell.wire.facts import encode
+from quell.store.writing import Look, Own, Write, Writer
 
 __all__ = ["SqliteJournal", "SqliteOptions"]
 
@@ -67,7 +67,7 @@ class SqliteJournal:
         As a `guest` also when another process owns it, as it is. Blocks for a few milliseconds, longer after a crash or for a
         migration. Raises `StorageRefused`, with the file left as it was.
         """
-        steps = database.migrations() if steps is None else steps
+        steps = migrations(database.MIGRATIONS) if steps is None else steps
         path = database.place(path, options)
         with ExitStack() as undo:
             lock = Lock(path)
@@ -98,17 +98,13 @@ class SqliteJournal:
         summary: Summary,
         generation: int | None = None,
     ) -> None:
-        check_append(session, expected, records, summary)
-        lines = tuple(Line(recorded.seq, recorded_message(recorded.fact), encode(recorded)) for recorded in records)
-        await self._writing.ask(Append(session, expected, lines, summary, generation))
+        await self._writing.ask(appended(session, expected, records, summary, generation))
 
     async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
-        decode = fact_decoder()
-        return await self._query(lambda connection: reading.facts(connection, decode, session, after, limit))
+        return await self._query(lambda connection: reading.facts(connection, session, after, limit))
 
     async def summary(self, session: str) -> Summary | None:
-        decoder = reading.summary_decoder()
-        return await self._query(lambda connection: reading.summary(connection, decoder, session))
+        return await self._query(lambda connection: reading.summary(connection, session))
 
     async def summaries(
         self,
@@ -119,20 +115,17 @@ class SqliteJournal:
         limit: int = 50,
         before: str | None = None,
     ) -> Sequence[Summary]:
-        decoder = reading.summary_decoder()
-        return await self._query(
-            lambda connection: reading.summaries(connection, decoder, workspace, parent, query, limit, before)
-        )
+        search = Search(workspace, parent, query, limit, before)
+        return await self._query(lambda connection: reading.summaries(connection, search))
 
     async def busy(self) -> Sequence[str]:
         return await self._query(reading.busy)
 
     async def save_draft(self, session: str, draft: Draft, generation: int | None = None) -> None:
-        await self._writing.ask(SaveDraft(session, draft.message, msgspec.json.encode(draft.reply), generation))
+        await self._writing.ask(drafted(session, draft, generation))
 
     async def draft(self, session: str) -> Draft | None:
-        decoder = reading.reply_decoder()
-        return await self._query(lambda connection: reading.draft(connection, decoder, session))
+        return await self._query(lambda connection: reading.draft(connection, session))
 
     async def save_snapshot(self, session: str, snapshot: Snapshot) -> None:
         await self._writing.ask(SaveSnapshot(session, snapshot))
@@ -162,6 +155,7 @@ class SqliteJournal:
         await self._writing.close()
 
     async def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        make_decoders()
         answer: T = await self._reading.ask(query)  # type: ignore[assignment]  # it is what the query returned
         return answer
 

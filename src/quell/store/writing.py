@@ -16,13 +16,22 @@ from hashlib import sha256
 from pathlib import Path
 from typing import assert_never
 
-import msgspec
 from msgspec import Struct
 
 from quell.core.errors import StaleOwner, StaleWriter, StorageRefused
-from quell.core.ports import Claim, Snapshot
-from quell.core.session import Summary
+from quell.core.ports import Claim
 from quell.store import reading
+from quell.store.orders import (
+    Append,
+    Delete,
+    Line,
+    SaveDraft,
+    SaveSnapshot,
+    columns,
+    last_drafts,
+    stale_owner,
+    stale_writer,
+)
 from quell.store.refusals import refusal
 from quell.store.thread import Order
 
@@ -31,39 +40,6 @@ LONG = 64 * 1024
 
 ROWS = 50
 """Facts in one statement at most; more of them are written by several."""
-
-
-class Line(Struct, frozen=True):
-    """A fact as it is written."""
-
-    seq: int
-    message: str | None
-    body: bytes
-
-
-class Append(Struct, frozen=True):
-    session: str
-    expected: int
-    lines: tuple[Line, ...]
-    summary: Summary
-    generation: int | None = None
-
-
-class SaveDraft(Struct, frozen=True):
-    session: str
-    message: str
-    reply: bytes
-    generation: int | None = None
-
-
-class SaveSnapshot(Struct, frozen=True):
-    session: str
-    snapshot: Snapshot
-
-
-class Delete(Struct, frozen=True):
-    session: str
-    generation: int | None = None
 
 
 class Own(Struct, frozen=True):
@@ -165,11 +141,7 @@ class Writer:
     def _write(self, orders: Sequence[Order[Write]]) -> None:
         connection = self._connection
         assert connection is not None, "a batch has begun"
-        drafts = _last_drafts(orders)
-        for order in orders:
-            if isinstance(order.job, SaveDraft) and drafts[order.job.session, order.job.message] is not order:
-                order.answer(None)
-                continue
+        for order in last_drafts(orders):
             try:
                 order.answer(apply(connection, order.job))
             except (StaleWriter, StaleOwner) as error:
@@ -200,11 +172,6 @@ class Writer:
             return
 
 
-def _last_drafts(orders: Sequence[Order[Write]]) -> dict[tuple[str, str], Order[Write]]:
-    """By session and message: of the drafts of one message only the last is written."""
-    return {(order.job.session, order.job.message): order for order in orders if isinstance(order.job, SaveDraft)}
-
-
 def apply(connection: sqlite3.Connection, write: Write) -> object:
     """Returns what it is answered with."""
     match write:
@@ -229,10 +196,6 @@ def _own(connection: sqlite3.Connection) -> Claim:
     """In one transaction: what is unfinished now is what the former owner left, and what has been asked for since."""
     connection.execute("UPDATE owner SET generation = generation + 1")
     return Claim(reading.generation(connection), tuple(reading.busy(connection)))
-
-
-def stale_owner(generation: int) -> StaleOwner:
-    return StaleOwner(f"Another process has claimed the journal since the claim numbered {generation}.")
 
 
 def _check_owner(connection: sqlite3.Connection, generation: int | None) -> None:
@@ -286,20 +249,7 @@ def _write_row(connection: sqlite3.Connection, write: Append) -> None:
         )
     if replaced.rowcount != 1:
         _check_owner(connection, write.generation)
-        raise StaleWriter(f"Session {write.session} is not at fact {write.expected} any more.")
-
-
-def columns(summary: Summary) -> tuple[int, str, str, str, str, bool, bytes]:
-    """A row, but for its id."""
-    return (
-        summary.seq,
-        summary.workspace,
-        summary.parent or "",
-        summary.title.casefold(),
-        summary.updated,
-        summary.busy,
-        msgspec.json.encode(summary),
-    )
+        raise stale_writer(write)
 
 
 def _chunks(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:

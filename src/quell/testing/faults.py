@@ -43,11 +43,15 @@ Fault = Refuse | LoseAnswer | Hold | Overtake
 
 
 class FaultyJournal:
-    """The `Journal` port. `plan` numbers the appends from 1; `always` holds for those that it does not name."""
+    """The `Journal` port. `plan` numbers the appends from 1; `always` holds for those that it does not name.
+
+    `unanswered`: from now on a renewal is waited for in vain.
+    """
 
     def __init__(self, journal: Journal, plan: Mapping[int, Fault] | None = None) -> None:
         self.plan: dict[int, Fault] = dict(plan or {})
         self.always: Fault | None = None
+        self.unanswered = False
         self.appends = 0
         self._journal = journal
         self._changed = asyncio.Condition()
@@ -153,6 +157,8 @@ class FaultyJournal:
         return await self._journal.claim()
 
     async def renew(self, generation: int) -> None:
+        if self.unanswered:
+            await asyncio.Event().wait()
         await self._journal.renew(generation)
 
     async def version(self) -> int:

@@ -318,6 +318,14 @@ GUARDS = (
         ((RUN, '            _close(step, run, input, "interrupted", "interrupted")\n', ""),),
         ("crash_between_any_two_transactions_and_between_append_and_effect",),
     ),
+    Guard(
+        "an owner that cannot renew its claim stops before another can have it",
+        (("engine/owner.py", "if left <= 0:", "if False:"),),
+        (
+            "owner_paused_and_resumed_stops_before_another_can_claim",
+            "owner_paused_and_resumed_by_the_network_stops_before_another_can_claim",
+        ),
+    ),
 )
 
 

@@ -287,7 +287,8 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     `files` are those that were read, `notices` what a person should know of them. `problem`: why they cannot be used as they are now; new
     sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right; `mode` is null, too,
     where none is set). `search` is the search engine, `search_key` the variable that its key has to be in and is not. `sandbox` is the one
-    that commands run in, `sandbox_problem` why none can be made on this machine.
+    that commands run in, `sandbox_problem` why none can be made on this machine. `journal` is the database that sessions are kept in (null: a
+    file in the data directory), `journal_problem` why it cannot be read now.
     """
 
     workspace: str
@@ -301,6 +302,8 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     search_key: str | None = None
     sandbox: SandboxMode = "off"
     sandbox_problem: str | None = None
+    journal: str | None = None
+    journal_problem: str | None = None
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):

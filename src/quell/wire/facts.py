@@ -104,13 +104,9 @@ def decode(line: bytes) -> Recorded:
         ) from error
 
 
-def decoder() -> Callable[[bytes], Recorded]:
-    """`decode`, for a thread that must not be the first to need it. Called in the event loop's.
-
-    While msgspec looks through the kinds of a decoder, those that another thread meets as well are half known to that one, and it crashes.
-    """
+def make_decoder() -> None:
+    """In the thread of the event loop, before another one calls `decode` (see `store.rows`)."""
     _facts()
-    return decode
 
 
 def _upcast(head: _Head, raw: Raw) -> AnyFact:
