@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from quell.core.messages import AssistantMessage, ToolCall, ToolMessage, ToolRes
 from quell.core.step import Step
 from quell.engine.inbox import Inbox
 from quell.engine.live import Streams
+from quell.store.memory import _Memory
 from quell.testing.audit import unsendable
 from quell.testing.simulation import draw, shrink, simulate
 from quell.testing.simulation.files import Folder
@@ -97,6 +99,36 @@ def test_a_revert_that_leaves_the_files_is_found(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Folder, "restore", nothing)
     assert any("K8" in wrong for seed in range(1000) for wrong in simulate(draw(seed)).wrong)
+
+
+def test_a_former_owner_that_goes_on_recording_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I10"""
+    monkeypatch.setattr(_Memory, "check_owner", lambda self, generation: None)
+    plans = (plan for seed in itertools.count() if (plan := draw(seed)).two)
+    assert any("I10" in wrong for plan in itertools.islice(plans, 100) for wrong in simulate(plan).wrong)
+
+
+def test_a_paused_process_takes_no_step_until_it_is_woken() -> None:
+    steps: list[float] = []
+
+    async def sleeper() -> None:
+        while True:
+            steps.append(loop.time())
+            await asyncio.sleep(1)
+
+    async def main() -> None:
+        loop.run_in(process, sleeper())
+        await asyncio.sleep(0.5)
+        process.paused = True
+        await asyncio.sleep(10)
+        assert steps == [0.0]
+        loop.wake(process)
+        await asyncio.sleep(1.5)
+        assert steps == [0.0, 10.5, 11.5]
+
+    loop, process = _loop(0.0), Process("sleeper")
+    loop.run(main())
+    loop.close()
 
 
 def test_time_jumps_to_the_next_timer_and_never_back() -> None:

@@ -34,12 +34,16 @@ BEFORE, AFTER = 1767225500.0, 1767225700.0
 
 @pytest.mark.timeout(300)
 def test_k1_ten_kills_of_the_real_server_leave_everything_right() -> None:
-    command = [sys.executable, "-m", "quell.testing.torture", "--kills", "10", "--lives", "5", "--seed", "469"]
+    command = [sys.executable, "-m", "quell.testing.torture", "--kills", "10", "--lives", "5", "--seed", "605601"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    kills, prompts = (re.findall(rf"^(\d+) {what}", done.stdout, re.MULTILINE)[-1] for what in ("kills", "prompts"))
-    assert int(kills) >= 10
-    assert int(prompts) > 0
+    told = {
+        what: int(re.findall(rf"^(\d+) {what}", done.stdout, re.MULTILINE)[-1])
+        for what in ("kills", "prompts", "takeovers")
+    }
+    assert told["kills"] >= 10
+    assert told["prompts"] > 0
+    assert told["takeovers"] > 0
 
 
 WRITES = """
