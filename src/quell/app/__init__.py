@@ -21,6 +21,7 @@ import uvloop
 
 from quell import __version__
 from quell.app.configured import KNOWN_VARIABLES, Configured, web_options
+from quell.app.hooks import ConfiguredHooks
 from quell.config.load import Configuration
 from quell.config.log import last_lines
 from quell.config.paths import Paths, paths, secure_folder
@@ -113,7 +114,8 @@ async def _serve(
             log=lambda lines: last_lines(place.log, lines, configured.shown.known),
         )
         tools = Tools(options=options)
-        ports = _ports(place, journal, doorbell, configured, tools, environment)
+        hooks = ConfiguredHooks(configured.settings, options.hidden)
+        ports = _ports(place, journal, doorbell, configured, tools, hooks, environment)
         try:
             async with Engine(ports, _options(settings)) as engine:
                 answering = asyncio.Event()
@@ -200,6 +202,7 @@ def _ports(
     doorbell: PipeDoorbell,
     configured: Configured,
     tools: Tools,
+    hooks: ConfiguredHooks,
     environment: Mapping[str, str],
 ) -> Ports:
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
@@ -239,6 +242,7 @@ def _ports(
         doorbell=doorbell,
         describe=configured.describe,
         checkpoints=LocalCheckpoints(os.path.join(place.data_dir, "checkpoints"), _own(place)),
+        hooks=hooks,
     )
 
 

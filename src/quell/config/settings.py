@@ -74,6 +74,30 @@ class ToolSettings(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class HookSettings(Section, frozen=True, kw_only=True):
+    """A command of yours that is asked about the model's calls, or told of them: `[[hooks.PreToolUse]]`, `PostToolUse`, `Stop`.
+
+    Of your own file only. What it is told and what it can answer: [the guide](../guide/hooks.md).
+    """
+
+    command: Annotated[str, Meta(description="The command line. It has to be given.")] = ""
+    name: Annotated[str, Meta(description="What it is called where it has said something. Not given: its command.")] = (
+        ""
+    )
+    matcher: Annotated[
+        str,
+        Meta(
+            description='The tools that it is for: a regular expression for the whole name, in any case, such as `"web_.*"`.'
+            ' Not given, or `"*"`: all.'
+        ),
+    ] = ""
+    timeout: Annotated[Seconds, Meta(description="Seconds that it has; then it is stopped, and has failed.")] = 30.0
+    on_failure: Annotated[
+        Literal["deny", "ignore"],
+        Meta(description="Of `PreToolUse`: what becomes of a call whose hook fails. Either way it is said."),
+    ] = "deny"
+
+
 class ModelSettings(Section, frozen=True, kw_only=True):
     """What is known or wanted of one model. What is not given is as the catalogue or the provider has it."""
 
@@ -215,6 +239,7 @@ class Settings(Section, frozen=True, kw_only=True):
     permissions: Permissions = Permissions()
     sandbox: SandboxSettings = SandboxSettings()
     tools: ToolSettings = ToolSettings()
+    hooks: dict[str, tuple[HookSettings, ...]] = {}
     providers: dict[str, ProviderSettings] = {}
     server: Server = Server()
     logging: Logging = Logging()
@@ -223,6 +248,8 @@ class Settings(Section, frozen=True, kw_only=True):
     network: Network = Network()
     search: Search = Search()
 
+
+HOOK_EVENTS = ("PreToolUse", "PostToolUse", "Stop")
 
 PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions", "sandbox", "tools"})
 """What a project's file, .quell/config.toml, may set. It came with the repository: it may allow less, never more."""

@@ -24,6 +24,7 @@ from quell.engine.perform import Performer
 from quell.engine.scene import Scene
 from quell.testing.simulation.disk import Disk, Store, Weather
 from quell.testing.simulation.files import SimulatedFiles
+from quell.testing.simulation.hooks import SimulatedHooks
 from quell.testing.simulation.loop import Process, VirtualLoop
 from quell.testing.simulation.plan import Plan
 from quell.testing.simulation.story import Story
@@ -228,6 +229,7 @@ class Node:
             is_crowded=lambda tokens, window: window is not None and tokens > window,
             environment={},
             checkpoints=self.files,
+            hooks=lambda: SimulatedHooks(self._world),
         )
 
 
