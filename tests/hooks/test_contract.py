@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quell.core.hooks import HookAnswer, HookPlace, Hooks
+from quell.core.hooks import HookAnswer, HookPlace, Hooks, parsed
 from quell.hooks import CommandHooks, Hook
 from quell.testing.hooks import HOOKS, FakeHooks, HooksCheck
 from quell.workspace.programs import LocalPrograms
@@ -29,3 +29,11 @@ def commands(answer: HookAnswer | None) -> Hooks:
 @pytest.mark.parametrize("check", HOOKS, ids=lambda check: check.__name__)
 async def test_hooks(check: HooksCheck, make: type[FakeHooks], tmp_path: Path) -> None:
     await check(make, HookPlace("s", None, str(tmp_path), "edits"))
+
+
+@pytest.mark.parametrize(
+    ("input", "seen"),
+    [('{"a": "x\ny"}', {"a": "x\ny"}), ("", {}), ("[1]", {}), ('{"a": 1, "a": 2}', {"a": 2}), ("[" * 100_000, {})],
+)
+def test_a_guard_sees_what_a_tool_understands(input: str, seen: dict[str, object]) -> None:
+    assert parsed(input) == seen

@@ -357,12 +357,12 @@ async def test_stop_is_told_beside_and_holds_up_nothing(tmp_path: Path) -> None:
     assert told["last_assistant_message"] == "done"
 
 
-def script(command: str) -> str:
+def script(command: str, tool: str = "bash") -> str:
     return f"""
 [[when]]
 prompt = "go"
 [[when.reply]]
-step = [{{ tool = "bash", input = {{ command = "{command}" }} }}]
+step = [{{ tool = "{tool}", input = {{ command = "{command}" }} }}]
 [[when.reply]]
 step = [{{ text = "Tried." }}]
 """
@@ -397,7 +397,7 @@ async def test_t1_k1_kill_9_of_the_server_ends_its_hooks_and_the_call_was_never_
 
 async def test_a_rewritten_command_is_what_runs_and_rules_hold_for_it(home: Home) -> None:
     """Configured in the user's file, with what a client's environment has, but for keys."""
-    server = Server(home, script("touch made.txt"))
+    server = Server(home, script("touch made.txt", " Bash "))
     home.environment |= {"OPENAI_API_KEY": "sk-0123456789abcdef"}
     told = "env > env.txt; "
     rewrite = says(decision="allow", updated_input={"command": "touch other.txt"})

@@ -7,6 +7,7 @@ How a hook is run, and what its output means, is the business of `quell.hooks`, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -94,11 +95,12 @@ def _changed(input: str, changes: Mapping[str, Any]) -> str | None:
 
 
 def parsed(input: str) -> dict[str, Any]:
-    """A call's input as an object; empty for what is none."""
+    """A call's input as tools read it, which forgive more than the standard: what they understand, a guard must see. Empty for what is none."""
     try:
-        return msgspec.json.decode(input or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:
+        found = json.loads(input, strict=False) if input.strip() else {}
+    except (ValueError, RecursionError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 class HookPlace(Struct, frozen=True):

@@ -37,7 +37,8 @@ async def check(
     prepared = tools.prepare(call, workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
-    hooked = await hooking.before(call, session, ports, environment, redactor)
+    named = replace(call, name=prepared.access.tool)  # as it is called, however the model has written that
+    hooked = await hooking.before(named, session, ports, environment, redactor)
     if hooked is not None and hooked.input is not None:
         prepared = tools.prepare(replace(call, input=hooked.input), workspace)
         if isinstance(prepared, ToolResult):
@@ -149,8 +150,12 @@ async def execute(
         raise
     printing.close()
     returned = _returned(effect, hooking.told(redactor.result(result), session, effect.call), child)
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return returned  # what it had done by then; nothing more is started
+    named = replace(call, name=access.tool)
     try:
-        hooked = await hooking.after(call, returned.result, session, ports, environment, redactor)
+        hooked = await hooking.after(named, returned.result, session, ports, environment, redactor)
     except asyncio.CancelledError:
         scene.post(returned)  # it is true all the same
         raise
