@@ -37,6 +37,8 @@ NOT_NEEDED = {
     "importlib.resources",  # our files are files
     "tempfile",
     "quell.hooks",  # who has configured none
+    "quell.lsp",
+    "quell.config.languages",
     "quell.workspace.programs",
     "quell.tools.reach",  # what a first command of a model, or a first page, pays for
     "quell.tools.shell",

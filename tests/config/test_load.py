@@ -16,7 +16,7 @@ from quell.config.file import ConfigError
 from quell.config.lines import key_lines
 from quell.config.load import Configuration, Loaded, find_project_file, load
 from quell.config.reference import reference
-from quell.config.settings import HookSettings, ModelSettings, ProviderSettings, Retry, Settings
+from quell.config.settings import ModelSettings, ProviderSettings, Retry, Settings
 from quell.core.permissions import Rule
 from quell.llm import ModelOptions, ProviderOptions, RetryOptions
 
@@ -102,19 +102,6 @@ def test_everything_a_user_may_say(place: Place) -> None:
     [
         ('x = 1\nmodle = "a"', ":1: unknown key `x`; there are `model`, `small_model`"),
         ('\n\nmodle = "a"', ":3: unknown key `modle`; did you mean `model`?"),
-        (
-            "[[hooks.PreToolUs]]\ncommand = 'x'",
-            ":1: there is no event `PreToolUs` for hooks; did you mean `PreToolUse`?",
-        ),
-        ("[[hooks.SessionStart]]\ncommand = 'x'", "there are `PreToolUse`, `PostToolUse`, `Stop`"),
-        ("[[hooks.Stop]]\nname = 'x'", ":1: a hook needs `command`: what is to be run"),
-        ("[[hooks.Stop]]\ncommand = 'x'\nmatcher = 'y'", ":3: `Stop` is of no tool; leave `matcher` out"),
-        (
-            "[[hooks.PreToolUse]]\ncommand = 'x'\n[[hooks.PreToolUse]]\ncommand = 'y'\nmatcher = '(bash'",
-            ":5: not a regular expression: missing ), unterminated subpattern",
-        ),
-        ("[[hooks.PreToolUse]]\ncomand = 'x'", ":2: unknown key `comand`"),
-        ("[hooks.PreToolUse]\ncommand = 'x'", ":1: `hooks.PreToolUse` has to be a list; found a table"),
         ("[permisions.rules]", ":1: unknown key `permisions`; did you mean `permissions`?"),
         ("[permissions.rules]\n# x\nalow = []", ":3: unknown key `alow` in [permissions.rules]; did you mean `allow`?"),
         (
@@ -267,22 +254,6 @@ def test_a_project_may_not_redirect_keys_or_change_the_daemon(place: Place) -> N
     assert loaded.settings == load(str(place.user), {}).settings
     assert [notice.split(" ")[1] for notice in loaded.notices] == ["`resume_interrupted`", "`providers`", "`server`"]
     assert f"{place.project}:2: " in loaded.notices[1]
-
-
-def test_a_project_may_neither_bring_hooks_nor_take_them_away(place: Place) -> None:
-    own = "[[hooks.PreToolUse]]\ncommand = 'guard'"
-    loaded = place.load(own, "[[hooks.PreToolUse]]\ncommand = 'theirs'")
-    assert loaded.settings.hooks == {"PreToolUse": (HookSettings(command="guard"),)}
-    (notice,) = loaded.notices
-    assert notice.startswith(f"{place.project}:1: `hooks` is ignored in a project's file")
-
-
-def test_a_hook_that_is_never_asked_is_named(place: Place) -> None:
-    place.user.write_text(
-        "".join(f"[[hooks.PreToolUse]]\ncommand = 'x'\nmatcher = '{word}'\n" for word in ("Bash", "bsh", "mcp_.*", "*"))
-    )
-    notices = load(str(place.user), {}, tools=["bash", "edit"]).notices
-    assert [notice.split(",")[0] for notice in notices] == [f"{place.user}:6: no tool fits `bsh`"]
 
 
 def test_a_project_may_not_bring_its_own_script_as_a_model(place: Place) -> None:

@@ -22,6 +22,7 @@ import uvloop
 from quell import __version__
 from quell.app.configured import KNOWN_VARIABLES, Configured, web_options
 from quell.app.hooks import ConfiguredHooks
+from quell.app.languages import ConfiguredLanguages
 from quell.config.load import Configuration
 from quell.config.log import last_lines
 from quell.config.paths import Paths, paths, secure_folder
@@ -42,7 +43,7 @@ from quell.server.auth import load_token
 from quell.server.listen import AddressInUse, tcp_socket, unix_socket
 from quell.store.doorbell import PipeDoorbell
 from quell.store.sqlite import SqliteJournal
-from quell.tools import SUB_AGENTS, TOOLS, Tools
+from quell.tools import LANGUAGE_TOOLS, SUB_AGENTS, TOOLS, Tools
 from quell.tools import Options as ToolOptions
 from quell.web import GuardedWeb
 from quell.workspace.checkpoints import LocalCheckpoints
@@ -106,16 +107,17 @@ async def _serve(
         doorbell = PipeDoorbell(Path(place.database))
         own = tuple(map(os.path.realpath, _own(place)))
         web = GuardedWeb(lambda: web_options(configured.settings()), environment)
+        languages = ConfiguredLanguages(configured.settings, variables, environment.get("PATH", os.defpath))
         options = ToolOptions(
             hidden=frozenset(variables),
             kept=place.outputs,
             own=own,
             web=web,
+            languages=languages,
             log=lambda lines: last_lines(place.log, lines, configured.shown.known),
         )
         tools = Tools(options=options)
-        hooks = ConfiguredHooks(configured.settings, options.hidden)
-        ports = _ports(place, journal, doorbell, configured, tools, hooks, environment)
+        ports = _ports(place, journal, doorbell, configured, tools, languages, variables, environment)
         try:
             async with Engine(ports, _options(settings)) as engine:
                 answering = asyncio.Event()
@@ -133,6 +135,7 @@ async def _serve(
                     for task in beside:
                         task.cancel()
         finally:
+            await languages.close()
             await tools.close()
             doorbell.close()
             await journal.close()
@@ -202,7 +205,8 @@ def _ports(
     doorbell: PipeDoorbell,
     configured: Configured,
     tools: Tools,
-    hooks: ConfiguredHooks,
+    languages: ConfiguredLanguages,
+    hidden: Collection[str],
     environment: Mapping[str, str],
 ) -> Ports:
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
@@ -221,7 +225,8 @@ def _ports(
     def tools_of(session: Session) -> Toolset:
         names = TOOLS if session.parent is None else SUB_AGENTS[session.role]
         hidden = configured.settings(session.workspace).tools.disabled
-        return tools.only([name for name in names if name not in hidden])
+        absent = () if languages.offered(session.workspace) else LANGUAGE_TOOLS
+        return tools.only([name for name in names if name not in hidden and name not in absent])
 
     return Ports(
         journal=journal,
@@ -242,7 +247,7 @@ def _ports(
         doorbell=doorbell,
         describe=configured.describe,
         checkpoints=LocalCheckpoints(os.path.join(place.data_dir, "checkpoints"), _own(place)),
-        hooks=hooks,
+        hooks=ConfiguredHooks(configured.settings, hidden),
     )
 
 

@@ -91,6 +91,7 @@ class SettingsFile:
         settings = msgspec.convert(self.content, Settings)
         self._check_network(settings)
         self._check_hooks(settings)
+        self._check_languages(settings)
         return settings
 
     def rules(self, lists: RuleLists, scope: Scope, answers: tuple[Answer, ...]) -> tuple[Rule, ...]:
@@ -161,6 +162,22 @@ class SettingsFile:
                         f"{self.place((*at, 'matcher'))}: not a regular expression: {error}. Right is, for example:"
                         ' "edit|write", "mcp_.*", "*"'
                     ) from None
+
+    def _check_languages(self, settings: Settings) -> None:
+        """One that is not known has to say what it is. Raises `ConfigError`."""
+        if not settings.lsp:
+            return
+        from quell.config.languages import CATALOGUE, completed
+
+        for name, own in settings.lsp.items():
+            whole = completed(name, own)
+            lacking = [key for key in ("command", "filetypes") if not getattr(whole, key)]
+            if lacking and not own.disabled:
+                hint = _nearest(name, CATALOGUE) or f"known are {', '.join(CATALOGUE)}"
+                needed = " and ".join(f"`{key}`" for key in lacking)
+                raise ConfigError(
+                    f"{self.place(('lsp', name))}: the language server `{name}` is not known, so it needs {needed}; {hint}"
+                )
 
     def idle_hooks(self, settings: Settings, tools: Collection[str]) -> list[str]:
         """A remark on each that no tool fits: a guard that is never asked. Tools of servers are not known here."""

@@ -101,7 +101,7 @@ matcher = "bash|write"
 _MANY = "EVENT"
 """Stands for the name of a list of tables."""
 
-_TYPES = {str: "text", int: "whole number", float: "number", Decimal: "number", bool: "true or false"}
+_TYPES = {Any: "any value", str: "text", int: "whole number", float: "number", Decimal: "number", bool: "true or false"}
 
 
 def reference() -> str:

@@ -11,21 +11,22 @@ import fcntl
 import os
 from collections.abc import Callable
 
-_PIPE = 1 << 20
+PIPE = 1 << 20
 _PAUSE = 0.005
 """Seconds without reading after a piece: with a full pipe each time, 200 MB a second are let through."""
 
 
 class Outlet:
-    """`writer` is the program's end, to be closed here when the program has it."""
+    """`writer` is the program's end, to be closed here when the program has it. `piece` is the most that is read at once."""
 
-    def __init__(self, output: Callable[[bytes], None]) -> None:
+    def __init__(self, output: Callable[[bytes], None], piece: int = PIPE) -> None:
         self._output = output
+        self._piece = piece
         self._pipe, self.writer = os.pipe()
         self._resume: asyncio.TimerHandle | None = None
         os.set_blocking(self._pipe, False)
         try:
-            fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+            fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE)
         except (AttributeError, OSError):
             pass  # not on this system, or the user's share of pipe memory is used up: the usual 64 KiB will do
 
@@ -39,7 +40,7 @@ class Outlet:
             self._resume.cancel()
         asyncio.get_running_loop().remove_reader(self._pipe)
         try:
-            while chunk := os.read(self._pipe, _PIPE):
+            while chunk := os.read(self._pipe, PIPE):
                 self._output(chunk)
         except BlockingIOError:
             pass
@@ -51,7 +52,7 @@ class Outlet:
 
     def _read(self) -> None:
         try:
-            chunk = os.read(self._pipe, _PIPE)
+            chunk = os.read(self._pipe, self._piece)
         except BlockingIOError:
             return
         asyncio.get_running_loop().remove_reader(self._pipe)

@@ -22,9 +22,12 @@ from typing import Literal
 
 from quell.core.ports import ProcessEnd
 from quell.workspace import supervisor
-from quell.workspace.outlet import Outlet
+from quell.workspace.outlet import PIPE, Outlet
 
 _BOOT = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main()"
+_SPOKEN = 64 * 1024
+"""Bytes of what a program answers that are read at once, because they are taken apart here: 13 MB a second."""
+
 _ANSWER_WITHIN = supervisor.PATIENCE + supervisor.KILL_WITHIN + 0.4
 _REQUEST_LIMIT = 160_000
 
@@ -58,7 +61,7 @@ class Running:
         if len(supervisor.encode_request(command, directory)) > _REQUEST_LIMIT:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), command[0])
         self._lifeline, theirs = socket.socketpair()
-        self._outlets = [Outlet(output) for output in self._outputs]
+        self._outlets = [Outlet(output, piece) for output, piece in zip(self._outputs, (PIPE, _SPOKEN), strict=False)]
         writers = [outlet.writer for outlet in self._outlets]
         stdout = writers[1] if len(writers) > 1 else -1
         self._answer, answer = os.pipe()
