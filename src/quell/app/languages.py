@@ -27,7 +27,7 @@ class ConfiguredLanguages:
         self._path = path
         self._found: dict[str, tuple[float, Wanted]] = {}
         self._made: _Made | None = None
-        self._last: Settings | None = None
+        self._last: tuple[Wanted, bool] = ({}, False)
 
     def offered(self, root: str) -> bool:
         return bool(self._wanted(root))
@@ -82,8 +82,12 @@ class ConfiguredLanguages:
             return {}
         now = time.monotonic()
         found = self._found.get(root)
-        if found is None or now - found[0] > LOOK_AGAIN or settings is not self._last:
-            self._last = settings
+        said = (settings.lsp, settings.auto_lsp)
+        if said != self._last:
+            self._last = said
+            self._found.clear()
+            found = None
+        if found is None or now - found[0] > LOOK_AGAIN:
             found = self._found[root] = (now, self._look(settings, root))
         return found[1]
 
