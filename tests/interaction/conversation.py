@@ -30,11 +30,11 @@ from quell.client.client import Cancellation, Client, NewPrompt, NewSession, Pro
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import QuellError
-from quell.core.hooks import Hooks
 from quell.core.messages import AssistantMessage, Message, Text, ToolMessage, UserMessage
 from quell.core.session import Summary
 from quell.core.view import View
 from quell.engine import Options
+from quell.hooks import CommandHooks
 from quell.server.daemon import Listener, serve
 from quell.server.daemon import Options as ServerOptions
 from quell.server.listen import unix_socket
@@ -219,7 +219,7 @@ class Talk:
 class Place:
     """A folder with a journal, and the lives of the servers on it, one after another."""
 
-    def __init__(self, folder: Path, hooks: Hooks | None = None) -> None:
+    def __init__(self, folder: Path, hooks: CommandHooks | None = None) -> None:
         folder.chmod(0o700)
         self._hooks = hooks
         self._database = folder / "quell.db"
@@ -233,6 +233,8 @@ class Place:
         async with AsyncExitStack() as stack:
             inner = SqliteJournal.open(self._database)
             stack.push_async_callback(inner.close)
+            if self._hooks is not None:
+                stack.push_async_callback(self._hooks.close)
             journal = GatedJournal(inner)
             journal.plan.update(plan or {})
             talk = await stack.enter_async_context(served(journal, self._socket, options, self._hooks))
@@ -246,7 +248,7 @@ class Place:
 
 @asynccontextmanager
 async def served(
-    journal: GatedJournal, path: str, options: Options = PATIENT, hooks: Hooks | None = None
+    journal: GatedJournal, path: str, options: Options = PATIENT, hooks: CommandHooks | None = None
 ) -> AsyncIterator[Talk]:
     """A server on a journal."""
     async with AsyncExitStack() as stack:

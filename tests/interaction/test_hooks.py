@@ -33,7 +33,7 @@ def says(**members: object) -> str:
 
 
 def place(folder: Path, *hooks: Hook) -> Place:
-    return Place(folder, CommandHooks(hooks, LocalPrograms(), {"QUELL_TEST_KEY"}))
+    return Place(folder, CommandHooks(hooks, LocalPrograms()))
 
 
 async def begins(talk: Talk, folder: Path, **input: object) -> Chat:

@@ -117,7 +117,8 @@ async def _serve(
             log=lambda lines: last_lines(place.log, lines, configured.shown.known),
         )
         tools = Tools(options=options)
-        ports = _ports(place, journal, doorbell, configured, tools, languages, variables, environment)
+        hooks = ConfiguredHooks(configured.settings, variables)
+        ports = _ports(place, journal, doorbell, configured, tools, languages, hooks, environment)
         try:
             async with Engine(ports, _options(settings)) as engine:
                 answering = asyncio.Event()
@@ -135,11 +136,16 @@ async def _serve(
                     for task in beside:
                         task.cancel()
         finally:
-            await languages.close()
-            await tools.close()
+            await _end(hooks, languages, tools)
             doorbell.close()
             await journal.close()
             await configured.close()
+
+
+async def _end(*those: ConfiguredHooks | ConfiguredLanguages | Tools) -> None:
+    """What runs behind."""
+    for each in those:
+        await each.close()
 
 
 def _own(place: Paths) -> tuple[str, str]:
@@ -206,7 +212,7 @@ def _ports(
     configured: Configured,
     tools: Tools,
     languages: ConfiguredLanguages,
-    hidden: Collection[str],
+    hooks: ConfiguredHooks,
     environment: Mapping[str, str],
 ) -> Ports:
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
@@ -247,7 +253,7 @@ def _ports(
         doorbell=doorbell,
         describe=configured.describe,
         checkpoints=LocalCheckpoints(os.path.join(place.data_dir, "checkpoints"), _own(place)),
-        hooks=ConfiguredHooks(configured.settings, hidden),
+        hooks=hooks,
     )
 
 

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
 from quell.config.settings import HookSettings, Settings
 from quell.core.hooks import Hooks
 from quell.core.messages import headline
+from quell.core.programs import Program
+
+if TYPE_CHECKING:
+    from quell.hooks import CommandHooks
 
 Configured = Mapping[str, tuple[HookSettings, ...]]
 
@@ -21,18 +26,24 @@ class ConfiguredHooks:
     def __init__(self, settings: Callable[[], Settings], hidden: Collection[str]) -> None:
         self._settings = settings
         self._hidden = hidden
-        self._known: tuple[Configured, Hooks] | None = None
+        self._known: tuple[Configured, CommandHooks] | None = None
+        self._behind: set[Program] = set()
 
     def __call__(self) -> Hooks | None:
         wanted = self._settings().hooks
         if not any(wanted.values()):
             return None
         if self._known is None or self._known[0] != wanted:
-            self._known = (wanted, _hooks(wanted, self._hidden))
+            self._known = (wanted, _hooks(wanted, self._hidden, self._behind))
         return self._known[1]
 
+    async def close(self) -> None:
+        """End those that run behind settled runs, also such as are configured no longer."""
+        if self._known is not None:
+            await self._known[1].close()
 
-def _hooks(wanted: Configured, hidden: Collection[str]) -> Hooks:
+
+def _hooks(wanted: Configured, hidden: Collection[str], behind: set[Program]) -> CommandHooks:
     from quell.hooks import CommandHooks, Hook
     from quell.workspace.programs import LocalPrograms
 
@@ -48,4 +59,4 @@ def _hooks(wanted: Configured, hidden: Collection[str]) -> Hooks:
         for event, hooks in wanted.items()
         for hook in hooks
     ]
-    return CommandHooks(found, LocalPrograms(), hidden)
+    return CommandHooks(found, LocalPrograms(), hidden, behind)

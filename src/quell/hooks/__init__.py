@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
@@ -51,13 +52,20 @@ class Hook(Struct, frozen=True, kw_only=True):
 
 
 class CommandHooks:
-    """The port `Hooks`. `hidden` are the variables that no hook gets to see, such as providers' keys."""
+    """The port `Hooks`. `hidden` are the variables that no hook gets to see, such as providers' keys; `behind` is where those are that run
+    behind settled runs, which `close` ends."""
 
-    def __init__(self, hooks: Sequence[Hook], programs: Programs, hidden: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        hooks: Sequence[Hook],
+        programs: Programs,
+        hidden: Collection[str] = (),
+        behind: set[Program] | None = None,
+    ) -> None:
         self._hooks = tuple(hooks)
         self._programs = programs
         self._hidden = frozenset(hidden)
-        self._behind = 0
+        self._behind = set() if behind is None else behind
 
     async def before(self, call: ToolCall, place: HookPlace, environment: Mapping[str, str]) -> Hooked | None:
         return await self._ask("PreToolUse", call, {}, place, environment)
@@ -126,7 +134,7 @@ class CommandHooks:
     def _start_behind(
         self, hook: Hook, told: Mapping[str, Any], place: HookPlace, variables: Mapping[str, str]
     ) -> None:
-        if self._behind >= BEHIND:
+        if len(self._behind) >= BEHIND:
             log.warning("the hook %s was not run: %d hooks still run behind earlier runs", hook.name, BEHIND)
             return
         said = Said()
@@ -135,16 +143,19 @@ class CommandHooks:
         except OSError as error:
             log.warning("the hook %s could not be started: %s", hook.name, error)
             return
-        self._behind += 1
+        self._behind.add(program)
         timer = asyncio.get_running_loop().call_later(hook.timeout, program.begin_stop, "timeout")
 
         def ended() -> None:
-            self._behind -= 1
+            self._behind.discard(program)
             timer.cancel()
             if problem := _problem(hook, program, said):
                 log.warning("the hook %s failed: %s", hook.name, problem)
 
         program.when_ended(ended)
+
+    async def close(self) -> None:
+        await end(self._behind)
 
     def _start(
         self, hook: Hook, told: Mapping[str, Any], place: HookPlace, variables: Mapping[str, str], said: Said
@@ -173,6 +184,16 @@ class CommandHooks:
         }
         given = {name: value for name, value in environment.items() if name not in self._hidden}
         return {"PATH": os.defpath, **given, **{f"QUELL_{name}": value for name, value in own.items()}}
+
+
+async def end(behind: Collection[Program]) -> None:
+    """Stop what still runs behind, and wait until nothing of it is left."""
+    programs = [*behind]
+    for program in programs:
+        program.begin_stop("cancelled")
+    for program in programs:
+        with suppress(OSError):
+            await program.wait()
 
 
 def _told(event: str, place: HookPlace) -> dict[str, Any]:
