@@ -44,6 +44,7 @@ def test_what_holds_in_a_session_is_told_without_keys(own_home: Home) -> None:
         '[permissions.rules]\ndeny = ["bash(rm *)"]\n'
         f'[network]\nallow_private = ["wiki"]\nproxy = "http://someone:{KEY}@proxy:3128"\n'
         '[search]\nprovider = "brave"\n[logging]\nlevel = "debug"\n[server]\nidle_exit = 60\n'
+        '[[hooks.PreToolUse]]\nname = "guard"\ncommand = "true"\nmatcher = "edit"\n[lsp.gopls]\n'
     )
     project = own_home.project('[permissions.rules]\nask = ["edit(migrations/**)"]\n[tools]\ndisabled = ["todos"]\n')
     (own_home.workspace / "AGENTS.md").write_text("Be brief.")
@@ -63,6 +64,8 @@ def test_what_holds_in_a_session_is_told_without_keys(own_home: Home) -> None:
         "- ask edit(migrations/**) (project)",
         "- allow bash(ls) (run)",
         "- nobody can be asked in this run",
+        "- PreToolUse: guard, for edit",
+        "- language server: gopls",
         "- hidden tools: todos",
         "- private addresses that may be asked: wiki",
         "- proxy: http://proxy:3128",

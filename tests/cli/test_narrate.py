@@ -69,6 +69,28 @@ def test_a_call_is_one_line(name: str, input: str, shown: str) -> None:
     assert describe_call(name, input) == shown
 
 
+def test_what_hooks_say_is_told_and_a_call_is_called_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    narrator = Narrator(text=False, progress=True)
+    call = {"type": "tool_call", "id": "c", "name": "bash", "input": '{"command": "git push -f"}'}
+    hooks = [
+        {"name": "no force", "decision": "allow", "reason": "without -f"},
+        {"name": "log", "reason": "exit status 1", "failed": True},
+        {"name": "guard", "decision": "deny", "halt": True},
+    ]
+    for body in (
+        {"kind": "replied", "message": "m", "reply": {"parts": [call]}},
+        {"kind": "hooks_answered", "call": "c", "hooks": hooks, "input": '{"command": "git push"}'},
+        {"kind": "call_started", "call": "c"},
+    ):
+        narrator.take(Event("fact", 1, Json(body)))
+    assert capsys.readouterr().err.splitlines() == [
+        "hook no force: allows: without -f",
+        "hook log: failed: exit status 1",
+        "hook guard: stops the run, denies",
+        "bash  git push",
+    ]
+
+
 @pytest.mark.parametrize(
     ("result", "said"),
     [

@@ -36,6 +36,10 @@ NOT_NEEDED = {
     "dataclasses",  # our values are Structs, which are made sooner
     "importlib.resources",  # our files are files
     "tempfile",
+    "quell.hooks",  # who has configured none
+    "quell.lsp",
+    "quell.config.languages",
+    "quell.workspace.programs",
     "quell.tools.reach",  # what a first command of a model, or a first page, pays for
     "quell.tools.shell",
     "tree_sitter",

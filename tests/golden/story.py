@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from quell.core import facts as f
+from quell.core.hooks import HookReport
 from quell.core.messages import Attachment, Image, Reasoning, Reply, Spent, Text, ToolCall, ToolResult, Usage
 from quell.core.permissions import Rule
 from quell.core.questions import Choice, Question, QuestionAnswer
@@ -31,6 +32,7 @@ def facts() -> Sequence[f.AnyFact]:
         *title(),
         *picture(),
         *revert(),
+        *hooks(),
     )
 
 
@@ -344,6 +346,40 @@ def revert() -> Sequence[f.AnyFact]:
         f.Reverted(to="p12", left=("parser.py",), problem="It is locked."),
         f.RevertStarted(to="p12", since=72, source="e" * 32, target="d" * 32, undo=True),
         f.RevertUndone(to="p12", left=("parser.py",), problem="It is locked."),
+    )
+
+
+def hooks() -> Sequence[f.AnyFact]:
+    """One changes what a call does, another fails; afterwards one stops the run."""
+    call = "r86-1-1-c0"
+    return (
+        f.PromptAccepted(prompt="p13", text="Push it.", digest="c" * 64),
+        f.RunStarted(run="r86", entry="p13", entry_kind="prompt"),
+        f.Replied(
+            run="r86",
+            turn=1,
+            attempt=1,
+            message="r86-1-1",
+            reply=Reply(parts=(ToolCall(call, "bash", '{"command": "git push -f"}'),), stop_reason="tool_use"),
+        ),
+        f.HooksAnswered(
+            run="r86",
+            call=call,
+            event="PreToolUse",
+            hooks=(
+                HookReport(name="no force", decision="allow", reason="Without -f."),
+                HookReport(name="log", reason="exit status 1", failed=True),
+            ),
+            input='{"command":"git push"}',
+            context="[From the user's hook `no force`] The branch is protected.",
+        ),
+        f.CallStarted(run="r86", call=call, changes=True),
+        f.HooksAnswered(
+            run="r86", call=call, event="PostToolUse", hooks=(HookReport(name="enough", reason="Look.", halt=True),)
+        ),
+        f.CallFinished(run="r86", call=call, result=ToolResult(text="pushed")),
+        f.RunEnding(run="r86", outcome="completed", stop_reason="hook", origin="system"),
+        f.RunSettled(run="r86", outcome="completed", stop_reason="hook"),
     )
 
 

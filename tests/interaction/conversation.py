@@ -34,6 +34,7 @@ from quell.core.messages import AssistantMessage, Message, Text, ToolMessage, Us
 from quell.core.session import Summary
 from quell.core.view import View
 from quell.engine import Options
+from quell.hooks import CommandHooks
 from quell.server.daemon import Listener, serve
 from quell.server.daemon import Options as ServerOptions
 from quell.server.listen import unix_socket
@@ -163,7 +164,7 @@ class Talk:
     journal: GatedJournal
 
     async def chat(self, **fields: Any) -> Chat:
-        created = await self.client.create(NewSession(workspace="/work", **fields))
+        created = await self.client.create(NewSession(**{"workspace": "/work", **fields}))
         return Chat(self.client, created.id)
 
     def again(self, chat: Chat) -> Chat:
@@ -218,8 +219,9 @@ class Talk:
 class Place:
     """A folder with a journal, and the lives of the servers on it, one after another."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hooks: CommandHooks | None = None) -> None:
         folder.chmod(0o700)
+        self._hooks = hooks
         self._database = folder / "quell.db"
         self._socket = str(folder / "s")
 
@@ -231,9 +233,11 @@ class Place:
         async with AsyncExitStack() as stack:
             inner = SqliteJournal.open(self._database)
             stack.push_async_callback(inner.close)
+            if self._hooks is not None:
+                stack.push_async_callback(self._hooks.close)
             journal = GatedJournal(inner)
             journal.plan.update(plan or {})
-            talk = await stack.enter_async_context(served(journal, self._socket, options))
+            talk = await stack.enter_async_context(served(journal, self._socket, options, self._hooks))
             try:
                 yield talk
             finally:
@@ -243,11 +247,13 @@ class Place:
 
 
 @asynccontextmanager
-async def served(journal: GatedJournal, path: str, options: Options = PATIENT) -> AsyncIterator[Talk]:
+async def served(
+    journal: GatedJournal, path: str, options: Options = PATIENT, hooks: CommandHooks | None = None
+) -> AsyncIterator[Talk]:
     """A server on a journal."""
     async with AsyncExitStack() as stack:
         socket = stack.enter_context(unix_socket(path))
-        play = await stack.enter_async_context(played(journal, options))
+        play = await stack.enter_async_context(played(journal, options, hooks=hooks))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         ready = asyncio.Event()
         task = group.create_task(

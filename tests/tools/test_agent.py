@@ -95,6 +95,6 @@ def test_it_needs_no_permission_and_runs_beside_others(hands: Hands, mode: Any) 
 
 def test_a_sub_agent_has_the_tools_that_change_nothing_and_commands() -> None:
     web = {"agentic_fetch", "download", "fetch", "web_fetch", "web_search"}
-    of_a_person = {"question", "quell_info", "quell_logs", "todos"}
+    of_a_person = {"question", "quell_info", "quell_logs", "todos", "lsp_restart"}
     assert set(SUB_AGENTS["agent"]) == set(TOOLS) - {"agent", "edit", "multiedit", "write"} - web - of_a_person
     assert set(SUB_AGENTS["web"]) == {"glob", "grep", "view", "web_fetch", "web_search"}

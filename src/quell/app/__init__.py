@@ -21,7 +21,9 @@ import uvloop
 
 from quell import __version__
 from quell.app.configured import KNOWN_VARIABLES, Configured, web_options
+from quell.app.hooks import ConfiguredHooks
 from quell.app.journals import Kept, open_kept
+from quell.app.languages import ConfiguredLanguages
 from quell.config.load import Configuration
 from quell.config.log import last_lines
 from quell.config.paths import Paths, paths, secure_folder
@@ -40,7 +42,7 @@ from quell.llm.providers import PROVIDERS
 from quell.server import daemon
 from quell.server.auth import load_token
 from quell.server.listen import AddressInUse, tcp_socket, unix_socket
-from quell.tools import SUB_AGENTS, TOOLS, Tools
+from quell.tools import LANGUAGE_TOOLS, SUB_AGENTS, TOOLS, Tools
 from quell.tools import Options as ToolOptions
 from quell.web import GuardedWeb
 from quell.workspace.checkpoints import LocalCheckpoints
@@ -104,15 +106,18 @@ async def _serve(
         configured.kept = kept
         own = tuple(map(os.path.realpath, _own(place)))
         web = GuardedWeb(lambda: web_options(configured.settings()), environment)
+        languages = ConfiguredLanguages(configured.settings, variables, environment.get("PATH", os.defpath))
         options = ToolOptions(
             hidden=frozenset(variables),
             kept=place.outputs,
             own=own,
             web=web,
+            languages=languages,
             log=lambda lines: last_lines(place.log, lines, configured.shown.known),
         )
         tools = Tools(options=options)
-        ports = _ports(place, kept, configured, tools, environment)
+        hooks = ConfiguredHooks(configured.settings, variables)
+        ports = _ports(place, kept, configured, tools, languages, hooks, environment)
         try:
             async with Engine(ports, _options(settings)) as engine:
                 answering = asyncio.Event()
@@ -130,9 +135,15 @@ async def _serve(
                     for task in beside:
                         task.cancel()
         finally:
-            await tools.close()
+            await _end(hooks, languages, tools)
             await kept.close()
             await configured.close()
+
+
+async def _end(*those: ConfiguredHooks | ConfiguredLanguages | Tools) -> None:
+    """What runs behind."""
+    for each in those:
+        await each.close()
 
 
 def _own(place: Paths) -> tuple[str, str]:
@@ -197,6 +208,8 @@ def _ports(
     kept: Kept,
     configured: Configured,
     tools: Tools,
+    languages: ConfiguredLanguages,
+    hooks: ConfiguredHooks,
     environment: Mapping[str, str],
 ) -> Ports:
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
@@ -215,7 +228,8 @@ def _ports(
     def tools_of(session: Session) -> Toolset:
         names = TOOLS if session.parent is None else SUB_AGENTS[session.role]
         hidden = configured.settings(session.workspace).tools.disabled
-        return tools.only([name for name in names if name not in hidden])
+        absent = () if languages.offered(session.workspace) else LANGUAGE_TOOLS
+        return tools.only([name for name in names if name not in hidden and name not in absent])
 
     return Ports(
         journal=kept.journal,
@@ -236,6 +250,7 @@ def _ports(
         doorbell=kept.doorbell,
         describe=configured.describe,
         checkpoints=LocalCheckpoints(os.path.join(place.data_dir, "checkpoints"), _own(place)),
+        hooks=hooks,
     )
 
 

@@ -174,6 +174,8 @@ class Narrator:
                 self._reply(body.text("message"), body.inner("reply"))
             case "sample_failed":
                 self._failed_sample(body)
+            case "hooks_answered":
+                self._hooked(body)
             case "call_started":
                 call = body.text("call")
                 shown = self._calls.get(call, "")
@@ -211,6 +213,24 @@ class Narrator:
         if name in ("agent", "agentic_fetch"):
             self.sub_agents[call] = name = f"agent {len(self.sub_agents) + 1}"
         self._calls[call] = describe_call(name, input)
+
+    def _hooked(self, body: Json) -> None:
+        """What hooks of the user's said, and which of them could not."""
+        if "input" in body and body.text("call") in self._calls:
+            name = self._calls[body.text("call")].split(" ", 1)[0]
+            self._calls[body.text("call")] = describe_call(name, body.text("input"))
+        for hook in body.items("hooks"):
+            decision = hook.text("decision")
+            said = [
+                "failed" if hook.flag("failed") else "",
+                "stops the run" if hook.flag("halt") else "",
+                ""
+                if decision in ("", "none")
+                else {"deny": "denies", "ask": "asks", "allow": "allows"}.get(decision, ""),
+            ]
+            reason = hook.text("reason")
+            shown = f"hook {hook.text('name')}: {', '.join(filter(None, said)) or 'says'}{reason and f': {reason}'}"
+            self.line(shown, "yellow" if any(said) and decision != "allow" else "dim")
 
     def _failed_sample(self, body: Json) -> None:
         self._reply(body.text("message"), body.inner("reply"))

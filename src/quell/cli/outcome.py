@@ -13,6 +13,7 @@ from quell.client.oneshot import Event, Json
 STOPPED_BY = {
     "rejected": "a tool call was rejected",
     "permission": "it was not allowed to do what it needed; allow it with --allow RULE, or everything with --yolo",
+    "hook": "a hook stopped it",
     "max_turn_requests": "it reached the limit of turns (--max-turns)",
     "budget": "it reached the limit of cost (--max-cost)",
     "time_limit": "it reached the limit of time (--timeout)",

@@ -17,6 +17,7 @@ from quell.config.load import Loaded
 from quell.config.secrets import redacted
 from quell.config.settings import Settings
 from quell.core.facts import Limits
+from quell.core.messages import headline
 from quell.core.permissions import Rule
 from quell.core.ports import Sandbox, Topic
 from quell.core.session import Session
@@ -48,6 +49,7 @@ def describe(session: Session, standing: Standing, secrets: Collection[str]) -> 
         ("Permissions", _permissions(session, standing.loaded.rules)),
         ("Sandbox of commands", _sandbox(standing)),
         ("Tools and the web", _web(settings, standing.search_key)),
+        ("Hooks and language servers", _programs(settings)),
         ("Instructions of the user and the project", iter(standing.context or ["none"])),
         ("Limits", _limits(session, settings)),
     )
@@ -137,6 +139,19 @@ def _web(settings: Settings, search_key: str | None) -> Iterator[str]:
         yield f"proxy: {_plain(settings.network.proxy)}"
     missing = f" (its key is missing: ${search_key})" if search_key else ""
     yield f"search engine: {settings.search.provider or 'none'}{missing}"
+
+
+def _programs(settings: Settings) -> Iterator[str]:
+    for event, hooks in settings.hooks.items():
+        for hook in hooks:
+            of = f", for {hook.matcher}" if hook.matcher else ""
+            yield f"{event}: {hook.name or headline(hook.command)}{of}"
+    for name, server in settings.lsp.items():
+        yield f"language server: {name}{' (disabled)' if server.disabled else ''}"
+    if settings.auto_lsp:
+        yield "language servers that are known and installed are started where a project is of their kind"
+    if not (settings.hooks or settings.lsp or settings.auto_lsp):
+        yield "none"
 
 
 def _limits(session: Session, settings: Settings) -> Iterator[str]:

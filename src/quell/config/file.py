@@ -19,7 +19,7 @@ from msgspec.structs import fields
 
 from quell.config.lines import Key, key_lines
 from quell.config.secrets import passwords
-from quell.config.settings import RuleLists, Section, Settings
+from quell.config.settings import HOOK_EVENTS, RuleLists, Section, Settings
 from quell.core.errors import InvalidRequest
 from quell.core.permissions import Answer, Rule, Scope, parse_rule
 
@@ -91,6 +91,8 @@ class SettingsFile:
         self._verify(self.content, Settings, ())
         settings = msgspec.convert(self.content, Settings)
         self._check_network(settings)
+        self._check_hooks(settings)
+        self._check_languages(settings)
         return settings
 
     def rules(self, lists: RuleLists, scope: Scope, answers: tuple[Answer, ...]) -> tuple[Rule, ...]:
@@ -141,6 +143,54 @@ class SettingsFile:
             )
         if settings.search.provider == "searxng" and settings.search.base_url is None:
             raise ConfigError(f"{self.place(('search', 'provider'))}: searxng needs `base_url`, too: where it is")
+
+    def _check_hooks(self, settings: Settings) -> None:
+        """One that would never be asked, or could not, is no guard. Raises `ConfigError`."""
+        for event, hooks in settings.hooks.items():
+            if event not in HOOK_EVENTS:
+                hint = _nearest(event, HOOK_EVENTS) or f"there are {', '.join(f'`{known}`' for known in HOOK_EVENTS)}"
+                raise ConfigError(f"{self.place(('hooks', event))}: there is no event `{event}` for hooks; {hint}")
+            for index, hook in enumerate(hooks):
+                at = ("hooks", event, index)
+                if not hook.command.strip():
+                    raise ConfigError(f"{self.place(at)}: a hook needs `command`: what is to be run")
+                if hook.matcher and event == "Stop":
+                    raise ConfigError(f"{self.place((*at, 'matcher'))}: `Stop` is of no tool; leave `matcher` out")
+                try:
+                    re.compile("" if hook.matcher == "*" else hook.matcher)
+                except re.error as error:
+                    raise ConfigError(
+                        f"{self.place((*at, 'matcher'))}: not a regular expression: {error}. Right is, for example:"
+                        ' "edit|write", "mcp_.*", "*"'
+                    ) from None
+
+    def _check_languages(self, settings: Settings) -> None:
+        """One that is not known has to say what it is. Raises `ConfigError`."""
+        if not settings.lsp:
+            return
+        from quell.config.languages import CATALOGUE, completed
+
+        for name, own in settings.lsp.items():
+            whole = completed(name, own)
+            lacking = [key for key in ("command", "filetypes") if not getattr(whole, key)]
+            if lacking and not own.disabled:
+                hint = _nearest(name, CATALOGUE) or f"known are {', '.join(CATALOGUE)}"
+                needed = " and ".join(f"`{key}`" for key in lacking)
+                raise ConfigError(
+                    f"{self.place(('lsp', name))}: the language server `{name}` is not known, so it needs {needed}; {hint}"
+                )
+
+    def idle_hooks(self, settings: Settings, tools: Collection[str]) -> list[str]:
+        """A remark on each that no tool fits: a guard that is never asked. Tools of servers are not known here."""
+        return [
+            f"{self.place(('hooks', event, index, 'matcher'))}: no tool fits `{hook.matcher}`, so that this hook is never asked;"
+            f" the tools are {', '.join(tools)}"
+            for event, hooks in settings.hooks.items()
+            for index, hook in enumerate(hooks)
+            if hook.matcher not in ("", "*")
+            and "mcp" not in hook.matcher.lower()
+            and not any(re.fullmatch(hook.matcher, tool, re.IGNORECASE) for tool in tools)
+        ]
 
     def exposure(self, settings: Settings) -> list[str]:
         """A remark when others can read a key in it."""

@@ -119,6 +119,7 @@ def load(
             own.check_providers(settings, builtin)
         if tools is not None:
             own.check_tools(settings, tools)
+            notices.extend(own.idle_hooks(settings, tools))
         rules = own.rules(settings.permissions.rules, "user", _ANSWERS)
         notices.extend(own.exposure(settings))
     project_file = find_project_file(workspace) if workspace else None

@@ -90,10 +90,18 @@ allow_private = ["localhost"]
 
 [search]
 provider = "brave"
+
+[[hooks.PreToolUse]]
+name = "guard"
+command = "~/bin/guard"
+matcher = "bash|write"
 ```
 """
 
-_TYPES = {str: "text", int: "whole number", float: "number", Decimal: "number", bool: "true or false"}
+_MANY = "EVENT"
+"""Stands for the name of a list of tables."""
+
+_TYPES = {Any: "any value", str: "text", int: "whole number", float: "number", Decimal: "number", bool: "true or false"}
 
 
 def reference() -> str:
@@ -103,14 +111,16 @@ def reference() -> str:
 
 def _section(section: type[Section], path: tuple[str, ...]) -> Iterator[str]:
     title = f"[{'.'.join(path)}]" if path else "Top of the file"
+    title = f"[{title}]" if path and path[-1] == _MANY else title
     yield f"\n## {title}\n\n{inspect.getdoc(section)}\n\n"
     yield "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
     below: list[tuple[type[Section], tuple[str, ...]]] = []
     for field in fields(section):
         kind, meaning = _described(field.type)
-        inner = next((t for t in (kind, *get_args(kind)) if isinstance(t, type) and issubclass(t, Section)), None)
+        inner = next((t for t in (kind, *get_args(kind), *_listed(kind)) if _is_section(t)), None)
         if inner is not None:
-            below.append((inner, (*path, field.name) if inner is kind else (*path, field.name, "NAME")))
+            name = () if inner is kind else ("NAME",) if inner in get_args(kind) else (_MANY,)
+            below.append((inner, (*path, field.name, *name)))
             continue
         if field.name in (("ask", "deny") if section is RuleLists else () if path else PROJECT_KEYS):
             meaning += " *project*"
@@ -127,6 +137,11 @@ def _nested(section: type[Section], path: tuple[str, ...]) -> Iterator[str]:
     """A section that only holds others needs no table of its own."""
     for field in fields(section):
         yield from _section(field.type, (*path, field.name))
+
+
+def _listed(kind: Any) -> tuple[Any, ...]:
+    """What is in the lists of a table of lists."""
+    return tuple(each for inner in get_args(kind) if get_origin(inner) is tuple for each in get_args(inner))
 
 
 def _is_section(annotation: Any) -> bool:

@@ -7,7 +7,7 @@ makes of it. How files become a `Settings` is the business of `load`; `app` maps
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -73,6 +73,54 @@ class ToolSettings(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description='Tools that no model gets to see, its sub-agents included: `["bash", "web_search"]`.'),
     ] = ()
+
+
+class HookSettings(Section, frozen=True, kw_only=True):
+    """A command of yours that is asked about the model's calls, or told of them: `[[hooks.PreToolUse]]`, `PostToolUse`, `Stop`.
+
+    Of your own file only. What it is told and what it can answer: [the guide](../guide/hooks.md).
+    """
+
+    command: Annotated[str, Meta(description="The command line. It has to be given.")] = ""
+    name: Annotated[str, Meta(description="What it is called where it has said something. Not given: its command.")] = (
+        ""
+    )
+    matcher: Annotated[
+        str,
+        Meta(
+            description='The tools that it is for: a regular expression for the whole name, in any case, such as `"web_.*"`.'
+            ' Not given, or `"*"`: all.'
+        ),
+    ] = ""
+    timeout: Annotated[Seconds, Meta(description="Seconds that it has; then it is stopped, and has failed.")] = 30.0
+    on_failure: Annotated[
+        Literal["deny", "ignore"],
+        Meta(description="Of `PreToolUse`: what becomes of a call whose hook fails. Either way it is said."),
+    ] = "deny"
+
+
+class LanguageServerSettings(Section, frozen=True, kw_only=True):
+    """A language server, started when a file that it is for is touched. Of your own file only.
+
+    Of one that is known by its name ([the guide](../guide/lsp.md)) nothing has to be said.
+    """
+
+    command: Annotated[str | None, Meta(description="The program. One that is not known has to have it.")] = None
+    args: Annotated[tuple[str, ...] | None, Meta(description="What goes with it.")] = None
+    env: Annotated[dict[str, str], Meta(description="Variables to set for it.")] = {}
+    filetypes: Annotated[
+        tuple[str, ...] | None, Meta(description='The ends of the files that it is for: `["py", "pyi"]`.')
+    ] = None
+    root_markers: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description="Files that mark the folder it works in, the nearest above the file. None found: it is not started."
+            " An empty list: the workspace."
+        ),
+    ] = None
+    init_options: Annotated[dict[str, Any], Meta(description="`initializationOptions`, as it wants them.")] = {}
+    disabled: Annotated[bool, Meta(description="Never start it.")] = False
+    timeout: Annotated[Seconds, Meta(description="Seconds that it has to start.")] = 30.0
 
 
 class ModelSettings(Section, frozen=True, kw_only=True):
@@ -228,9 +276,18 @@ class Settings(Section, frozen=True, kw_only=True):
         Seconds,
         Meta(description="After a longer break than this, in seconds, waiting prompts wait until you resume them."),
     ] = 3600.0
+    auto_lsp: Annotated[
+        bool,
+        Meta(
+            description="Start language servers that are known and on your PATH wherever a project is of their kind, without naming"
+            " them. Many of them run code of the project."
+        ),
+    ] = False
     permissions: Permissions = Permissions()
     sandbox: SandboxSettings = SandboxSettings()
     tools: ToolSettings = ToolSettings()
+    hooks: dict[str, tuple[HookSettings, ...]] = {}
+    lsp: dict[str, LanguageServerSettings] = {}
     providers: dict[str, ProviderSettings] = {}
     server: Server = Server()
     logging: Logging = Logging()
@@ -239,6 +296,8 @@ class Settings(Section, frozen=True, kw_only=True):
     network: Network = Network()
     search: Search = Search()
 
+
+HOOK_EVENTS = ("PreToolUse", "PostToolUse", "Stop")
 
 PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions", "sandbox", "tools"})
 """What a project's file, .quell/config.toml, may set. It came with the repository: it may allow less, never more."""

@@ -110,12 +110,14 @@ def compaction_done(step: Step, input: i.CompactionDone) -> None:
 def call_allowed(step: Step, input: i.CallAllowed) -> None:
     call = _call(step, input.run, input.call)
     if call is not None and call.status == "new" and step.active(input.run):
+        _hooked(step, input)
         step.add(f.CallStarted(run=input.run, call=call.id, concurrent=input.concurrent, changes=input.changes))
 
 
 def call_needs_answer(step: Step, input: i.CallNeedsAnswer) -> None:
     call = _call(step, input.run, input.call)
     if call is not None and call.status == "new" and step.active(input.run):
+        _hooked(step, input)
         step.add(
             f.PermissionRequested(
                 run=input.run,
@@ -134,6 +136,7 @@ def call_needs_answer(step: Step, input: i.CallNeedsAnswer) -> None:
 def call_asks(step: Step, input: i.CallAsks) -> None:
     call = _call(step, input.run, input.call)
     if call is not None and call.status == "new" and step.active(input.run):
+        _hooked(step, input)
         step.add(
             f.QuestionsAsked(
                 run=input.run,
@@ -147,12 +150,35 @@ def call_asks(step: Step, input: i.CallAsks) -> None:
 
 
 def call_returned(step: Step, input: i.CallReturned) -> None:
-    """A result of a call that ran, or of one that its check refused; a second result decides nothing (I5)."""
+    """A result of a call that ran, or of one that its check refused; a second result decides nothing (I5).
+
+    A hook may end the run with it, for a reason that the user sees (I9).
+    """
     call = _call(step, input.run, input.call)
     if call is None or call.status not in ("new", "started"):
         return
+    if step.active(input.run):
+        _hooked(step, input)
     step.add(f.CallFinished(run=input.run, call=call.id, result=input.result, spent=input.spent))
-    _go_on(step, "tool_use")
+    if input.hooked is not None and input.hooked.halts:
+        stop(step, input.run, "hook")
+    else:
+        _go_on(step, "tool_use")
+
+
+def _hooked(step: Step, input: i.CallAllowed | i.CallNeedsAnswer | i.CallAsks | i.CallReturned) -> None:
+    said = input.hooked
+    if said is not None:
+        step.add(
+            f.HooksAnswered(
+                run=input.run,
+                call=input.call,
+                event=said.event,
+                hooks=said.hooks,
+                input=said.input,
+                context=said.context,
+            )
+        )
 
 
 def answer(step: Step, input: i.Answer) -> None:

@@ -75,8 +75,8 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
             return _asked(session, fact)
         case f.PermissionAnswered() | f.QuestionsAnswered():
             return _answered(session, fact)
-        case f.CallStarted():
-            return _with_call(session, fact.call, status="started", concurrent=fact.concurrent, changes=fact.changes)
+        case f.HooksAnswered() | f.CallStarted():
+            return _call_begins(session, fact)
         case f.CallFinished():
             session = _spend(session, fact.spent.usage, fact.spent.cost)
             return _with_call(session, fact.call, status="done", denied=fact.result.status == "denied")
@@ -373,6 +373,16 @@ def _answered(session: Session, fact: f.PermissionAnswered | f.QuestionsAnswered
         return session
     rule = Rule("allow" if fact.option == "allow_always" else "deny", fact.rule, "session")
     return session if rule in session.rules else replace(session, rules=(*session.rules, rule))
+
+
+def _call_begins(session: Session, fact: f.HooksAnswered | f.CallStarted) -> Session:
+    match fact:
+        case f.HooksAnswered(event="PreToolUse"):
+            return _with_call(session, fact.call, input=fact.input, context=fact.context)
+        case f.HooksAnswered():
+            return session
+        case f.CallStarted():
+            return _with_call(session, fact.call, status="started", concurrent=fact.concurrent, changes=fact.changes)
 
 
 def _compaction_started(session: Session, fact: f.CompactionStarted) -> Session:

@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from quell.core.errors import FailureCode
+from quell.core.hooks import HookEvent, HookReport
 from quell.core.messages import Attachment, Reply, Spent, StopReason, ToolResult, Usage
 from quell.core.permissions import Mode, Rule
 from quell.core.questions import Question, QuestionAnswer
@@ -291,6 +292,20 @@ class SampleFailed(Fact, frozen=True, kw_only=True, tag="sample_failed"):
 # A tool call
 
 
+class HooksAnswered(Fact, frozen=True, kw_only=True, tag="hooks_answered"):
+    """Hooks of the user's had something to say to a call, before it runs or after. What follows is a fact of its own, in the same decision.
+
+    With an `input` the call runs with that one instead of the model's; `context` goes to the model with the call's result.
+    """
+
+    run: str
+    call: str
+    event: HookEvent
+    hooks: tuple[HookReport, ...] = ()
+    input: str | None = None
+    context: str = ""
+
+
 class PermissionRequested(Fact, frozen=True, kw_only=True, tag="permission_requested"):
     run: str
     call: str
@@ -408,6 +423,7 @@ AnyFact = (
     | RunSettled
     | Replied
     | SampleFailed
+    | HooksAnswered
     | PermissionRequested
     | PermissionAnswered
     | QuestionsAsked

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from quell.core.errors import FailureCode
 from quell.core.facts import Delivery, Limits, OnAsk, Origin, PermissionOption, Recorded, Role
+from quell.core.hooks import Hooked
 from quell.core.messages import Attachment, Reply, Spent, ToolResult, Usage
 from quell.core.permissions import Mode, Rule
 from quell.core.questions import Question, QuestionAnswer
@@ -178,10 +179,13 @@ class SampleFailed(Struct, frozen=True, kw_only=True):
 
 
 class CallAllowed(Struct, frozen=True, kw_only=True):
+    """`hooked` is what hooks said to it, here and below; nothing when there was nothing to say."""
+
     run: str
     call: str
     concurrent: bool = False
     changes: bool = False
+    hooked: Hooked | None = None
 
 
 class CallNeedsAnswer(Struct, frozen=True, kw_only=True):
@@ -193,6 +197,7 @@ class CallNeedsAnswer(Struct, frozen=True, kw_only=True):
     always: str | None = None
     concurrent: bool = False
     changes: bool = False
+    hooked: Hooked | None = None
 
 
 class CallAsks(Struct, frozen=True, kw_only=True):
@@ -203,6 +208,7 @@ class CallAsks(Struct, frozen=True, kw_only=True):
     title: str
     questions: tuple[Question, ...]
     reason: str = ""
+    hooked: Hooked | None = None
 
 
 class CallReturned(Struct, frozen=True, kw_only=True):
@@ -212,6 +218,7 @@ class CallReturned(Struct, frozen=True, kw_only=True):
     call: str
     result: ToolResult
     spent: Spent = Spent()
+    hooked: Hooked | None = None
 
 
 class CompactionDone(Struct, frozen=True, kw_only=True):

@@ -52,7 +52,10 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class Call(Struct, frozen=True):
-    """One tool call of the present turn. One with `questions` ends with their answers; it is never started."""
+    """One tool call of the present turn. One with `questions` ends with their answers; it is never started.
+
+    Hooks have put `input` in place of the model's, unless it is None; `context` is what they have for the model.
+    """
 
     id: str
     name: str
@@ -63,6 +66,8 @@ class Call(Struct, frozen=True):
     always: str | None = None
     denied: bool = False
     questions: tuple[Question, ...] = ()
+    input: str | None = None
+    context: str = ""
 
 
 class Sampling(Struct, frozen=True, tag=True):

@@ -12,6 +12,7 @@ from typing import Literal, assert_never
 from msgspec import Struct
 
 from quell.core import facts as f
+from quell.core.hooks import HookReport
 from quell.core.messages import Part, StopReason, ToolCall, ToolResult, Usage
 from quell.core.permissions import Mode
 from quell.core.questions import Question
@@ -44,12 +45,15 @@ class AssistantItem(Struct, tag="assistant", tag_field="type", omit_defaults=Tru
 
 
 class CallItem(Struct, tag="call", tag_field="type", omit_defaults=True):
+    """`input` is what it runs with: the model's, unless hooks have changed it. `hooks` is what they said."""
+
     id: str
     run: str
     name: str
     input: str
     status: CallStatus = "pending"
     result: ToolResult | None = None
+    hooks: tuple[HookReport, ...] = ()
 
 
 class NoticeItem(Struct, tag="notice", tag_field="type", omit_defaults=True):
@@ -163,7 +167,8 @@ def apply(view: View, recorded: f.Recorded) -> None:
         ):
             _apply_queue(view, fact, recorded.at)
         case (
-            f.PermissionRequested()
+            f.HooksAnswered()
+            | f.PermissionRequested()
             | f.PermissionAnswered()
             | f.QuestionsAsked()
             | f.QuestionsAnswered()
@@ -305,7 +310,8 @@ def _take(view: View, id: str) -> QueueItem:
 
 
 CallFact = (
-    f.PermissionRequested
+    f.HooksAnswered
+    | f.PermissionRequested
     | f.PermissionAnswered
     | f.QuestionsAsked
     | f.QuestionsAnswered
@@ -316,6 +322,10 @@ CallFact = (
 
 def _apply_call(view: View, fact: CallFact) -> None:
     match fact:
+        case f.HooksAnswered():
+            item = _call(view, fact.call)
+            item.hooks = (*item.hooks, *fact.hooks)
+            item.input = item.input if fact.input is None else fact.input
         case f.PermissionRequested():
             view.requests.append(RequestView(fact.request, fact.call, fact.tool, fact.title, fact.reason, fact.always))
         case f.QuestionsAsked():

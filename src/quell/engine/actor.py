@@ -20,6 +20,7 @@ from quell.core.errors import AppendTimeout, QuellError, SessionNotFound, StaleO
 from quell.core.events import DraftPart
 from quell.core.ports import Draft
 from quell.core.session import Compact, Effect, Expire, Sample, Session, Summary, due, summary
+from quell.engine import hooking
 from quell.engine.bus import Bus
 from quell.engine.effects import Effects, grace
 from quell.engine.inbox import Inbox, Letter
@@ -196,7 +197,10 @@ class Actor:
             if self.stalled is not None:
                 await self.ledger.load()
             if letter.doubt is None or not await self.ledger.holds(letter.doubt):
+                ended = self.ledger.session.ended
                 letter.reply(await self._record(letter.input))
+                if self.ledger.session.ended != ended and self.closed is None:
+                    hooking.settled(self.ledger, self._performer.ports, self._performer.environments)
         except (StorageRefused, AppendTimeout) as error:
             self._refused(letter, error)
         except StaleOwner:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from quell.core.checkpoints import Checkpoints
 from quell.core.errors import ModelFailed
+from quell.core.hooks import Hooks
 from quell.core.permissions import Rule
 from quell.core.ports import Clock, Doorbell, Journal, Models, Toolset, Topic, Workspace
 from quell.core.session import Session
@@ -41,7 +42,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     seconds, None to give up; `retry_attempts` says how many there are at most. `is_crowded(tokens, window)` says whether to compact before the
     next sample. `environment` is the process's own, for sessions whose client has not sent one. `secrets(environment)` are the values that
     must not be shown: those of the environment, and those that are configured. `describe(session, environment)` is what holds in a session.
-    Without `checkpoints` a revert is one of the conversation alone.
+    Without `checkpoints` a revert is one of the conversation alone. `hooks()` are the user's, None where there are none.
     """
 
     journal: Journal
@@ -62,3 +63,4 @@ class Ports(Struct, frozen=True, kw_only=True):
     doorbell: Doorbell | None = None
     describe: Callable[[Session, Mapping[str, str]], Sequence[Topic]] = lambda session, environment: ()
     checkpoints: Checkpoints | None = None
+    hooks: Callable[[], Hooks | None] = lambda: None

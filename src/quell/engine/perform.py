@@ -72,7 +72,7 @@ class Performer:
                 await self._sleep_until(effect.not_before)
                 return _hidden(await sample.compact(effect, scene, self.ports, environment), redactor)
             case Check():
-                return toolcall.check(effect, scene, self.ports)
+                return await toolcall.check(effect, scene, self.ports, environment, redactor)
             case Execute():
                 child = self.delegates.of(scene.ledger.session, effect.call)
                 return await toolcall.execute(effect, scene, self.ports, environment, redactor, child)

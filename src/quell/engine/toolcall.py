@@ -9,14 +9,17 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 
+from msgspec.structs import replace
+
 from quell.core import inputs as i
+from quell.core.hooks import Hooked
 from quell.core.messages import AssistantMessage, Spent, ToolCall, ToolResult
+from quell.core.permissions import Verdict, headless_reason, parse_rule
 from quell.core.permissions import check as judge
-from quell.core.permissions import headless_reason, parse_rule
 from quell.core.ports import PreparedCall, ToolContext
 from quell.core.redaction import Redactor
-from quell.core.session import Check, Execute
-from quell.engine import keeping
+from quell.core.session import Check, Execute, Session
+from quell.engine import hooking, keeping
 from quell.engine.delegate import Child
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
@@ -24,16 +27,39 @@ from quell.engine.scene import Scene
 NOBODY = "Nobody is there to answer. Decide it yourself, and say in your answer what you assumed."
 
 
-def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
-    """What the rules and the mode, as they are now, say to the call."""
+async def check(
+    effect: Check, scene: Scene, ports: Ports, environment: Mapping[str, str], redactor: Redactor
+) -> i.Input:
+    """What the user's hooks, the rules and the mode, as they are now, say to the call."""
     session = scene.ledger.session
-    run = session.run
-    workspace = ports.open_workspace(session)
-    prepared = ports.tools(session).prepare(_call(scene, effect.call), workspace)
+    workspace, tools = ports.open_workspace(session), ports.tools(session)
+    call = _call(scene, effect.call)
+    prepared = tools.prepare(call, workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
+    named = replace(call, name=prepared.access.tool)  # as it is called, however the model has written that
+    hooked = await hooking.before(named, session, ports, environment, redactor)
+    if hooked is not None and hooked.input is not None:
+        prepared = tools.prepare(replace(call, input=hooked.input), workspace)
+        if isinstance(prepared, ToolResult):
+            result = replace(prepared, text=f"{prepared.text} [{hooking.CHANGED} {hooked.input}]")
+            return i.CallReturned(run=effect.run, call=effect.call, result=result, hooked=hooked)
+    return replace(_judged(effect, scene.ledger.session, prepared, hooked or Hooked(), ports), hooked=hooked)
+
+
+def _judged(
+    effect: Check, session: Session, prepared: PreparedCall, hooked: Hooked, ports: Ports
+) -> i.CallAllowed | i.CallNeedsAnswer | i.CallAsks | i.CallReturned:
+    """A hook may deny what is allowed, ask about it, and allow what would be asked about; it never opens what is denied, nor mode `plan`."""
+    run = session.run
     allowed = tuple(parse_rule(text, "run") for text in run.entry.allow) if run is not None else ()
     verdict = judge(prepared.access, (*ports.rules(session.workspace), *session.rules, *allowed), session.mode_now)
+    if verdict.answer != "deny" and (hooked.halts or hooked.decision == "deny"):
+        return _denied(effect, hooking.denial(hooked))
+    if verdict.answer == "ask" and hooked.decision == "allow" and session.mode_now != "plan":
+        verdict = replace(verdict, answer="allow")
+    elif verdict.answer == "allow" and hooked.decision == "ask":
+        verdict = Verdict("ask", f"Asked for by {hooked.because('ask')}.")
     match verdict.answer:
         case "allow" if prepared.questions:
             if run is None or run.entry.on_ask == "deny":
@@ -60,6 +86,8 @@ def check(effect: Check, scene: Scene, ports: Ports) -> i.Input:
                 concurrent=prepared.concurrent,
                 changes=_changes(prepared, ports),
             )
+        case "ask" if hooked.decision == "ask":
+            return _denied(effect, f"Denied, because nobody is there to be asked. {verdict.reason}")
         case "ask":
             return _denied(effect, headless_reason(prepared.access, verdict))
         case "deny":
@@ -90,7 +118,8 @@ async def execute(
     """Run the call to its end. When it is stopped, the session is told what it had printed by then."""
     session = scene.ledger.session
     workspace = ports.open_workspace(session)
-    prepared = ports.tools(session).prepare(_call(scene, effect.call), workspace)
+    call = _call(scene, effect.call)
+    prepared = ports.tools(session).prepare(call, workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
     access = prepared.access
@@ -120,7 +149,21 @@ async def execute(
         scene.post(_returned(effect, _stopped(output.text), child))
         raise
     printing.close()
-    return _returned(effect, redactor.result(result), child)
+    returned = _returned(effect, hooking.told(redactor.result(result), session, effect.call), child)
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return returned  # what it had done by then; nothing more is started
+    named = replace(call, name=access.tool)
+    try:
+        hooked = await hooking.after(named, returned.result, session, ports, environment, redactor)
+    except asyncio.CancelledError:
+        scene.post(returned)  # it is true all the same
+        raise
+    return (
+        returned
+        if hooked is None
+        else replace(returned, result=hooking.with_context(returned.result, hooked), hooked=hooked)
+    )
 
 
 def _returned(effect: Execute, result: ToolResult, child: Child | None) -> i.CallReturned:
@@ -135,10 +178,11 @@ def _stopped(output: str) -> ToolResult:
 
 
 def _call(scene: Scene, id: str) -> ToolCall:
-    """The call as the model wrote it: in one of the last messages."""
+    """The call as the model wrote it, in one of the last messages, with the input that hooks have put in its place."""
+    input = hooking.found(scene.ledger.session, id).input
     for message in reversed(scene.ledger.transcript.messages):
         if isinstance(message, AssistantMessage):
             for part in message.parts:
                 if isinstance(part, ToolCall) and part.id == id:
-                    return part
+                    return part if input is None else replace(part, input=input)
     raise LookupError(f"call {id} is in no message of the transcript")

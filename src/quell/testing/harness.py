@@ -26,6 +26,7 @@ from quell.core import inputs as i
 from quell.core.access import Access
 from quell.core.checkpoints import Checkpoints
 from quell.core.errors import FailureCode, ModelFailed, NoModel, NotFound
+from quell.core.hooks import Hooks
 from quell.core.messages import (
     ModelRequest,
     Part,
@@ -293,6 +294,7 @@ async def played(
     doorbell: Doorbell | None = None,
     name: str = "",
     checkpoints: Checkpoints | None = None,
+    hooks: Hooks | None = None,
 ) -> AsyncIterator[Play]:
     """An engine on a journal (in memory by default), with a model and a tool that the test plays.
 
@@ -319,6 +321,7 @@ async def played(
         environment={},
         doorbell=doorbell,
         checkpoints=checkpoints,
+        hooks=lambda: hooks,
     )
     async with Engine(ports, options) as engine:
         yield Play(engine, model, tools, name)

@@ -29,6 +29,11 @@ from quell.tools.in_force import InForce, prepare_quell_info
 from quell.tools.job_kill import JobKill, prepare_job_kill
 from quell.tools.job_output import JobOutput, prepare_job_output
 from quell.tools.ls import List, prepare_ls
+from quell.tools.lsp_definition import Definition, prepare_lsp_definition
+from quell.tools.lsp_diagnostics import Diagnostics, prepare_lsp_diagnostics
+from quell.tools.lsp_references import References, prepare_lsp_references
+from quell.tools.lsp_restart import Restart, prepare_lsp_restart
+from quell.tools.lsp_symbols import Symbols, prepare_lsp_symbols
 from quell.tools.multiedit import MultiEdit, prepare_multiedit
 from quell.tools.quell_logs import QuellLogs, prepare_quell_logs
 from quell.tools.question import Ask, prepare_question
@@ -39,7 +44,7 @@ from quell.tools.web_fetch import WebFetch, prepare_web_fetch
 from quell.tools.web_search import WebSearch, prepare_web_search
 from quell.tools.write import Write, prepare_write
 
-__all__ = ["SUB_AGENTS", "TOOLS", "Options", "Tools"]
+__all__ = ["LANGUAGE_TOOLS", "SUB_AGENTS", "TOOLS", "Options", "Tools"]
 
 TOOLS: Mapping[str, Tool] = {
     tool.name: tool
@@ -55,6 +60,11 @@ TOOLS: Mapping[str, Tool] = {
         Tool("job_kill", "think", JobKill, prepare_job_kill),
         Tool("job_output", "think", JobOutput, prepare_job_output),
         Tool("ls", "read", List, prepare_ls),
+        Tool("lsp_definition", "search", Definition, prepare_lsp_definition),
+        Tool("lsp_diagnostics", "read", Diagnostics, prepare_lsp_diagnostics),
+        Tool("lsp_references", "search", References, prepare_lsp_references),
+        Tool("lsp_restart", "think", Restart, prepare_lsp_restart),
+        Tool("lsp_symbols", "read", Symbols, prepare_lsp_symbols),
         Tool("multiedit", "edit", MultiEdit, prepare_multiedit),
         Tool("question", "think", Ask, prepare_question, attended=True),
         Tool("quell_info", "read", InForce, prepare_quell_info),
@@ -68,8 +78,23 @@ TOOLS: Mapping[str, Tool] = {
 }
 
 
+LANGUAGE_TOOLS = frozenset(name for name in TOOLS if name.startswith("lsp_"))
+"""Those that there are only where there is a language server."""
+
 SUB_AGENTS: Mapping[Role, tuple[str, ...]] = {
-    "agent": ("bash", "glob", "grep", "job_kill", "job_output", "ls", "view"),
+    "agent": (
+        "bash",
+        "glob",
+        "grep",
+        "job_kill",
+        "job_output",
+        "ls",
+        "lsp_definition",
+        "lsp_diagnostics",
+        "lsp_references",
+        "lsp_symbols",
+        "view",
+    ),
     "web": ("glob", "grep", "view", "web_fetch", "web_search"),
 }
 """What sub-agents have; mode `plan` keeps them from changing anything with it."""

@@ -22,6 +22,7 @@ _STOPPED = {
     "max_turn_requests": "it reached the limit of turns of this run",
     "budget": "it reached the limit of cost of this run",
     "loop": "it was doing the same thing again and again",
+    "hook": "a hook of the user's stopped it",
     "permission": "it was not allowed to do what it needed",
 }
 

@@ -11,6 +11,7 @@ from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools import files
 from quell.tools.contents import Contents
+from quell.tools.language import diagnosed
 from quell.tools.replace import NoMatch, locate
 from quell.tools.tool import Call, Options, Refused, place, touches
 
@@ -25,7 +26,7 @@ class Edit(Struct, frozen=True, forbid_unknown_fields=True):
 def prepare_edit(asked: Edit, workspace: Workspace, options: Options) -> Call:
     where = place(workspace, asked.file_path)
     access = touches("edit", "edit", f"Edit {where.shown}", where, workspace)
-    return Call("edit", access, partial(_edit, asked, where, options.contents))
+    return Call("edit", access, diagnosed(partial(_edit, asked, where, options.contents), where, options))
 
 
 async def _edit(asked: Edit, where: Place, contents: Contents, context: ToolContext) -> ToolResult:

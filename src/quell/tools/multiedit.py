@@ -15,6 +15,7 @@ from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools import files
 from quell.tools.contents import Contents
+from quell.tools.language import diagnosed
 from quell.tools.replace import NoMatch, locate
 from quell.tools.text import Document, new_document
 from quell.tools.tool import Call, Options, Refused, place, touches
@@ -41,7 +42,7 @@ class Failure(Struct, frozen=True):
 def prepare_multiedit(asked: MultiEdit, workspace: Workspace, options: Options) -> Call:
     where = place(workspace, asked.file_path)
     access = touches("multiedit", "edit", f"Edit {where.shown}", where, workspace)
-    return Call("edit", access, partial(_multiedit, asked, where, options.contents))
+    return Call("edit", access, diagnosed(partial(_multiedit, asked, where, options.contents), where, options))
 
 
 async def _multiedit(asked: MultiEdit, where: Place, contents: Contents, context: ToolContext) -> ToolResult:

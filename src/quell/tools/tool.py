@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from quell.core.errors import WebRefused
+from quell.core.languages import Languages
 from quell.core.messages import ToolKind, ToolResult, ToolSpec
 from quell.core.permissions import Access
 from quell.core.ports import Place, ToolContext, Workspace
@@ -35,7 +36,7 @@ class Refused(Exception):
 class Options(Struct, frozen=True):
     """`hidden` are the environment variables that commands must not see, such as providers' keys. `jobs` is where they run on, `kept`
     the folder with one for each session for what is too long for a result, `own` the agent's own folders. Without `web` there is no way to it.
-    `contents` is what models were shown of files. `log` are the last lines of the server's log, that many at most; it raises `OSError`.
+    `contents` is what models were shown of files, `languages` are the language servers. `log` are the last lines of the server's log, that many at most; it raises `OSError`.
     """
 
     hidden: frozenset[str] = frozenset()
@@ -45,6 +46,7 @@ class Options(Struct, frozen=True):
     web: Web | None = None
     contents: Contents = msgspec.field(default_factory=Contents)
     log: Callable[[int], Sequence[str]] | None = None
+    languages: Languages | None = None
 
 
 class Call(Struct, frozen=True):

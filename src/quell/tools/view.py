@@ -20,6 +20,7 @@ from quell.core.messages import Image, ToolResult
 from quell.core.pictures import WIDEST, Picture, recognise
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools.contents import Contents
+from quell.tools.language import touching
 from quell.tools.paths import not_found
 from quell.tools.text import decode, looks_binary
 from quell.tools.tool import Call, Options, Refused, place, touches
@@ -56,7 +57,9 @@ class Section(Struct, frozen=True):
 def prepare_view(asked: View, workspace: Workspace, options: Options) -> Call:
     where = place(workspace, asked.file_path)
     access = touches("view", "read", f"View {where.shown}", where, workspace)
-    return Call("read", access, partial(_view, asked, where, options.contents), concurrent=True)
+    return Call(
+        "read", access, touching(partial(_view, asked, where, options.contents), where, options), concurrent=True
+    )
 
 
 async def _view(asked: View, where: Place, contents: Contents, context: ToolContext) -> ToolResult:

@@ -11,6 +11,7 @@ from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools import files
 from quell.tools.contents import Contents
+from quell.tools.language import diagnosed
 from quell.tools.tool import Call, Options, Refused, place, touches
 
 
@@ -22,7 +23,7 @@ class Write(Struct, frozen=True, forbid_unknown_fields=True):
 def prepare_write(asked: Write, workspace: Workspace, options: Options) -> Call:
     where = place(workspace, asked.file_path)
     access = touches("write", "edit", f"Write {where.shown}", where, workspace)
-    return Call("edit", access, partial(_write, asked, where, options.contents))
+    return Call("edit", access, diagnosed(partial(_write, asked, where, options.contents), where, options))
 
 
 async def _write(asked: Write, where: Place, contents: Contents, context: ToolContext) -> ToolResult:

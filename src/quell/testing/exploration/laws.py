@@ -30,6 +30,7 @@ from quell.core.session import (
     due,
 )
 from quell.testing.exploration.agreement import agree
+from quell.testing.exploration.laws_hooks import of_hooks
 from quell.testing.exploration.laws_kept import of_checkpoint, of_left
 from quell.testing.exploration.laws_queue import of_request
 from quell.testing.exploration.ledger import Turn
@@ -91,13 +92,13 @@ _MAY: dict[type, tuple[type, ...]] = {
     i.Answer: (f.PermissionAnswered, f.CallStarted, f.CallFinished, f.RunEnding, f.RunSettled, *_ALWAYS),
     i.SampleReplied: (f.Replied, f.WorkspaceKept, f.RunSettled, *_ALWAYS),
     i.SampleFailed: (f.SampleFailed, f.RunSettled, f.QueueParked, f.CompactionStarted, f.RunStarted),
-    i.CallAllowed: (f.CallStarted,),
-    i.CallNeedsAnswer: (f.PermissionRequested,),
-    i.CallAsks: (f.QuestionsAsked,),
+    i.CallAllowed: (f.HooksAnswered, f.CallStarted),
+    i.CallNeedsAnswer: (f.HooksAnswered, f.PermissionRequested),
+    i.CallAsks: (f.HooksAnswered, f.QuestionsAsked),
     i.Note: (f.Noted,),
     i.TitleFound: (f.TitleGiven,),
     i.AnswerQuestions: (f.QuestionsAnswered, f.CallFinished, f.RunSettled, *_ALWAYS),
-    i.CallReturned: (f.CallFinished, f.RunSettled, *_ALWAYS),
+    i.CallReturned: (f.HooksAnswered, f.CallFinished, f.RunEnding, f.RunSettled, *_ALWAYS),
     i.CompactionDone: (f.Compacted, f.RunSettled, *_ALWAYS),
     i.TimeUp: (f.RunEnding,),
     i.Looping: (f.RunEnding,),
@@ -256,6 +257,8 @@ def _of_report(taken: Taken, input: i.Report) -> None:
     assert before is not None, "a report of a run"
     ending = before.ending is not None
     assert records, f"a report of what is due decides nothing: {input}"
+    if isinstance(input, i.CallAllowed | i.CallNeedsAnswer | i.CallAsks | i.CallReturned) and not ending:
+        records = of_hooks(taken, input)
     first = records[0].fact
     settled = next((r.fact for r in records if isinstance(r.fact, f.RunSettled)), None)
     if ending and not isinstance(input, i.Unwound):
@@ -284,6 +287,10 @@ def _of_report(taken: Taken, input: i.Report) -> None:
         case i.CallReturned():
             assert isinstance(first, f.CallFinished), "I5: a result is recorded"
             assert (first.result, first.spent) == (input.result, input.spent), "C7: as it was"
+            halts = input.hooked is not None and input.hooked.halts and not ending
+            ends = [r.fact for r in records if isinstance(r.fact, f.RunEnding)]
+            ended = f.RunEnding(run=before.run, outcome="completed", stop_reason="hook", origin="system")
+            assert ends == [ended] * halts, "I9: a hook ends the run when it says so, and not otherwise"
             assert settled is None or settled.stop_reason in ("max_turn_requests", "budget"), (
                 "I9: it stops for no reason"
             )

@@ -142,7 +142,7 @@ def _enter(ledger: Ledger, fact: f.AnyFact) -> Ledger:
             return _turn(ledger, fact)
         case f.PermissionRequested() | f.PermissionAnswered() | f.CallStarted() | f.CallFinished():
             return _call(ledger, fact)
-        case f.QuestionsAsked() | f.QuestionsAnswered():
+        case f.QuestionsAsked() | f.QuestionsAnswered() | f.HooksAnswered():
             return _call(ledger, fact)
         case f.WorkspaceKept() | f.RevertStarted() | f.Reverted() | f.RevertUndone():
             return _kept(ledger, fact)
@@ -407,7 +407,8 @@ def _paid(ledger: Ledger, reply: Reply) -> Ledger:
 
 
 CallFact = (
-    f.PermissionRequested
+    f.HooksAnswered
+    | f.PermissionRequested
     | f.PermissionAnswered
     | f.QuestionsAsked
     | f.QuestionsAnswered
@@ -419,6 +420,10 @@ CallFact = (
 def _call(ledger: Ledger, fact: CallFact) -> Ledger:
     turn = ledger.busy_turn(fact.run)
     match fact:
+        case f.HooksAnswered():
+            ledger.going(fact.run)
+            was = "new" if fact.event == "PreToolUse" else "started"
+            turn = turn.with_call(fact.call, was, (was,), "C7: hooks are asked at another time")
         case f.PermissionRequested() | f.QuestionsAsked():
             ledger.going(fact.run)
             turn = turn.with_call(fact.call, "asked", ("new",), "T6")

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from quell.core import facts as f
 from quell.core import inputs as i
+from quell.core.hooks import Hooked, HookReport
 from quell.core.messages import Attachment, Reply, Spent, Text, ToolCall, ToolResult, Usage, call_id
 from quell.core.questions import Question, QuestionAnswer
 from quell.core.session import (
@@ -41,6 +42,8 @@ DRAFT = Reply(parts=(Text("half"),), model="m", usage=Usage(input=2))
 SPENT = Spent(cost=Decimal(1))
 DONE = Reply(parts=(Text("done"),), **PAID)  # type: ignore[arg-type]  # as named
 NOTHING = Reply()
+HOOKED = Hooked(hooks=(HookReport(name="h", decision="allow", reason="why"),), input="{}", context="more")
+HALTED = Hooked(hooks=(HookReport(name="h", halt=True),))
 ASKED = (Question(type="yes_no", question="Shall I?"),)
 SAID = (QuestionAnswer(yes=True),)
 ANSWERS = (("allow_once", None), ("allow_always", None), ("reject_once", None), ("reject_always", "not so"))
@@ -192,8 +195,21 @@ def _outcomes(effect: Effect, session: Session, size: Budget) -> Iterator[Move]:
                 yield Move(i.CallAllowed(**found), system=True)
                 yield Move(i.CallNeedsAnswer(**found, **ask), system=True)
             yield Move(i.CallReturned(run=run, call=call, result=denied), system=True)
-            yield Move(i.CallAsks(run=run, call=call, title="t", questions=ASKED, reason="r"), system=True)
+            asks = i.CallAsks(run=run, call=call, title="t", questions=ASKED, reason="r")
+            yield Move(asks, system=True)
+            if size.hooks:
+                yield Move(i.CallAllowed(run=run, call=call, hooked=HOOKED), system=True)
+                yield Move(i.CallNeedsAnswer(run=run, call=call, **ask, hooked=HOOKED), system=True)
+                yield Move(replace(asks, hooked=HOOKED), system=True)
+                yield Move(i.CallReturned(run=run, call=call, result=denied, hooked=HOOKED), system=True)
+                yield Move(i.CallReturned(run=run, call=call, result=denied, hooked=HALTED), system=True)
         case Execute(run, call):
+            if size.hooks:
+                for said in (replace(HOOKED, input=None), HALTED):
+                    after = replace(said, event="PostToolUse")
+                    yield Move(
+                        i.CallReturned(run=run, call=call, result=ToolResult(text="done"), hooked=after), system=True
+                    )
             yield Move(i.CallReturned(run=run, call=call, result=ToolResult(text="done"), spent=SPENT), system=True)
         case Title(prompt, attempt):
             named = {"prompt": prompt, "attempt": attempt}

@@ -38,6 +38,8 @@ SMALL: dict[str, Budget] = {
     "a revert and a restart": Budget(submits=2, reverts=1, restarts=1, cancels=1),
     "a revert and a deletion": Budget(submits=2, reverts=1, deletions=1),
     "two calls and a restart": Budget(submits=1, calls=2, restarts=1, cancels=1),
+    "hooks": Budget(submits=2, calls=2, cancels=1, hooks=True),
+    "hooks and a restart": Budget(submits=1, calls=1, restarts=1, cancels=1, hooks=True),
 }
 """What every kind of input needs at least, smallest first: where mutants are caught quickly."""
 

@@ -22,7 +22,8 @@ class Budget(Struct, frozen=True):
     """How much of each may still happen; what has no number (answers, resumes, moves of the system) may happen whenever it applies.
 
     Prompts come in either delivery, cancels in every form. `crowded`: a reply may say that the window is nearly full. `limits` are
-    those of every prompt; so is `origin`: of a parent's nothing goes on by itself. `changing`: a call may change files.
+    those of every prompt; so is `origin`: of a parent's nothing goes on by itself. `changing`: a call may change files. `hooks`: they have
+    something to say to each call.
     """
 
     submits: int = 0
@@ -37,6 +38,7 @@ class Budget(Struct, frozen=True):
     loops: int = 0
     reverts: int = 0
     changing: bool = False
+    hooks: bool = False
     crowded: bool = False
     limits: f.Limits = f.Limits()
     origin: f.Origin = "system"

@@ -26,6 +26,7 @@ from quell.engine.scene import Scene
 from quell.testing.doorbells import Wire, WiredBell
 from quell.testing.simulation.disk import Disk, Store, Weather
 from quell.testing.simulation.files import SimulatedFiles
+from quell.testing.simulation.hooks import SimulatedHooks
 from quell.testing.simulation.loop import Process, VirtualLoop
 from quell.testing.simulation.plan import Plan
 from quell.testing.simulation.story import Story
@@ -292,6 +293,7 @@ class Node:
             environment={},
             doorbell=bell,
             checkpoints=files,
+            hooks=lambda: SimulatedHooks(world),
         )
 
 

@@ -1,0 +1,186 @@
+"""Language servers: those of every workspace, started when a file that they are for is touched. Implements the port `Languages`.
+
+Which there are is the business of `app`; a server belongs to a folder, the nearest one above the file with one of its marks. One that is not
+needed for a while is ended, one that has failed is tried again after a pause. None of them keeps the process from leaving: their supervisors
+see to their end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import msgspec
+
+from quell.core.languages import Findings, Nobody, ServerState, Spot, Symbol, Unanswered
+from quell.core.programs import Programs
+from quell.lsp import values
+from quell.lsp.server import LanguageServer, Server, last_used
+
+__all__ = ["LanguageServers", "Server"]
+
+IDLE = 600.0
+"""Seconds after which one that is not needed is ended."""
+
+AGAIN = 30.0
+"""Seconds after which one that has failed is tried again."""
+
+MOST = 12
+"""Servers that run at the same time."""
+
+Key = tuple[str, str]
+
+
+class LanguageServers:
+    """`servers` says which there are for a workspace. `hidden` are variables that none of them gets to see."""
+
+    def __init__(
+        self, servers: Callable[[str], Sequence[Server]], programs: Programs, hidden: Collection[str] = ()
+    ) -> None:
+        self._servers = servers
+        self._programs = programs
+        self._hidden = frozenset(hidden)
+        self._running: dict[Key, LanguageServer] = {}
+        self._ending: set[LanguageServer] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def offered(self, root: str) -> bool:
+        return bool(self._servers(root))
+
+    def touched(self, root: str, path: str, environment: Mapping[str, str]) -> None:
+        for _ in self._of(root, path, environment):
+            pass
+
+    async def changed(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Findings]:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(each.changed(path, text)) for each in self._of(root, path, environment)]
+        return [task.result() for task in asked]
+
+    def known(self, root: str) -> Sequence[Findings]:
+        return [
+            Findings(server.server.name, path, found)
+            for server in self._of_root(root)
+            for path, found in server.said.items()
+            if found and _within(path, root)
+        ]
+
+    def states(self, root: str) -> Sequence[ServerState]:
+        return [server.state() for server in self._of_root(root)]
+
+    async def definition(
+        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    ) -> Sequence[Spot]:
+        return await self._spots("textDocument/definition", root, path, text, at, environment)
+
+    async def references(
+        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    ) -> Sequence[Spot]:
+        return await self._spots("textDocument/references", root, path, text, at, environment)
+
+    async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
+        server = self._one(root, path, environment)
+        try:
+            return values.symbols(await server.ask("textDocument/documentSymbol", path, text, {}))
+        except msgspec.DecodeError:
+            raise Unanswered(f"{server.server.name} has answered what cannot be understood.") from None
+
+    def restart(self, root: str, name: str = "") -> Sequence[str]:
+        ended = [key for key, server in self._running.items() if server in self._of_root(root) and name in ("", key[0])]
+        for key in ended:
+            self._end(key)
+        return [key[0] for key in ended]
+
+    async def close(self) -> None:
+        """End all, and wait until nothing of them is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for key in [*self._running]:
+            self._end(key)
+        for server in [*self._ending]:
+            await server.gone()
+
+    def _end(self, key: Key) -> None:
+        server = self._running.pop(key)
+        self._ending.add(server)
+        server.end()
+        server.when_gone(lambda: self._ending.discard(server))
+
+    async def _spots(
+        self, method: str, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    ) -> Sequence[Spot]:
+        server = self._one(root, path, environment)
+        more = server.at(text, at) | ({"context": {"includeDeclaration": True}} if "references" in method else {})
+        try:
+            return values.spots(await server.ask(method, path, text, more))
+        except msgspec.DecodeError:
+            raise Unanswered(f"{server.server.name} has answered what cannot be understood.") from None
+
+    def _one(self, root: str, path: str, environment: Mapping[str, str]) -> LanguageServer:
+        """The first that works: it is configured so."""
+        found = [*self._of(root, path, environment)]
+        if not found:
+            raise Nobody(f"No language server is for {os.path.basename(path)}.")
+        return next((server for server in found if not server.problem), found[0])
+
+    def _of(self, root: str, path: str, environment: Mapping[str, str]) -> Iterator[LanguageServer]:
+        """Those that are for a file, started if they do not run."""
+        if not _within(path, root):
+            return
+        name = os.path.basename(path)
+        for server in self._servers(root):
+            if name in server.filetypes or os.path.splitext(name)[1].removeprefix(".").lower() in server.filetypes:
+                folder = _marked(server, root, path)
+                if folder is not None:
+                    yield self._found(server, folder, environment)
+
+    def _found(self, server: Server, folder: str, environment: Mapping[str, str]) -> LanguageServer:
+        now = asyncio.get_running_loop().time()
+        key = (server.name, folder)
+        running = self._running.get(key)
+        failed = running is not None and running.problem and now - running.used > AGAIN
+        if running is not None and (failed or running.server != server):
+            self._end(key)
+            running = None
+        if running is None:
+            if len(self._running) >= MOST:
+                oldest = last_used([*self._running.values()])
+                self._end((oldest.server.name, oldest.folder))
+            seen = {name: value for name, value in environment.items() if name not in self._hidden}
+            running = self._running[key] = LanguageServer(server, folder, self._programs, {"PATH": os.defpath, **seen})
+            running.used = now
+            self._look_later()
+        if not running.problem:
+            running.used = now
+        return running
+
+    def _look_later(self) -> None:
+        if self._timer is None and self._running:
+            self._timer = asyncio.get_running_loop().call_later(IDLE / 4, self._look)
+
+    def _look(self) -> None:
+        """End those that nobody needs."""
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for key in [key for key, server in self._running.items() if now - server.used > IDLE]:
+            self._end(key)
+        self._look_later()
+
+    def _of_root(self, root: str) -> Sequence[LanguageServer]:
+        return [server for server in self._running.values() if _within(server.folder, root)]
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _marked(server: Server, root: str, path: str) -> str | None:
+    """The nearest folder above the file, up to the workspace, with one of the server's marks; the workspace, if it needs none."""
+    if not server.root_markers:
+        return root
+    folder = os.path.dirname(path)
+    while _within(folder, root):
+        if any(os.path.exists(os.path.join(folder, mark)) for mark in server.root_markers):
+            return folder
+        folder = os.path.dirname(folder)
+    return None
