@@ -4,16 +4,13 @@ Each command runs under a `supervisor` process that owns the tree and reports wh
 of its three descriptors, by callbacks of the event loop: no thread, no task, any loop. The answer has a pipe of its own, because the end of
 a socket with unread bytes in it is an error that one of the loops never tells.
 
-The pipe is large, and read with a pause after each piece: a command that prints without end, in pieces of any size, is slowed down by its
-full pipe and takes a few per cent of this process. What is left at its end is read at once. If a supervisor is killed or does not answer, the processes that carry the command's tag
-are killed from here.
+If a supervisor is killed or does not answer, the processes that carry the command's tag are killed from here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 import secrets
 import signal
@@ -25,11 +22,9 @@ from typing import Literal
 
 from quell.core.ports import ProcessEnd
 from quell.workspace import supervisor
+from quell.workspace.outlet import Outlet
 
 _BOOT = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main()"
-_PIPE = 1 << 20
-_PAUSE = 0.005
-"""Seconds without reading after a piece: with a full pipe each time, 200 MB a second are let through."""
 _ANSWER_WITHIN = supervisor.PATIENCE + supervisor.KILL_WITHIN + 0.4
 _REQUEST_LIMIT = 160_000
 
@@ -38,59 +33,65 @@ Stopped = Literal["timeout", "cancelled"]
 
 
 class Running:
-    """One command: the port `Process`. Its life needs nobody who waits; all of it is callbacks of the event loop."""
+    """One command: the port `Process`. Its life needs nobody who waits; all of it is callbacks of the event loop.
 
-    def __init__(self, output: Callable[[bytes], None]) -> None:
+    Both of its outputs go to `output`, unless the standard one goes to `answers`.
+    """
+
+    def __init__(self, output: Callable[[bytes], None], answers: Callable[[bytes], None] | None = None) -> None:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopped: Stopped | None = None
-        self._output = output
+        self._outputs = (output,) if answers is None else (output, answers)
+        self._outlets: list[Outlet] = []
         self._tag = secrets.token_hex(8)
         self._said = b""
         self._report: supervisor.Report | None = None
-        self._pipe = -1
         self._answer = -1
         self._lifeline: socket.socket
         self._process: subprocess.Popen[bytes]
         self._deadline: asyncio.TimerHandle | None = None
-        self._resume: asyncio.TimerHandle | None = None
 
-    def start(self, command: list[str], directory: str, environment: Mapping[str, str]) -> None:
+    def start(self, command: list[str], directory: str, environment: Mapping[str, str], stdin: int = -1) -> None:
+        """`stdin` is a descriptor to be its standard input; -1: it has none."""
         if any("\0" in word for word in (directory, *command)):
             raise OSError(errno.EINVAL, "a command cannot hold a NUL character", command[0])
-        request = supervisor.encode_request(command, directory)
-        if len(request) > _REQUEST_LIMIT:
+        if len(supervisor.encode_request(command, directory)) > _REQUEST_LIMIT:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), command[0])
         self._lifeline, theirs = socket.socketpair()
-        self._pipe, writer = os.pipe()
+        self._outlets = [Outlet(output) for output in self._outputs]
+        writers = [outlet.writer for outlet in self._outlets]
+        stdout = writers[1] if len(writers) > 1 else -1
         self._answer, answer = os.pipe()
         try:
             for end in (self._lifeline, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _REQUEST_LIMIT)
             self._lifeline.setblocking(False)
-            self._lifeline.sendall(request)
-            os.set_blocking(self._pipe, False)
+            self._lifeline.sendall(supervisor.encode_request(command, directory, stdin, stdout))
             os.set_blocking(self._answer, False)
-            _enlarge(self._pipe)
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _BOOT, os.path.dirname(supervisor.__file__)],
                 stdin=theirs.fileno(),
                 stdout=answer,
-                stderr=writer,
+                stderr=writers[0],
+                pass_fds=[each for each in (stdin, stdout) if each >= 0],
                 env={**environment, supervisor.TAG: self._tag},
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
             self._lifeline.close()
-            os.close(self._pipe)
+            for outlet in self._outlets:
+                outlet.abandon()
             os.close(self._answer)
             if isinstance(error, ValueError):  # a NUL, or a "=" in a name
                 raise OSError(errno.EINVAL, f"the environment cannot be passed on: {error}") from error
             raise
         finally:
             theirs.close()
-            os.close(writer)
+            for writer in writers:
+                os.close(writer)
             os.close(answer)
-        asyncio.get_running_loop().add_reader(self._pipe, self._read_output)
+        for outlet in self._outlets:
+            outlet.read()
         asyncio.get_running_loop().add_reader(self._answer, self._read_answer)
 
     async def wait(self, timeout: float | None = None) -> ProcessEnd | None:
@@ -135,21 +136,6 @@ class Running:
             unkillable=tuple(report.unkillable),
         )
 
-    def _read_output(self) -> None:
-        try:
-            chunk = os.read(self._pipe, _PIPE)
-        except BlockingIOError:
-            return
-        if not chunk:
-            asyncio.get_running_loop().remove_reader(self._pipe)
-            return
-        asyncio.get_running_loop().remove_reader(self._pipe)
-        self._resume = asyncio.get_running_loop().call_later(_PAUSE, self._read_on)
-        self._output(chunk)
-
-    def _read_on(self) -> None:
-        asyncio.get_running_loop().add_reader(self._pipe, self._read_output)
-
     def _read_answer(self) -> None:
         piece = os.read(self._answer, 65536)
         if piece:
@@ -161,20 +147,9 @@ class Running:
         self._report = supervisor.Report.decode(self._said)
         if self._report is None:
             supervisor.kill_tagged(self._tag)
-        self._drain()
+        for outlet in self._outlets:
+            outlet.drain()
         self._reap()
-
-    def _drain(self) -> None:
-        """Take what is still in the pipe. Nobody of the tree holds its other end now; if a stranger does, it is not waited for."""
-        if self._resume is not None:
-            self._resume.cancel()
-        asyncio.get_running_loop().remove_reader(self._pipe)
-        try:
-            while chunk := os.read(self._pipe, _PIPE):
-                self._output(chunk)
-        except BlockingIOError:
-            pass
-        os.close(self._pipe)
 
     def _reap(self) -> None:
         """The supervisor's last act was to close its pipe: it is gone in a moment."""
@@ -196,10 +171,3 @@ class Running:
         self._report.unkillable.append(self._process.pid)
         if not self._ended.done():
             self._ended.set_result(None)
-
-
-def _enlarge(pipe: int) -> None:
-    try:
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
-    except (AttributeError, OSError):
-        pass  # not on this system, or the user's share of pipe memory is used up: the usual 64 KiB will do

@@ -5,7 +5,8 @@ parent of its own, which is the reaper of every process that descends from it (L
 is then the exact answer to "has everything ended?", without names, groups or guesses.
 
 Standard input carries the request (`encode_request`); its end says "stop", whether the server closed it or has died. Standard output
-takes the answer, a few lines of text (`Report`), when nothing of the command is left. Standard error is the command's output.
+takes the answer, a few lines of text (`Report`), when nothing of the command is left. Standard error is the command's output; a program
+that is talked to has two more descriptors, for its own standard input and output.
 
 Rules: it starts in about 10 ms, so it runs with `-I -S`, imports nothing of ours and as little as possible else (`signal` costs 4 ms
 more than `_signal`). It has no threads. A process is signalled through a pidfd whose start time was compared, never by its number alone:
@@ -54,13 +55,13 @@ class Process:
 # ---- the request and the report ------------------------------------------------------------------------------------
 
 
-def encode_request(command: list[str], directory: str) -> bytes:
-    """The folder and the words of the command, each ended by NUL, after a line with their number of bytes."""
-    body = b"".join(os.fsencode(word) + b"\0" for word in (directory, *command))
+def encode_request(command: list[str], directory: str, stdin: int = -1, stdout: int = -1) -> bytes:
+    """The descriptors, the folder and the words of the command, each ended by NUL, after a line with their number of bytes."""
+    body = b"".join(os.fsencode(word) + b"\0" for word in (f"{stdin}", f"{stdout}", directory, *command))
     return b"%d\n" % len(body) + body
 
 
-def read_request(lifeline: int) -> tuple[str, list[str]] | None:
+def read_request(lifeline: int) -> tuple[list[int], str, list[str]] | None:
     """None when the server died before it had sent the request."""
     received = b""
     while b"\n" not in received or len(received) < received.index(b"\n") + 1 + int(received.split(b"\n", 1)[0]):
@@ -68,8 +69,8 @@ def read_request(lifeline: int) -> tuple[str, list[str]] | None:
         if not chunk:
             return None
         received += chunk
-    directory, *command = received.split(b"\n", 1)[1].split(b"\0")[:-1]
-    return os.fsdecode(directory), [os.fsdecode(word) for word in command]
+    stdin, stdout, directory, *command = received.split(b"\n", 1)[1].split(b"\0")[:-1]
+    return [int(stdin), int(stdout)], os.fsdecode(directory), [os.fsdecode(word) for word in command]
 
 
 class Report:
@@ -204,8 +205,9 @@ def prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def start(command: list[str], directory: str) -> int | tuple[int, str]:
-    """The number of the new process, the leader of a session of its own; or why there is none."""
+def start(command: list[str], directory: str, streams: list[int]) -> int | tuple[int, str]:
+    """The number of the new process, the leader of a session of its own; or why there is none. It alone has the `streams`, which are
+    descriptors for its standard input and output, or -1."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -213,8 +215,9 @@ def start(command: list[str], directory: str) -> int | tuple[int, str]:
         try:
             os.chdir(directory)
             failing = "/dev/null"
-            os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-            os.dup2(2, 1)
+            os.dup2(streams[0] if streams[0] >= 0 else os.open("/dev/null", os.O_RDONLY), 0)
+            os.dup2(streams[1] if streams[1] >= 0 else 2, 1)
+            close(streams)
             os.setsid()
             prctl(_PR_SET_PDEATHSIG, signals.SIGKILL)
             for number in (*_NOTICED, *_IGNORED_BY_PYTHON):
@@ -226,6 +229,7 @@ def start(command: list[str], directory: str) -> int | tuple[int, str]:
         finally:
             os._exit(127)
     os.close(writer)
+    close(streams)
     problem = b""
     while chunk := os.read(reader, 4096):
         problem += chunk
@@ -235,6 +239,12 @@ def start(command: list[str], directory: str) -> int | tuple[int, str]:
     os.waitpid(child, 0)
     number, _, what = problem.decode(errors="replace").partition(" ")
     return int(number), what
+
+
+def close(streams: list[int]) -> None:
+    for each in streams:
+        if each >= 0:
+            os.close(each)
 
 
 class Supervisor:
@@ -316,8 +326,8 @@ def main() -> None:
     signals.set_wakeup_fd(ring, warn_on_full_buffer=False)
     for number in _NOTICED:
         signals.signal(number, lambda *_: None)  # nobody but the server ends a supervisor before its command
-    directory, command = request
-    child = start(command, directory)
+    streams, directory, command = request
+    child = start(command, directory, streams)
     report = Report()
     if isinstance(child, tuple):
         report.error = child
