@@ -21,6 +21,7 @@ import uvloop
 
 from quell import __version__
 from quell.app.configured import KNOWN_VARIABLES, Configured, web_options
+from quell.app.servers import ConfiguredServers
 from quell.config.load import Configuration
 from quell.config.log import last_lines
 from quell.config.paths import Paths, paths, secure_folder
@@ -113,9 +114,11 @@ async def _serve(
             log=lambda lines: last_lines(place.log, lines, configured.shown.known),
         )
         tools = Tools(options=options)
-        ports = _ports(place, journal, doorbell, configured, tools, environment)
+        servers = ConfiguredServers(configured.settings, environment, variables, configured.shown.known)
+        configured.servers = servers.states
+        ports = _ports(place, journal, doorbell, configured, tools, servers, environment)
         try:
-            async with Engine(ports, _options(settings)) as engine:
+            async with servers, Engine(ports, _options(settings)) as engine:
                 answering = asyncio.Event()
 
                 def answer() -> None:
@@ -125,7 +128,7 @@ async def _serve(
                 async with asyncio.TaskGroup() as group:
                     beside = [
                         group.create_task(_say_where(place, address, engine.ownership)),
-                        group.create_task(_warm_up(configured, tools, engine.ownership, answering)),
+                        group.create_task(_warm_up(configured, tools, servers, engine.ownership, answering)),
                     ]
                     await daemon.serve(engine, configured, listeners, _server_options(settings), answer)
                     for task in beside:
@@ -184,7 +187,9 @@ def _log_to_stderr(level: str, secrets: Collection[str]) -> None:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
-async def _warm_up(configured: Configured, tools: Tools, ownership: Ownership, answering: asyncio.Event) -> None:
+async def _warm_up(
+    configured: Configured, tools: Tools, servers: ConfiguredServers, ownership: Ownership, answering: asyncio.Event
+) -> None:
     """A guest asks no model, and needs no library of one."""
     await answering.wait()
     await asyncio.to_thread(unavailable)  # remembered
@@ -192,6 +197,7 @@ async def _warm_up(configured: Configured, tools: Tools, ownership: Ownership, a
     await asyncio.to_thread(tools.specs)  # remembered, too
     await asyncio.sleep(WARM_UP_AFTER)
     await configured.warm()
+    await servers.warm()
 
 
 def _ports(
@@ -200,6 +206,7 @@ def _ports(
     doorbell: PipeDoorbell,
     configured: Configured,
     tools: Tools,
+    servers: ConfiguredServers,
     environment: Mapping[str, str],
 ) -> Ports:
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
@@ -207,7 +214,9 @@ def _ports(
     async def system_prompt(session: Session, workspace: Workspace) -> str:
         today = datetime.now().astimezone().date().isoformat()
         mode: Mode | Role = session.role if session.parent is not None else session.mode_now
-        return await prompts.system_prompt(workspace.root, workspace.extra, mode, today, session.id)
+        text = await prompts.system_prompt(workspace.root, workspace.extra, mode, today, session.id)
+        more = servers.instructions(session)
+        return f"{text}\n\n{more}" if more else text
 
     def open_session(session: Session) -> Workspace:
         kept = os.path.join(place.outputs, session.id)
@@ -218,7 +227,7 @@ def _ports(
     def tools_of(session: Session) -> Toolset:
         names = TOOLS if session.parent is None else SUB_AGENTS[session.role]
         hidden = configured.settings(session.workspace).tools.disabled
-        return tools.only([name for name in names if name not in hidden])
+        return servers.tools(session, tools.only([name for name in names if name not in hidden]))
 
     return Ports(
         journal=journal,
@@ -238,6 +247,7 @@ def _ports(
         secrets=configured.secrets,
         doorbell=doorbell,
         describe=configured.describe,
+        equip=servers.equip,
         checkpoints=LocalCheckpoints(os.path.join(place.data_dir, "checkpoints"), _own(place)),
     )
 

@@ -17,6 +17,7 @@ from quell.config.load import Loaded
 from quell.config.secrets import redacted
 from quell.config.settings import Settings
 from quell.core.facts import Limits
+from quell.core.mcp import ServerState
 from quell.core.permissions import Rule
 from quell.core.ports import Sandbox, Topic
 from quell.core.session import Session
@@ -28,7 +29,7 @@ AT_START = ("queue_limit", "sub_agents", "titles", "resume_interrupted", "recove
 
 class Standing(Struct, frozen=True, kw_only=True):
     """`began` are the settings that the server started with; `context` the files with instructions; `search_key` the variable
-    in which the search engine's key is missing."""
+    in which the search engine's key is missing; `servers` those of tools."""
 
     loaded: Loaded
     began: Settings
@@ -37,6 +38,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     sandbox: Sandbox
     sandbox_problem: str | None
     search_key: str | None
+    servers: Sequence[ServerState] = ()
 
 
 def describe(session: Session, standing: Standing, secrets: Collection[str]) -> tuple[Topic, ...]:
@@ -48,6 +50,7 @@ def describe(session: Session, standing: Standing, secrets: Collection[str]) -> 
         ("Permissions", _permissions(session, standing.loaded.rules)),
         ("Sandbox of commands", _sandbox(standing)),
         ("Tools and the web", _web(settings, standing.search_key)),
+        ("Tool servers (MCP)", _servers(standing.servers)),
         ("Instructions of the user and the project", iter(standing.context or ["none"])),
         ("Limits", _limits(session, settings)),
     )
@@ -137,6 +140,15 @@ def _web(settings: Settings, search_key: str | None) -> Iterator[str]:
         yield f"proxy: {_plain(settings.network.proxy)}"
     missing = f" (its key is missing: ${search_key})" if search_key else ""
     yield f"search engine: {settings.search.provider or 'none'}{missing}"
+
+
+def _servers(servers: Sequence[ServerState]) -> Iterator[str]:
+    for server in servers:
+        problem = f": {server.problem}" if server.problem else ""
+        offer = f", {server.tools} tool{'' if server.tools == 1 else 's'}" if server.state == "connected" else ""
+        yield f"{server.name}: {server.state}{offer}{problem}"
+    if not servers:
+        yield "none"
 
 
 def _limits(session: Session, settings: Settings) -> Iterator[str]:

@@ -76,7 +76,9 @@ def parse(text: str) -> Pattern:
         raise _wrong(text, "the parenthesis is not closed at its end")
     pattern = rest[:-1].strip()
     if is_of_servers(subject):
-        raise _wrong(text, f"what a tool of a server touches is not known, so that it takes no pattern; write {subject}")
+        raise _wrong(
+            text, f"what a tool of a server touches is not known, so that it takes no pattern; write {subject}"
+        )
     if not pattern:
         raise _wrong(text, f"nothing is between the parentheses; for everything, write {subject}")
     if subject in COMMAND_SUBJECTS:

@@ -41,7 +41,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     seconds, None to give up; `retry_attempts` says how many there are at most. `is_crowded(tokens, window)` says whether to compact before the
     next sample. `environment` is the process's own, for sessions whose client has not sent one. `secrets(environment)` are the values that
     must not be shown: those of the environment, and those that are configured. `describe(session, environment)` is what holds in a session.
-    Without `checkpoints` a revert is one of the conversation alone.
+    Without `checkpoints` a revert is one of the conversation alone. `equip(session, environment, attended)` has its tools ready before a sample, and
+    says what it should know of those that are not; `attended`: a person waits for it.
     """
 
     journal: Journal
@@ -62,3 +63,4 @@ class Ports(Struct, frozen=True, kw_only=True):
     doorbell: Doorbell | None = None
     describe: Callable[[Session, Mapping[str, str]], Sequence[Topic]] = lambda session, environment: ()
     checkpoints: Checkpoints | None = None
+    equip: Callable[[Session, Mapping[str, str], bool], Awaitable[Sequence[str]]] | None = None

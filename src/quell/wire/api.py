@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from quell.core.checkpoints import FileChange
 from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
 from quell.core.messages import Attachment, Message, StopReason
+from quell.core.mcp import ServerState
 from quell.core.permissions import Mode, Rule
 from quell.core.ports import JobState, SandboxMode
 from quell.core.questions import QuestionAnswer
@@ -287,7 +288,8 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     `files` are those that were read, `notices` what a person should know of them. `problem`: why they cannot be used as they are now; new
     sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right; `mode` is null, too,
     where none is set). `search` is the search engine, `search_key` the variable that its key has to be in and is not. `sandbox` is the one
-    that commands run in, `sandbox_problem` why none can be made on this machine.
+    that commands run in, `sandbox_problem` why none can be made on this machine. `mcp` are the tool servers, in order; one that nobody has
+    needed yet is `stopped`.
     """
 
     workspace: str
@@ -301,6 +303,7 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     search_key: str | None = None
     sandbox: SandboxMode = "off"
     sandbox_problem: str | None = None
+    mcp: tuple[ServerState, ...] = ()
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):
