@@ -6,7 +6,6 @@ Nothing of them is loaded before there is one.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
@@ -80,7 +79,9 @@ class ConfiguredServers:
     async def warm(self) -> None:
         """Load what speaks to servers, if there may be any."""
         if any(not server.disabled for server in self._settings("").mcp.values()):
-            await asyncio.to_thread(importlib.import_module, "quell.mcp.connection")
+            from quell.mcp.server import load
+
+            await asyncio.to_thread(load)
 
     def _made(self) -> McpServers:
         from quell.mcp import McpServers, Surroundings
@@ -106,9 +107,7 @@ def _options(name: str, server: McpSettings, environment: Mapping[str, str]) -> 
             headers=tuple((key, expand(value, environment)) for key, value in server.headers.items()),
         )
     except Unset as unset:
-        options = ServerOptions(
-            name=name, problem=f"{unset}, which its settings name. Set it, or write ${{NAME:-otherwise}}."
-        )
+        options = ServerOptions(name=name, problem=f"{unset}, which its settings name.")
     return replace(
         options,
         timeout=server.timeout,

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 
 class RemoteTool(Struct, frozen=True):
-    """A tool as its server has announced it."""
+    """A tool as its server has announced it, with a schema that is one."""
 
     name: str
     description: str = ""

@@ -33,6 +33,7 @@ from pydantic import TypeAdapter
 from quell import __version__
 from quell.core.programs import Programs
 from quell.mcp.answers import Called, Read, RemoteTool, Resources, ServerFailed
+from quell.mcp.offers import input_schema
 from quell.mcp.options import ServerOptions
 from quell.mcp.stdio import LONGEST, StdioServer
 
@@ -93,18 +94,15 @@ def _mended(answer: dict[str, Any]) -> dict[str, Any]:
     kept = []
     for tool in tools if isinstance(tools, list) else ():
         if isinstance(tool, dict) and isinstance(tool.get("name"), str) and tool["name"]:
-            schema, description = tool.get("inputSchema"), tool.get("description")
+            description = tool.get("description")
             kept.append(
                 {
                     "name": tool["name"],
                     "description": description if isinstance(description, str) else "",
-                    "inputSchema": schema if isinstance(schema, dict) and schema.get("type") == "object" else _ANY,
+                    "inputSchema": input_schema(tool.get("inputSchema")),
                 }
             )
     return {**answer, "tools": kept}
-
-
-_ANY = {"type": "object"}
 
 
 class Connection:

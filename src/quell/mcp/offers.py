@@ -56,9 +56,7 @@ def offers(options: ServerOptions, tools: Sequence[RemoteTool]) -> Mapping[str, 
         description = tool.description.strip()
         if len(description) > DESCRIPTION:
             description = description[: DESCRIPTION - 1] + "…"
-        spec = ToolSpec(
-            called, description or f"The tool {name} of the server {options.name}.", input_schema(tool.schema)
-        )
+        spec = ToolSpec(called, description or f"The tool {name} of the server {options.name}.", tool.schema)
         found[called] = Offer(spec, name)
     return dict(sorted(found.items()))
 
@@ -78,7 +76,7 @@ def _numbered(name: str, server: str, tool: str) -> str:
     return f"{name[: LONGEST_NAME - 9]}_{mark}"
 
 
-def input_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+def input_schema(schema: object) -> dict[str, Any]:
     """A schema of an object, whatever the server has sent."""
     cleaned = _cleaned(schema, 0)
     made = {key: value for key, value in cleaned.items() if key not in ("$schema", "$id", "type", *_COMBINED)}

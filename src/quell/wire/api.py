@@ -14,8 +14,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from quell.core.checkpoints import FileChange
 from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
-from quell.core.messages import Attachment, Message, StopReason
 from quell.core.mcp import ServerState
+from quell.core.messages import Attachment, Message, StopReason
 from quell.core.permissions import Mode, Rule
 from quell.core.ports import JobState, SandboxMode
 from quell.core.questions import QuestionAnswer
