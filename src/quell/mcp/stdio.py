@@ -22,6 +22,8 @@ from quell.core.programs import Program, Programs
 
 LONGEST = 32 << 20
 """Bytes that have arrived and are not understood yet: one message, or many."""
+RATE = 4 << 20
+"""Bytes a second that it may go on sending, after a first `LONGEST`."""
 DEAF = 4 << 20
 """Bytes that it has not taken."""
 LEAVES_WITHIN = 0.5
@@ -38,6 +40,8 @@ class StdioServer:
         self.program: Program | None = None
         self._lines: deque[bytes] = deque()
         self._held = 0
+        self._allowed = float(LONGEST)
+        self._heard = asyncio.get_running_loop().time()
         self._rest = bytearray()
         self._errors = b""
         self._wake = asyncio.Event()
@@ -105,9 +109,12 @@ class StdioServer:
     # What it says
 
     def _take(self, chunk: bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        self._allowed = min(self._allowed + RATE * (now - self._heard), LONGEST) - len(chunk)
+        self._heard = now
         self._held += len(chunk)
-        if self._held > LONGEST:
-            self._give_up(f"It sends more than can be understood: {LONGEST >> 20} MiB were waiting.")
+        if self._held > LONGEST or self._allowed < 0:
+            self._give_up(f"It sent more than {LONGEST >> 20} MiB at once.")
         if self._problem:
             return
         *lines, rest = chunk.split(b"\n")
