@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class ConfiguredServers:
-    """`settings(workspace)` are those of a folder, `environment` the process's own; `hidden` are variables that no server gets to see."""
+    """`settings(workspace)` are those of a folder, or of none; `environment` the process's own; `hidden` are variables that no server gets to see."""
 
     def __init__(
         self,
-        settings: Callable[[str], Settings],
+        settings: Callable[[str | None], Settings],
         environment: Mapping[str, str],
         hidden: Collection[str],
         secrets: Collection[str],
@@ -78,7 +78,7 @@ class ConfiguredServers:
 
     async def warm(self) -> None:
         """Load what speaks to servers, if there may be any."""
-        if any(not server.disabled for server in self._settings("").mcp.values()):
+        if any(not server.disabled for server in self._settings(None).mcp.values()):
             from quell.mcp.server import load
 
             await asyncio.to_thread(load)

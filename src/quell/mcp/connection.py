@@ -106,7 +106,10 @@ def _mended(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 class Connection:
-    """Made by `opened`. `tools` are as they were listed last; `changed` is called when there may be others."""
+    """Made by `opened`. `tools` are as they were listed last; `changed` is called when there may be others.
+
+    `forgotten`: the server does not know this connection any more, because it was started anew.
+    """
 
     def __init__(self, options: ServerOptions, dispatcher: _Dispatcher, changed: Callable[[], None]) -> None:
         self.over = dispatcher.over
@@ -117,6 +120,7 @@ class Connection:
         self._changed = changed
         self._numbers = itertools.count(1)
         self.deaf: Callable[[], bool] = lambda: False
+        self.forgotten = asyncio.Event()
         self.session = ClientSession(
             dispatcher=dispatcher,
             client_info=types.Implementation(name="quell", version=__version__),
@@ -210,7 +214,7 @@ class Connection:
             raise ServerFailed(
                 f"It has not answered within {self._options.timeout:g} s, its `timeout`, and was told to stop; it may have done a part of it."
             )
-        if isinstance(answer, MCPError) and (answer.code == types.CONNECTION_CLOSED or _FORGOTTEN in str(answer)):
+        if isinstance(answer, MCPError) and (answer.code == types.CONNECTION_CLOSED or self.forgotten.is_set()):
             self.over.set()
         raise ServerFailed(_words(answer)) from answer
 
@@ -251,8 +255,6 @@ class Connection:
             pass  # it is gone: that is told by whoever asks it next
 
 
-_FORGOTTEN = "Session terminated"
-"""What the SDK says of a server over HTTP that does not know this connection: it was started anew."""
 _TROUBLE = (
     MCPError,
     ValueError,
@@ -273,15 +275,15 @@ async def opened(
     changed: Callable[[], None],
 ) -> AsyncIterator[Connection]:
     """Ready to be asked, until the end of the block. Raises `ServerFailed`, also at the end, with the reason that it is over."""
-    program = StdioServer()
+    program, forgotten = StdioServer(), asyncio.Event()
     if options.type == "stdio":
         transport = program.opened(programs, options.command, directory, environment)
     else:
-        transport = _sse(options) if options.type == "sse" else _streamable(options)
+        transport = (_sse if options.type == "sse" else _streamable)(options, forgotten)
     try:
         async with asyncio.timeout(options.start_timeout) as limit, transport as streams:
             connection = Connection(options, _Dispatcher(*streams), changed)
-            connection.deaf = lambda: program.deaf
+            connection.deaf, connection.forgotten = lambda: program.deaf, forgotten
             async with connection.session:
                 await connection.begin()
                 limit.reschedule(None)
@@ -326,8 +328,8 @@ def _read(answer: dict[str, Any], kind: type[T]) -> T:
 
 
 @asynccontextmanager
-async def _streamable(options: ServerOptions) -> AsyncIterator[Any]:
-    client = await asyncio.to_thread(_client, dict(options.headers))  # reads certificates
+async def _streamable(options: ServerOptions, forgotten: asyncio.Event) -> AsyncIterator[Any]:
+    client = await asyncio.to_thread(_client, dict(options.headers), forgotten)  # reads certificates
     async with (
         client,
         streamable_http_client(options.url, http_client=client, max_sse_event_size=LONGEST) as streams,
@@ -336,25 +338,26 @@ async def _streamable(options: ServerOptions) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def _sse(options: ServerOptions) -> AsyncIterator[Any]:
-    client = await asyncio.to_thread(_client, dict(options.headers))
+async def _sse(options: ServerOptions, forgotten: asyncio.Event) -> AsyncIterator[Any]:
+    client = await asyncio.to_thread(_client, dict(options.headers), forgotten)
     async with sse_client(
         options.url, httpx_client_factory=lambda headers=None, timeout=None, auth=None: client
     ) as streams:
         yield streams
 
 
-def _client(headers: dict[str, str]) -> httpx2.AsyncClient:
+def _client(headers: dict[str, str], forgotten: asyncio.Event) -> httpx2.AsyncClient:
     """Answers are waited for as long as their calls are; only a connection has to come about soon."""
+
+    async def look(response: httpx2.Response) -> None:
+        if response.status_code == 404 and "mcp-session-id" in response.request.headers:
+            forgotten.set()
+        if "text/event-stream" not in response.headers.get("content-type", ""):
+            response.stream = _Bounded(response.stream)  # the SDK bounds an event, and reads any other answer whole
+
     return httpx2.AsyncClient(
-        headers=headers, timeout=httpx2.Timeout(CONNECT, read=None), event_hooks={"response": [_bound]}
+        headers=headers, timeout=httpx2.Timeout(CONNECT, read=None), event_hooks={"response": [look]}
     )
-
-
-async def _bound(response: httpx2.Response) -> None:
-    """The SDK bounds an event, and reads any other answer whole."""
-    if "text/event-stream" not in response.headers.get("content-type", ""):
-        response.stream = _Bounded(response.stream)
 
 
 class _Bounded(httpx2.AsyncByteStream):
