@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from quell.config.expand import Unset, expand
 from quell.config.file import ConfigError
 from quell.config.secrets import secret_values
 from quell.config.settings import McpSettings
-from tests.config.test_load import Place
+from tests.config.test_load import REPOSITORY, Place
 
 OWN = """
 [mcp.one]
@@ -52,6 +53,14 @@ def test_a_project_adds_none_and_changes_none(place: Place) -> None:
         "7: this `url` is ignored in a project's file. It belongs into your own",
         "9: this `disabled` is ignored in a project's file. It belongs into your own",
     ]
+
+
+def test_what_the_guide_says_can_be_written(place: Place) -> None:
+    guide = (REPOSITORY / "docs" / "guide" / "mcp.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    loaded = place.load("".join(blocks))
+    assert [*loaded.settings.mcp] == ["github", "wiki"]
+    assert [rule.pattern for rule in loaded.rules] == ["mcp_wiki_*", "mcp_github_delete_*"]
 
 
 @pytest.mark.parametrize(

@@ -417,7 +417,7 @@ def test_plan_says_what_to_do_instead() -> None:
         (bash("?ls"), "ask", "every command is asked about"),
         (bash("x", opaque=True), "edits", "not all of `x` was understood"),
         (fetch("a.example"), "edits", "`a.example` is a server"),
-        (touch("other", "mcp_a"), "edits", "`mcp_a` may do more than read"),
+        (touch("other", "mcp_a"), "edits", "`mcp_a` is for a server to do"),
         (bash("a", "b", "c", "d", "e"), "edits", "and 2 more"),
     ],
 )

@@ -327,6 +327,8 @@ def _why(part: Part) -> str:
     if part.what == "whole":
         if part.kind == "execute":
             return f"not all of {shown} was understood, so that no pattern can allow it"
+        if part.kind == "other":
+            return f"{shown} is for a server to do, and what that does is not known here"
         return f"{shown} may do more than read in the workspace"
     if part.what == "command":
         if part.doubt:

@@ -207,6 +207,10 @@ class Connection:
                 )
         answer = None if asking.cancelled() else asking.result()
         if isinstance(answer, dict):
+            if answer.get("resultType") == "input_required":
+                raise ServerFailed(
+                    "It wants to be told more by the user in the middle of a call, which is not possible here."
+                )
             return answer
         if cancelled is not None:  # that it was refused because of the cancel is no result of its own
             raise cancelled

@@ -29,6 +29,9 @@ from quell.mcp.server import Server
 if TYPE_CHECKING:  # it imports what is heavy
     from quell.mcp.connection import Connection
 
+TITLE = 500
+"""Characters of what a person is asked about."""
+
 _LIST = ToolSpec(
     LIST_RESOURCES,
     "Lists what a tool server has to read: documents, records, files, each with a URI for `read_mcp_resource`.",
@@ -66,7 +69,7 @@ class ServerCall(Struct, frozen=True):
         try:
             return await self.act(context)
         except ServerFailed as failure:
-            return _failed(f"{self.access.title}: {failure}")
+            return _failed(f"{short(self.access.title)}: {failure}")
 
 
 class ServerTools:
@@ -118,7 +121,8 @@ class ServerTools:
 
     def _call(self, server: Server, offer: Offer, arguments: dict[str, Any]) -> ServerCall:
         shown = json.dumps(arguments, ensure_ascii=False) if arguments else ""
-        title = short(f"Call {offer.tool} of the tool server {server.options.name} {shown}".rstrip())
+        title = " ".join(f"Call {offer.tool} of the tool server {server.options.name} {shown}".split())
+        title = title if len(title) <= TITLE else title[: TITLE - 1] + "…"
         access = Access(tool=offer.spec.name, kind="other", title=title)
         return ServerCall("other", access, partial(_called, server, self._group, offer.tool, arguments))
 
