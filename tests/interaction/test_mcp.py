@@ -187,14 +187,14 @@ async def test_t5_c7_c8_a_hanging_call_is_abandoned_whatever_its_server_does(ser
         prompt = await hand.begins(f"mcp_{way}_echo")
         await hand.reached(lambda: servers.calls(way))
         number = servers.calls(way)[0]["id"]
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         await hand.chat.stops()
         assert (await hand.chat.ended(prompt)).outcome == "cancelled"
-        assert loop.time() - began < 5, "what C7 allows"
-        facts = await hand.chat.facts()
-        assert settlements(facts) == ["cancelled"]
-        assert results(await hand.chat.said())[-1][1] == "cancelled"
+        assert settlements(await hand.chat.facts()) == ["cancelled"]
+        text, status = results(await hand.chat.said())[-1]
+        assert status == "cancelled"
+        assert text.startswith("Stopped before it was finished"), (
+            "by the call itself, not when the run's own patience was over"
+        )
         if way in ("silent", "stubborn"):
             told = [m for m in servers.got(way) if m.get("method") == "notifications/cancelled"]
             assert [m["params"]["requestId"] for m in told] == [number]
