@@ -116,16 +116,16 @@ async def test_a_person_waits_a_moment_for_a_server_and_is_told(tmp_path: Path) 
 @asynccontextmanager
 async def over_http(folder: Path, port: int = 0) -> AsyncIterator[tuple[ServerOptions, int]]:
     config = uvicorn.Config(made(folder).streamable_http_app(), port=port, log_config=None, timeout_graceful_shutdown=0)
-    listening = config.bind_socket()
-    host = uvicorn.Server(config)
-    async with asyncio.TaskGroup() as group:
-        serving = group.create_task(host._serve([listening]))
-        try:
-            port = listening.getsockname()[1]
-            yield ServerOptions(name="web", type="http", url=f"http://127.0.0.1:{port}/mcp"), port
-        finally:
-            host.should_exit = True
-            await serving
+    with config.bind_socket() as listening:
+        host = uvicorn.Server(config)
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(host._serve([listening]))
+            try:
+                port = listening.getsockname()[1]
+                yield ServerOptions(name="web", type="http", url=f"http://127.0.0.1:{port}/mcp"), port
+            finally:
+                host.should_exit = True
+                await serving
 
 
 async def test_t5_over_http_a_cancel_arrives_and_other_calls_go_on(tmp_path: Path) -> None:
