@@ -46,6 +46,7 @@ LAZY: dict[str, set[str]] = {
         "quell.store.postgres.doorbell",
         "quell.store.postgres.journal",
     },
+    "src/quell/app/servers.py": {"quell.mcp", "quell.mcp.server", "quell.workspace.programs"},
     "src/quell/cli/commands.py": {"quell.cli.run"},
     "src/quell/cli/daemon.py": {"fcntl", "quell.config.paths", "subprocess"},
     "src/quell/cli/failure.py": {"quell.core.errors"},

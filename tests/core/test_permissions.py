@@ -106,7 +106,7 @@ MODE_TABLE = [
     *everywhere(touch("read", "job_output"), "", "allow allow allow allow"),
     *everywhere(touch("edit", "mcp_edits"), "", "ask ask deny allow"),
     *everywhere(touch("fetch", "fetch"), "", "ask ask ask allow"),
-    *everywhere(touch("other", "mcp_x_y"), "", "ask ask ask allow"),
+    *everywhere(touch("other", "mcp_x_y"), "", "ask ask deny allow"),
     # the web
     *everywhere(fetch("docs.python.org"), "", "ask ask ask allow"),
     *everywhere(fetch("docs.python.org", tool="download", writes="a.zip"), "", "ask ask deny allow"),
@@ -120,7 +120,7 @@ RULE_TABLE = [
     *everywhere(edit("src/a.py"), "allow kind:edit", "allow allow deny allow"),
     *everywhere(edit("src/a.py"), "deny kind:read", "ask allow deny allow"),
     *everywhere(view("/etc/hosts"), "allow view", "allow allow allow allow"),
-    *everywhere(touch("other", "mcp_x_y"), "allow mcp_x_y", "allow allow allow allow"),
+    *everywhere(touch("other", "mcp_x_y"), "allow mcp_x_y", "allow allow deny allow"),
     *everywhere(bash("npm install"), "allow bash", "allow allow deny allow"),
     *everywhere(bash("npm install", opaque=True), "allow bash", "allow allow deny allow"),
     *everywhere(bash("npm install", opaque=True), "allow kind:execute", "allow allow deny allow"),
@@ -417,7 +417,7 @@ def test_plan_says_what_to_do_instead() -> None:
         (bash("?ls"), "ask", "every command is asked about"),
         (bash("x", opaque=True), "edits", "not all of `x` was understood"),
         (fetch("a.example"), "edits", "`a.example` is a server"),
-        (touch("other", "mcp_a"), "edits", "`mcp_a` may do more than read"),
+        (touch("other", "mcp_a"), "edits", "`mcp_a` is for a server to do"),
         (bash("a", "b", "c", "d", "e"), "edits", "and 2 more"),
     ],
 )

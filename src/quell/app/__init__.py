@@ -24,6 +24,7 @@ from quell.app.configured import KNOWN_VARIABLES, Configured, web_options
 from quell.app.hooks import ConfiguredHooks
 from quell.app.journals import Kept, open_kept
 from quell.app.languages import ConfiguredLanguages
+from quell.app.servers import ConfiguredServers
 from quell.config.load import Configuration
 from quell.config.log import last_lines
 from quell.config.paths import Paths, paths, secure_folder
@@ -104,22 +105,23 @@ async def _serve(
             listeners.append(daemon.Listener(tcp_socket(*listen), token, (listen[0],)))
         kept = await open_kept(Path(place.database), settings.server, guest=standby)
         configured.kept = kept
-        own = tuple(map(os.path.realpath, _own(place)))
         web = GuardedWeb(lambda: web_options(configured.settings()), environment)
         languages = ConfiguredLanguages(configured.settings, variables, environment.get("PATH", os.defpath))
         options = ToolOptions(
             hidden=frozenset(variables),
             kept=place.outputs,
-            own=own,
+            own=tuple(map(os.path.realpath, _own(place))),
             web=web,
             languages=languages,
             log=lambda lines: last_lines(place.log, lines, configured.shown.known),
         )
         tools = Tools(options=options)
         hooks = ConfiguredHooks(configured.settings, variables)
-        ports = _ports(place, kept, configured, tools, languages, hooks, environment)
+        servers = ConfiguredServers(configured.settings, environment, variables, configured.shown.known)
+        configured.servers = servers.states
+        ports = _ports(place, kept, configured, tools, languages, hooks, servers, environment)
         try:
-            async with Engine(ports, _options(settings)) as engine:
+            async with servers, Engine(ports, _options(settings)) as engine:
                 answering = asyncio.Event()
 
                 def answer() -> None:
@@ -129,7 +131,7 @@ async def _serve(
                 async with asyncio.TaskGroup() as group:
                     beside = [
                         group.create_task(_say_where(place, address, engine.ownership)),
-                        group.create_task(_warm_up(configured, tools, engine.ownership, answering)),
+                        group.create_task(_warm_up(configured, tools, servers, engine.ownership, answering)),
                     ]
                     await daemon.serve(engine, configured, listeners, _server_options(settings), answer)
                     for task in beside:
@@ -193,7 +195,9 @@ def _log_to_stderr(level: str, secrets: Collection[str]) -> None:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
-async def _warm_up(configured: Configured, tools: Tools, ownership: Ownership, answering: asyncio.Event) -> None:
+async def _warm_up(
+    configured: Configured, tools: Tools, servers: ConfiguredServers, ownership: Ownership, answering: asyncio.Event
+) -> None:
     """A guest asks no model, and needs no library of one."""
     await answering.wait()
     await asyncio.to_thread(unavailable)  # remembered
@@ -201,6 +205,7 @@ async def _warm_up(configured: Configured, tools: Tools, ownership: Ownership, a
     await asyncio.to_thread(tools.specs)  # remembered, too
     await asyncio.sleep(WARM_UP_AFTER)
     await configured.warm()
+    await servers.warm()
 
 
 def _ports(
@@ -210,6 +215,7 @@ def _ports(
     tools: Tools,
     languages: ConfiguredLanguages,
     hooks: ConfiguredHooks,
+    servers: ConfiguredServers,
     environment: Mapping[str, str],
 ) -> Ports:
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
@@ -217,7 +223,9 @@ def _ports(
     async def system_prompt(session: Session, workspace: Workspace) -> str:
         today = datetime.now().astimezone().date().isoformat()
         mode: Mode | Role = session.role if session.parent is not None else session.mode_now
-        return await prompts.system_prompt(workspace.root, workspace.extra, mode, today, session.id)
+        text = await prompts.system_prompt(workspace.root, workspace.extra, mode, today, session.id)
+        more = servers.instructions(session)
+        return f"{text}\n\n{more}" if more else text
 
     def open_session(session: Session) -> Workspace:
         kept = os.path.join(place.outputs, session.id)
@@ -229,7 +237,7 @@ def _ports(
         names = TOOLS if session.parent is None else SUB_AGENTS[session.role]
         hidden = configured.settings(session.workspace).tools.disabled
         absent = () if languages.offered(session.workspace) else LANGUAGE_TOOLS
-        return tools.only([name for name in names if name not in hidden and name not in absent])
+        return servers.tools(session, tools.only([name for name in names if name not in hidden and name not in absent]))
 
     return Ports(
         journal=kept.journal,
@@ -249,6 +257,7 @@ def _ports(
         secrets=configured.secrets,
         doorbell=kept.doorbell,
         describe=configured.describe,
+        equip=servers.equip,
         checkpoints=LocalCheckpoints(os.path.join(place.data_dir, "checkpoints"), _own(place)),
         hooks=hooks,
     )

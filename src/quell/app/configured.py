@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from quell.context import files as context_files
 from quell.context.budget import Thresholds, is_crowded
 from quell.core import inputs as i
 from quell.core.errors import ModelFailed, NoModel, UnknownModel, WebRefused
+from quell.core.mcp import ServerState
 from quell.core.permissions import Mode, Rule
 from quell.core.ports import LanguageModel, Sandbox, Topic
 from quell.core.session import Session
@@ -48,7 +49,8 @@ def web_options(settings: Settings) -> WebOptions:
 class Configured:
     """What the files say at this moment: the server's `Choices`, the engine's `Models` and rules.
 
-    A configuration that was changed holds from the next session, sample or check, without a restart.
+    A configuration that was changed holds from the next session, sample or check, without a restart. `servers(workspace)` is how the tool
+    servers of a folder stand.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Configured:
         self._replaced: list[ProviderModels] = []
         self.shown = Secrets()
         self.kept: Kept | None = None
+        self.servers: Callable[[str], Sequence[ServerState]] = lambda workspace: ()
         self._found: tuple[Mapping[str, str], Settings | None, frozenset[str]] = ({}, None, frozenset())
 
     def secrets(self, environment: Mapping[str, str]) -> Collection[str]:
@@ -185,6 +188,7 @@ class Configured:
             sandbox_problem=unavailable() or None,
             journal=journal,
             journal_problem=journal_problem,
+            mcp=tuple(self.servers(workspace)),
         )
 
     def _search_key(self, environment: Mapping[str, str] = {}) -> str | None:
@@ -207,6 +211,7 @@ class Configured:
             sandbox=self.sandbox(session.workspace),
             sandbox_problem=unavailable() or None,
             search_key=self._search_key(environment),
+            servers=self.servers(session.workspace),
         )
         return describe(session, standing, self.secrets(environment))
 

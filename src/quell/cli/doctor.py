@@ -259,6 +259,7 @@ def _configured(connection: Connection, place: Paths) -> Iterator[Finding]:
     yield _search(status)
     if "problem" not in status:
         yield _sandbox(status)
+        yield from map(_tool_server, status.items("mcp"))
     yield _model(known_models(connection, None if "problem" in status else folder))
 
 
@@ -274,6 +275,18 @@ def _search(status: Json) -> Finding:
     if "search_key" in status and not os.environ.get(status.text("search_key")):
         return Finding("note", "web search", f"{engine}, without a key", f"export {status.text('search_key')}=…")
     return Finding("ok", "web search", engine)
+
+
+def _tool_server(server: Json) -> Finding:
+    name, state = f"mcp {server.text('name')}", server.text("state")
+    if state == "failed":
+        return Finding("bad", name, server.text("problem"), "Mend it, or: disabled = true")
+    told = {
+        "disabled": "off, by the settings",
+        "stopped": "is started when a session needs it",
+        "connected": f"connected, {server.number('tools')} tools",
+    }
+    return Finding("note" if state == "disabled" else "ok", name, told.get(state, state))
 
 
 def _socket(place: Paths) -> Finding:

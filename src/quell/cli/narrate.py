@@ -186,6 +186,8 @@ class Narrator:
                 self._finished(body.text("call"), body.inner("result"))
             case "steer_joined":
                 self.line("another message joined the run")
+            case "noted":
+                self.line(body.text("text"), "yellow", whole=True)
             case "compaction_started":
                 self.line("summarising the conversation so far")
             case "run_recovered":

@@ -17,6 +17,7 @@ from quell.config.load import Loaded
 from quell.config.secrets import redacted
 from quell.config.settings import Settings
 from quell.core.facts import Limits
+from quell.core.mcp import ServerState
 from quell.core.messages import headline
 from quell.core.permissions import Rule
 from quell.core.ports import Sandbox, Topic
@@ -29,7 +30,7 @@ AT_START = ("queue_limit", "sub_agents", "titles", "resume_interrupted", "recove
 
 class Standing(Struct, frozen=True, kw_only=True):
     """`began` are the settings that the server started with; `context` the files with instructions; `search_key` the variable
-    in which the search engine's key is missing."""
+    in which the search engine's key is missing; `servers` those of tools."""
 
     loaded: Loaded
     began: Settings
@@ -38,6 +39,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     sandbox: Sandbox
     sandbox_problem: str | None
     search_key: str | None
+    servers: Sequence[ServerState] = ()
 
 
 def describe(session: Session, standing: Standing, secrets: Collection[str]) -> tuple[Topic, ...]:
@@ -50,6 +52,7 @@ def describe(session: Session, standing: Standing, secrets: Collection[str]) -> 
         ("Sandbox of commands", _sandbox(standing)),
         ("Tools and the web", _web(settings, standing.search_key)),
         ("Hooks and language servers", _programs(settings)),
+        ("Tool servers (MCP)", _servers(standing.servers)),
         ("Instructions of the user and the project", iter(standing.context or ["none"])),
         ("Limits", _limits(session, settings)),
     )
@@ -151,6 +154,15 @@ def _programs(settings: Settings) -> Iterator[str]:
     if settings.auto_lsp:
         yield "language servers that are known and installed are started where a project is of their kind"
     if not (settings.hooks or settings.lsp or settings.auto_lsp):
+        yield "none"
+
+
+def _servers(servers: Sequence[ServerState]) -> Iterator[str]:
+    for server in servers:
+        problem = f": {server.problem}" if server.problem else ""
+        offer = f", {server.tools} tool{'' if server.tools == 1 else 's'}" if server.state == "connected" else ""
+        yield f"{server.name}: {server.state}{offer}{problem}"
+    if not servers:
         yield "none"
 
 

@@ -23,6 +23,8 @@ from quell.config.settings import HOOK_EVENTS, RuleLists, Section, Settings
 from quell.core.errors import InvalidRequest
 from quell.core.permissions import Answer, Rule, Scope, parse_rule
 
+_SERVER_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,30}[A-Za-z0-9])?"
+
 LONGEST = 1_000_000
 """Bytes. What is longer is no configuration."""
 
@@ -125,6 +127,30 @@ class SettingsFile:
                 hint = _nearest(name, tools) or f"the tools are {', '.join(tools)}"
                 raise ConfigError(f"{self.place(('tools', 'disabled', index))}: there is no tool `{name}`; {hint}")
 
+    def check_servers(self, settings: Settings) -> None:
+        """What cannot be started or asked, or whose tools could be taken for another's. Raises `ConfigError`."""
+        for name, server in settings.mcp.items():
+            at: Key = ("mcp", name)
+            if not re.fullmatch(_SERVER_NAME, name):
+                raise ConfigError(
+                    f"{self.place(at)}: `{name}` cannot be the name of a server: its tools are called after it. Right are up to 32 letters,"
+                    " digits, `-` and `_`, a letter or a digit at both ends"
+                )
+            for other in settings.mcp:
+                if other != name and f"{other}_".casefold().startswith(f"{name}_".casefold()):
+                    raise ConfigError(
+                        f"{self.place(('mcp', other))}: rules for tools of `{name}` would be for tools of `{other}`, too."
+                        f" Give it another name, such as `{other.replace('_', '-') if '_' in other else other + '-2'}`"
+                    )
+            kind = server.type or ("http" if server.url else "stdio")
+            needed, other_one = ("command", "url") if kind == "stdio" else ("url", "command")
+            if not getattr(server, needed).strip():
+                raise ConfigError(f"{self.place(at)}: a server of type {kind} needs `{needed}`")
+            if getattr(server, other_one):
+                raise ConfigError(
+                    f"{self.place((*at, other_one))}: a server of type {kind} has no `{other_one}`; give it one of the two"
+                )
+
     def _check_network(self, settings: Settings) -> None:
         """What is to open an address has to be one, or a name. Raises `ConfigError`."""
         for index, entry in enumerate(settings.network.allow_private):
@@ -194,7 +220,10 @@ class SettingsFile:
 
     def exposure(self, settings: Settings) -> list[str]:
         """A remark when others can read a key in it."""
-        keys = (provider.api_key or provider.headers for provider in settings.providers.values())
+        keys = (
+            *(provider.api_key or provider.headers for provider in settings.providers.values()),
+            *(server.headers or server.env for server in settings.mcp.values()),
+        )
         if not any(keys) and not settings.search.api_key and not any(passwords(settings.server.database or "")):
             return []
         if not self.mode & 0o077:

@@ -3,7 +3,7 @@
     user's file      paths.config_file; may say everything
     project's file   .quell/config.toml of the workspace, or of the nearest folder above it up to the root of its
                      repository; may set `PROJECT_KEYS`: a mode that is narrower than the user's, rules that ask or
-                     deny, tools to hide, `model` and `small_model` unless they are scripts
+                     deny, tools and tool servers to hide, `model` and `small_model` unless they are scripts
     environment      QUELL_MODEL, QUELL_MODE and QUELL_DATABASE, before both files
 
 Rules: what a project's file may not set is left out, with a notice, but a file that is wrong is an error, whoever's it
@@ -22,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from quell.config.file import ConfigError, SettingsFile, read
-from quell.config.settings import PROJECT_KEYS, DatabaseUrl, SandboxSettings, Settings, ToolSettings
+from quell.config.settings import PROJECT_KEYS, DatabaseUrl, McpSettings, SandboxSettings, Settings, ToolSettings
 from quell.core.permissions import Answer, Mode, Rule
 from quell.core.ports import SandboxMode
 
@@ -120,6 +120,7 @@ def load(
         if tools is not None:
             own.check_tools(settings, tools)
             notices.extend(own.idle_hooks(settings, tools))
+        own.check_servers(settings)
         rules = own.rules(settings.permissions.rules, "user", _ANSWERS)
         notices.extend(own.exposure(settings))
     project_file = find_project_file(workspace) if workspace else None
@@ -215,6 +216,7 @@ def _narrowed(settings: Settings, project: SettingsFile) -> tuple[Settings, tupl
         **changes,
         sandbox=_narrowed_sandbox(settings.sandbox, project, remarks),
         tools=ToolSettings(disabled=tuple(hidden)),
+        mcp=_narrowed_servers(settings.mcp, project, remarks),
     )
     return narrowed, project.rules(lists, "project", ("ask", "deny")), remarks
 
@@ -238,6 +240,32 @@ def _narrowed_sandbox(own: SandboxSettings, project: SettingsFile, remarks: list
         elif key == "network":
             own = replace(own, network=wanted.network)
     return own
+
+
+def _narrowed_servers(
+    own: Mapping[str, McpSettings], project: SettingsFile, remarks: list[str]
+) -> dict[str, McpSettings]:
+    """A project's file makes nothing be started, and nobody be asked."""
+    found = dict(own)
+    for name, wanted in project.settings().mcp.items():
+        server = own.get(name)
+        if server is None:
+            where = project.place(("mcp", name))
+            remarks.append(
+                f"{where}: the server `{name}` is ignored in a project's file, which came with the repository. If you trust it, put it"
+                " into your own"
+            )
+            continue
+        for key in project.content["mcp"][name]:
+            if key not in ("disabled", "disabled_tools") or (key == "disabled" and not wanted.disabled):
+                where = project.place(("mcp", name, key))
+                remarks.append(f"{where}: this `{key}` is ignored in a project's file. It belongs into your own")
+        found[name] = replace(
+            server,
+            disabled=server.disabled or wanted.disabled,
+            disabled_tools=tuple(dict.fromkeys((*server.disabled_tools, *wanted.disabled_tools))),
+        )
+    return found
 
 
 def _overridden(loaded: Loaded, environment: Mapping[str, str]) -> Loaded:

@@ -9,10 +9,11 @@ by the caller.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from urllib.parse import unquote
 
-from quell.config.settings import Settings
+from quell.config.expand import Unset, expand
+from quell.config.settings import McpSettings, Settings
 from quell.core.redaction import HIDDEN
 
 SHORTEST = 8
@@ -78,7 +79,20 @@ def secret_values(environment: Mapping[str, str], variables: Collection[str], se
     for provider in settings.providers.values():
         found.add(provider.api_key or "")
         found.update(provider.headers.values())
+    for server in settings.mcp.values():
+        found.update(_of_server(server, environment))
     return frozenset(value for value in found if len(value) >= SHORTEST)
+
+
+def _of_server(server: McpSettings, environment: Mapping[str, str]) -> Iterator[str]:
+    """What is sent to it as a header, or given to it in a variable whose name says that it is secret."""
+    told = [*server.headers.values(), *(value for name, value in server.env.items() if _SAYS_SECRET.search(name))]
+    for text in (*told, server.url):
+        try:
+            value = expand(text, environment)
+        except Unset:
+            continue
+        yield from value.split() if text is not server.url else passwords(value)
 
 
 def passwords(value: str) -> Iterable[str]:

@@ -17,6 +17,7 @@ from quell.core.ports import SandboxMode
 LogLevel = Literal["debug", "info", "warning", "error"]
 Dialect = Literal["openai", "anthropic"]
 SearchEngine = Literal["brave", "tavily", "searxng", "duckduckgo"]
+McpTransport = Literal["stdio", "http", "sse"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]  # TOML has nan and inf, and both would be nonsense
@@ -121,6 +122,35 @@ class LanguageServerSettings(Section, frozen=True, kw_only=True):
     init_options: Annotated[dict[str, Any], Meta(description="`initializationOptions`, as it wants them.")] = {}
     disabled: Annotated[bool, Meta(description="Never start it.")] = False
     timeout: Annotated[Seconds, Meta(description="Seconds that it has to start.")] = 30.0
+
+
+class McpSettings(Section, frozen=True, kw_only=True):
+    """A server of tools, by a name of yours: its tools are called `mcp_NAME_…`. What it is given, and what not: [the guide](../guide/mcp.md).
+
+    In `command`, `args`, `env`, `url` and `headers`, `$NAME` and `${NAME:-otherwise}` are variables. A project's file may set `disabled` and
+    `disabled_tools`, of servers that are in yours.
+    """
+
+    type: Annotated[
+        McpTransport | None,
+        Meta(
+            description="How it is reached. Not given: `stdio`, a program that is started, with a `command`; `http` with a `url`."
+        ),
+    ] = None
+    command: Annotated[str, Meta(description="The program.")] = ""
+    args: Annotated[tuple[str, ...], Meta(description="Its arguments.")] = ()
+    env: Annotated[
+        dict[str, str], Meta(description="Variables for it, besides the environment that commands have.")
+    ] = {}
+    url: Annotated[str, Meta(description="Where it is, for `http` and `sse`.")] = ""
+    headers: Annotated[dict[str, str], Meta(description="Headers to send with each request.")] = {}
+    timeout: Annotated[Seconds, Meta(description="Seconds that a call may take.")] = 120.0
+    start_timeout: Annotated[Seconds, Meta(description="Seconds that it may take to start.")] = 30.0
+    disabled: Annotated[bool, Meta(description="Do not use it.")] = False
+    enabled_tools: Annotated[
+        tuple[str, ...], Meta(description="Its tools that a model gets to see, by its own names. Not given: all.")
+    ] = ()
+    disabled_tools: Annotated[tuple[str, ...], Meta(description="Of these, the ones that no model gets to see.")] = ()
 
 
 class ModelSettings(Section, frozen=True, kw_only=True):
@@ -288,6 +318,7 @@ class Settings(Section, frozen=True, kw_only=True):
     tools: ToolSettings = ToolSettings()
     hooks: dict[str, tuple[HookSettings, ...]] = {}
     lsp: dict[str, LanguageServerSettings] = {}
+    mcp: dict[str, McpSettings] = {}
     providers: dict[str, ProviderSettings] = {}
     server: Server = Server()
     logging: Logging = Logging()
@@ -299,5 +330,5 @@ class Settings(Section, frozen=True, kw_only=True):
 
 HOOK_EVENTS = ("PreToolUse", "PostToolUse", "Stop")
 
-PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions", "sandbox", "tools"})
+PROJECT_KEYS = frozenset({"model", "small_model", "mode", "permissions", "sandbox", "tools", "mcp"})
 """What a project's file, .quell/config.toml, may set. It came with the repository: it may allow less, never more."""

@@ -6,6 +6,7 @@ image that is not sent is for `llm` to write; reading and copying the files is t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from quell.core.messages import Image, Message, ToolMessage
@@ -14,6 +15,13 @@ MOST = 20
 """Images of results in one request. Anthropic accepts larger ones no longer when there are more, other providers fewer than a hundred."""
 STEP = 10
 """How many older ones go when there are too many: what is sent changes at its beginning, and the provider's cache is of no use then."""
+
+
+def image_of(name: str, content: bytes, media_type: str, size: tuple[int, int]) -> Image:
+    """What names it from now on."""
+    width, height = size
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Image(name=name, media_type=media_type, sha256=sha256, size=len(content), width=width, height=height)
 
 
 def image_path(kept: str, image: Image) -> str:

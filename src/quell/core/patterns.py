@@ -2,6 +2,7 @@
 
     rule     subject | subject(pattern)
     subject  the name of a tool: bash, edit, view … or a kind of tool: kind:read, kind:edit …
+             Of tools of servers, `*` stands for any characters after `mcp_`: mcp_github_*, mcp_*_search. They take no pattern.
     pattern  of bash and kind:execute: commands, separated by `;`. A word `*` stands for any number of words, also none;
              a `*` inside a word for any characters. Quotes, as in a shell, make everything between them literal.
              of what asks a server: its host, `docs.python.org`, `*.python.org` for all below it, `localhost:8080`.
@@ -24,6 +25,7 @@ from typing import get_args
 from msgspec import Struct
 
 from quell.core.errors import InvalidRequest
+from quell.core.mcp import is_of_servers
 from quell.core.messages import ToolKind
 
 Steps = tuple[str, ...]
@@ -37,7 +39,7 @@ KINDS: tuple[str, ...] = get_args(ToolKind)
 COMMAND_SUBJECTS = frozenset({"bash", "kind:execute"})
 HOST_SUBJECTS = frozenset({"fetch", "agentic_fetch", "download", "web_fetch", "kind:fetch"})
 
-_SUBJECT = re.compile(r"(?:kind:)?[A-Za-z_][A-Za-z0-9_.-]*")
+_SUBJECT = re.compile(r"mcp_[A-Za-z0-9_.*-]+|(?:kind:)?[A-Za-z_][A-Za-z0-9_.-]*")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w*-]+(\.[\w*-]+)*\.?|[0-9a-fA-F:.]+:[0-9a-fA-F:.]*)(:(\d+|\*))?")
 _BARE_WORD = re.compile(r"[^\s*;'\"\\()]+")
 _EXAMPLES = "Write a tool, or a tool with a pattern: edit, edit(docs/**), bash(npm run *), kind:read"
@@ -73,6 +75,10 @@ def parse(text: str) -> Pattern:
     if not rest.endswith(")"):
         raise _wrong(text, "the parenthesis is not closed at its end")
     pattern = rest[:-1].strip()
+    if is_of_servers(subject):
+        raise _wrong(
+            text, f"what a tool of a server touches is not known, so that it takes no pattern; write {subject}"
+        )
     if not pattern:
         raise _wrong(text, f"nothing is between the parentheses; for everything, write {subject}")
     if subject in COMMAND_SUBJECTS:
@@ -166,6 +172,11 @@ def host_steps(host: str) -> Steps:
     name = name.strip("[]")
     labels = [name] if ":" in name or re.fullmatch(r"[\d.*]*\d[\d.*]*", name) else name.split(".")[::-1]
     return (f":{port}", *labels)
+
+
+def subject_covers(broad: str, narrow: str) -> bool:
+    """Whether a rule's subject is another one's, too."""
+    return broad == narrow or ("*" in broad and covers((_wild(broad),), (_wild(narrow),)))
 
 
 def with_contents(steps: Steps) -> Steps:

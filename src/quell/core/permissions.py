@@ -9,7 +9,8 @@ part is the answer to the call:
     each file that a line writes       rules for `edit` and kind:edit, and plain ones for the line's tool and kind
     each host that is asked            rules for the tool, and for its kind
     a line that was not understood,
-    a tool that names nothing          plain rules, those without a pattern
+    a tool that names nothing          plain rules, those without a pattern; what a server says of its tool (that it
+                                       only reads) is the word of a stranger, and counts nothing
 
 For each part, in this order:
 
@@ -34,7 +35,8 @@ For each part, in this order:
     read-only command, inside           ask*    allow   allow   allow
     read-only command, outside          ask     ask     ask     allow
     other command, not understood       ask     ask     deny    allow
-    fetch, other                        ask     ask     ask     allow
+    fetch                               ask     ask     ask     allow
+    other: a tool of a server           ask     ask     deny    allow
 
    (*) allowed beside a command of the same line that a rule allows: `npm test | tail`. In `yolo`, what a rule would ask
    about is allowed.
@@ -183,8 +185,10 @@ def _by_mode(part: Part, mode: Mode) -> Answer:
             if not part.read_only:
                 return "deny" if mode == "plan" else "ask"
             return "ask" if mode == "ask" or part.outside else "allow"
-        case "fetch" | "other":
+        case "fetch":
             return "ask"
+        case "other":
+            return "deny" if mode == "plan" else "ask"
         case _:
             assert_never(part.kind)
 
@@ -198,7 +202,7 @@ def _matches(rule: Rule, part: Part, access: Access) -> Iterator[_Match]:
         if rule.answer != "allow":
             yield _Match(rule, part.kinds[next(iter(part.kinds))])
         return
-    if pattern.subject not in part.kinds and pattern.subject not in part.kinds.values():
+    if not any(patterns.subject_covers(pattern.subject, own) for own in (*part.kinds, *part.kinds.values())):
         return
     gives = rule.answer == "allow"
     careful = gives and part.protected and part.kind not in ("read", "search")
@@ -251,7 +255,8 @@ def _overrules(one: _Match, other: _Match, part: Part) -> bool:
 
 def _within(inner: _Match, outer: _Match, part: Part) -> bool:
     """Whatever `inner` matches, `outer` matches, as far as can be told."""
-    if inner.subject != outer.subject and part.kinds.get(inner.subject) != outer.subject:
+    kinds = {part.kinds[tool] for tool in part.kinds if patterns.subject_covers(inner.subject, tool)}
+    if not patterns.subject_covers(outer.subject, inner.subject) and outer.subject not in kinds:
         return False
     return outer.reach is None or (inner.reach is not None and patterns.covers(outer.reach, inner.reach))
 
@@ -322,6 +327,8 @@ def _why(part: Part) -> str:
     if part.what == "whole":
         if part.kind == "execute":
             return f"not all of {shown} was understood, so that no pattern can allow it"
+        if part.kind == "other":
+            return f"{shown} is for a server to do, and what that does is not known here"
         return f"{shown} may do more than read in the workspace"
     if part.what == "command":
         if part.doubt:

@@ -16,6 +16,8 @@ from msgspec import Struct
 
 Kind = Literal["PNG", "JPEG", "GIF", "WebP"]
 
+LARGEST = 200 * 1024
+"""Bytes of a picture that is shown."""
 WIDEST = 8000
 """Pixels of the longer side: what providers take."""
 

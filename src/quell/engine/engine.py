@@ -23,6 +23,7 @@ from quell.core.errors import InvalidRequest, SessionNotFound
 from quell.core.events import Deleted, Delta, Reset
 from quell.core.evolve import fold
 from quell.core.facts import Recorded
+from quell.core.mcp import is_of_servers
 from quell.core.permissions import parse_rule
 from quell.core.ports import Journal, Toolset, position
 from quell.core.session import Session, Summary
@@ -331,7 +332,7 @@ def _check_rules(rules: Sequence[str], toolset: Toolset) -> None:
     for text in rules:
         parse_rule(text, "run")
         tool = text.partition("(")[0].strip()
-        if tool not in tools and not tool.startswith("kind:"):
+        if tool not in tools and not tool.startswith("kind:") and not is_of_servers(tool):
             raise InvalidRequest(f"The rule {text!r} is for no tool that there is; the tools are {', '.join(tools)}.")
 
 

@@ -43,6 +43,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     next sample. `environment` is the process's own, for sessions whose client has not sent one. `secrets(environment)` are the values that
     must not be shown: those of the environment, and those that are configured. `describe(session, environment)` is what holds in a session.
     Without `checkpoints` a revert is one of the conversation alone. `hooks()` are the user's, None where there are none.
+    `equip(session, environment, attended)` has its tools ready before a sample, and
+    says what it should know of those that are not; `attended`: a person waits for it.
     """
 
     journal: Journal
@@ -64,3 +66,4 @@ class Ports(Struct, frozen=True, kw_only=True):
     describe: Callable[[Session, Mapping[str, str]], Sequence[Topic]] = lambda session, environment: ()
     checkpoints: Checkpoints | None = None
     hooks: Callable[[], Hooks | None] = lambda: None
+    equip: Callable[[Session, Mapping[str, str], bool], Awaitable[Sequence[str]]] | None = None

@@ -7,7 +7,6 @@ what a model has seen does not change with the file.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -15,9 +14,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from quell.core.images import image_path
-from quell.core.messages import Image, ToolResult
-from quell.core.pictures import WIDEST, Picture, recognise
+from quell.core.images import image_of, image_path
+from quell.core.messages import ToolResult
+from quell.core.pictures import LARGEST, WIDEST, Picture, recognise
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools.contents import Contents
 from quell.tools.language import touching
@@ -33,9 +32,7 @@ _FIRST = 256 * 1024
 _CHUNK = 4 * 1024 * 1024
 _PATIENCE = 32 * 1024 * 1024
 """Bytes that are read beyond the beginning of the section to find the ends of its lines."""
-_PICTURE = 200 * 1024
-"""Bytes of a picture that is shown."""
-_OTHER_PICTURES = {".bmp", ".ico", ".tif", ".tiff", ".heic", ".avif", ".jxl"}
+_OTHERLARGESTS = {".bmp", ".ico", ".tif", ".tiff", ".heic", ".avif", ".jxl"}
 
 
 class View(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,21 +87,14 @@ async def _show(picture: Picture, content: bytes, where: Place, context: ToolCon
     if picture.size is None:
         raise Refused(f"{what} that is cut off or damaged. It cannot be shown.")
     width, height = picture.size
-    if size > _PICTURE or max(picture.size) > WIDEST:
+    if size > LARGEST or max(picture.size) > WIDEST:
         raise Refused(
-            f"{what} of {width}×{height} pixels, which is too large to be shown: the limits are {_PICTURE:,} bytes and"
+            f"{what} of {width}×{height} pixels, which is too large to be shown: the limits are {LARGEST:,} bytes and"
             f" {WIDEST} pixels a side. Make a smaller copy with `bash`, if there is a program for it, and view that."
         )
     if not workspace.kept:
         raise Refused(f"{what}. It cannot be shown: there is no place to keep it.")
-    image = Image(
-        name=where.shown,
-        media_type=picture.media_type,
-        sha256=hashlib.sha256(content).hexdigest(),
-        size=size,
-        width=width,
-        height=height,
-    )
+    image = image_of(where.shown, content, picture.media_type, picture.size)
     await workspace.write(image_path(workspace.kept, image), content, replaces=None)  # False: it is there already
     return ToolResult(
         text=f"{where.shown}: {picture.kind} image, {width}×{height} pixels, {size:,} bytes.",
@@ -165,7 +155,7 @@ async def _of_large(workspace: Workspace, asked: View, where: Place, size: int) 
 
 
 def _not_text(where: Place, size: int) -> str:
-    if os.path.splitext(where.path)[1].lower() in _OTHER_PICTURES:
+    if os.path.splitext(where.path)[1].lower() in _OTHERLARGESTS:
         return f"{where.shown} ({size:,} bytes) is of a kind that cannot be shown. Make a PNG copy with `bash`, if there is a program for it."
     return f"{where.shown} is a binary file ({size:,} bytes), not text. Inspect it with `bash` if you have to."
 

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from quell.core.checkpoints import FileChange
 from quell.core.facts import Delivery, OnAsk, Outcome, PermissionOption
+from quell.core.mcp import ServerState
 from quell.core.messages import Attachment, Message, StopReason
 from quell.core.permissions import Mode, Rule
 from quell.core.ports import JobState, SandboxMode
@@ -288,7 +289,8 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     sessions are refused with it, and the rest is what holds for older ones (null and empty when the files were never right; `mode` is null, too,
     where none is set). `search` is the search engine, `search_key` the variable that its key has to be in and is not. `sandbox` is the one
     that commands run in, `sandbox_problem` why none can be made on this machine. `journal` is the database that sessions are kept in (null: a
-    file in the data directory), `journal_problem` why it cannot be read now.
+    file in the data directory), `journal_problem` why it cannot be read now. `mcp` are the tool servers, in order; one
+    that nobody has needed yet is `stopped`.
     """
 
     workspace: str
@@ -304,6 +306,7 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     sandbox_problem: str | None = None
     journal: str | None = None
     journal_problem: str | None = None
+    mcp: tuple[ServerState, ...] = ()
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):

@@ -1,0 +1,33 @@
+"""Variables in settings: `$NAME`, `${NAME}`, `${NAME:-what it is otherwise}`; `$$` is a dollar.
+
+Nothing is run to find a value. One that is not set and has no other value is an error, and not an empty text: a server that is asked
+without its key says something else than what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_VARIABLE = re.compile(
+    r"\$(?:(?P<dollar>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?::-(?P<other>[^}]*))?\})"
+)
+
+
+class Unset(Exception):
+    """A variable that is needed is not set; the text says which."""
+
+
+def expand(text: str, environment: Mapping[str, str]) -> str:
+    """Raises `Unset`."""
+
+    def value(match: re.Match[str]) -> str:
+        if match["dollar"]:
+            return "$"
+        name = match["plain"] or match["name"]
+        found = environment.get(name, "")
+        if not found and match["other"] is None:
+            raise Unset(f"${name} is not set")
+        return found or match["other"]
+
+    return _VARIABLE.sub(value, text)
