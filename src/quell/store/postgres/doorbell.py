@@ -11,7 +11,7 @@ import logging
 import os
 import select
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 import psycopg
@@ -44,7 +44,8 @@ class NotifyDoorbell:
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._door = threading.Lock()
         self._closed = False
-        self._connection = self._listen()
+        self._connection: Patient | None = None
+        self._try(self._listen)
         self._thread = threading.Thread(target=self._run, name="journal-doorbell", daemon=True)
         self._thread.start()
         self.ring("")
@@ -79,51 +80,46 @@ class NotifyDoorbell:
 
     def _run(self) -> None:
         while self._wait():
-            try:
-                if self._connection is None:
-                    self._connection = self._listen()
-                    if self._connection is not None:
-                        self._tell("")  # what was rung for meanwhile was not heard, on either side
-                        self.ring("")
-                else:
-                    self._line.run(self._ring_and_hear)
-            except (psycopg.Error, StorageRefused) as error:
-                said = refusal(self._line.shown, "heard", error) if isinstance(error, psycopg.Error) else error
-                log.warning("the doorbell is silent for now: %s", said)
-                self._line.close()
-                self._connection = None
+            self._try(self._ring_and_hear)
         self._line.close()
         os.close(self._woken)
 
-    def _listen(self) -> Patient | None:
+    def _try(self, work: Callable[[Patient], None]) -> None:
         """Silence costs time and no more: it is tried again."""
         try:
-            self._line.run(self._begin)
-            return self._line.connected()
-        except (psycopg.Error, StorageRefused):
+            self._line.run(work)
+        except (psycopg.Error, StorageRefused) as error:
+            if self._connection is not None:
+                said = refusal(self._line.shown, "heard", error) if isinstance(error, psycopg.Error) else error
+                log.warning("the doorbell is silent for now: %s", said)
             self._line.close()
-            return None
+            self._connection = None
 
-    def _begin(self, connection: Patient) -> None:
+    def _listen(self, connection: Patient) -> None:
         own = connection.pgconn.backend_pid
         connection.add_notify_handler(lambda heard: None if heard.pid == own else self._tell(heard.payload))
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+        self._connection = connection
 
     def _wait(self) -> bool:
         """Until there is something to ring or to hear, or to open the connection again; False: it was closed."""
-        waiting = [self._woken]
+        waiting = select.poll()
+        waiting.register(self._woken, select.POLLIN)
         if self._connection is not None:
-            waiting.append(self._connection.fileno())
-        with suppress(OSError):
-            ready, _, _ = select.select(waiting, (), (), None if self._connection is not None else LONGEST_PAUSE)
-            if self._woken in ready:
-                return bool(os.read(self._woken, 4096))
+            waiting.register(self._connection.fileno(), select.POLLIN)
+        ready = waiting.poll(None if self._connection is not None else LONGEST_PAUSE * 1000)
+        if self._woken in dict(ready):
+            return bool(os.read(self._woken, 4096))
         return True
 
     def _ring_and_hear(self, connection: Patient) -> None:
         with self._door:
             sessions, self._to_ring = self._to_ring, set()
-        if len(sessions) > MANY:
+        if connection is not self._connection:  # opened anew: what was rung for meanwhile was not heard, on either side
+            self._listen(connection)
+            self._tell("")
+            sessions = {""}
+        elif len(sessions) > MANY:
             sessions = {""}
         # An empty list hears what has arrived, as any statement does, and finds out whether there still is a connection.
         rings = sorted({_payload(session) for session in sessions})
