@@ -8,7 +8,7 @@ It speaks over its standard input and output, one call at a time, and writes wha
     late        answers a call when it is cancelled
     deaf        after a call was made it reads no more
     flooding    answers a call with notifications, for ever
-    drowning    the same, as fast as it can
+    drowning    answers a call with whatever, as fast as it can
     stubborn    silent, and ends neither with its input nor when it is told to
     nonsense    lists tools whose schemas are none
     brittle     as `good`, but a call with arguments ends it
@@ -23,7 +23,7 @@ import time
 
 FOLDER, NAME, WAY = sys.argv[1:4]
 LOG = os.open(os.path.join(FOLDER, NAME), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-SIZE, PAUSE = (1_000, 0.001) if WAY == "flooding" else (100_000, 0)
+WATER = b"x" * 1_000_000 + b"\n"
 OBJECT = {"type": "object"}
 TOOLS = {
     "nonsense": [
@@ -69,9 +69,11 @@ def main() -> None:
             asked = number
             if WAY == "deaf":
                 time.sleep(1000)
-            while WAY in ("flooding", "drowning"):
-                say(method="notifications/message", params={"level": "info", "data": "x" * SIZE})
-                time.sleep(PAUSE)
+            while WAY == "flooding":
+                say(method="notifications/message", params={"level": "info", "data": "x" * 1000})
+                time.sleep(0.002)
+            while WAY == "drowning":
+                os.write(1, WATER)
             if WAY == "brittle" and message["params"]["arguments"]:
                 sys.exit("out of coffee")
             if WAY in ("good", "nonsense", "brittle"):
