@@ -12,7 +12,7 @@ from quell.testing.mutation.changes import mutants, pairs, planted
 from quell.testing.mutation.equivalent import EQUIVALENT
 from quell.testing.mutation.trial import Trial
 
-SAMPLE = 20
+SAMPLE = 16
 
 
 @pytest.fixture(scope="module")

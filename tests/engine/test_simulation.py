@@ -98,7 +98,8 @@ def test_a_revert_that_leaves_the_files_is_found(monkeypatch: pytest.MonkeyPatch
         return ()
 
     monkeypatch.setattr(Folder, "restore", nothing)
-    assert any("K8" in wrong for seed in range(1000) for wrong in simulate(draw(seed)).wrong)
+    stories = (*range(650, 1000), *range(650))  # few go back over a file that matters: one of the first does
+    assert any("K8" in wrong for seed in stories for wrong in simulate(draw(seed)).wrong)
 
 
 def test_a_former_owner_that_goes_on_recording_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

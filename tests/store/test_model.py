@@ -155,4 +155,4 @@ async def _done(answer: Awaitable[None]) -> None:
 
 
 TestJournals = Journals.TestCase
-TestJournals.settings = settings(max_examples=40, stateful_step_count=30)
+TestJournals.settings = settings(max_examples=25, stateful_step_count=30)

@@ -217,16 +217,16 @@ class Stage:
         self._site.wire.cut = False
 
     async def _shut_down(self, fault: p.Shutdown) -> None:
-        began, node = self._loop.time(), self._node.part(fault.who)
+        began, node, deaf = self._loop.time(), self._node.part(fault.who), self._site.wire.cut
         if node is not None and await node.shut_down():
             if not self._troubled_since(began) and self._loop.time() - began > 5.0:
                 self.wrong.append(f"K6: the shutdown took {self._loop.time() - began:.3f} s")
-            if not self._troubled_since(began) and fault.who == "owner":
+            if not (self._troubled_since(began) or deaf) and fault.who == "owner":
                 self._check_left()
             await self._rise(node, began, fault.down)
 
     def _check_left(self) -> None:
-        """K6: what had begun to show itself was settled, unless the disk failed."""
+        """K6: what had begun to show itself was settled, unless the disk failed, or the guest had recorded what was not heard of yet."""
         for session, records in self._records.items():
             run = fold(records).run
             if run is not None and (run.replied or run.ending is not None):
