@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from quell.core import facts as f
 from quell.core import inputs as i
+from quell.core.errors import Stale
 from quell.core.messages import AssistantMessage, Text, ToolMessage, UserMessage
 from quell.engine import Options
 from quell.store.memory import MemoryJournal
@@ -180,10 +183,6 @@ async def test_cancel_in_retry_back_off() -> None:
 
 async def test_cancel_withdraws_an_open_request_and_late_answers_are_stale() -> None:
     """T6, C8"""
-    import pytest
-
-    from quell.core.errors import Stale
-
     async with played() as play:
         session = await play.session()
         await play.submit(session, "go")
@@ -196,6 +195,26 @@ async def test_cancel_withdraws_an_open_request_and_late_answers_are_stale() -> 
         with pytest.raises(Stale):
             await play.engine.apply(session, i.Answer(request=request, option="allow_once"))
         assert (await play.settled(session)).outcome == "cancelled"
+
+
+async def test_race_late_answer_to_a_permission_request_while_its_run_unwinds() -> None:
+    """T6. Beside the call that asks there is one that does not stop. Fails when an answer to a withdrawn request is taken."""
+    async with played() as play:
+        session = await play.session()
+        await play.submit(session, "go")
+        asked, stops = await play.asked(), asyncio.Event()
+        asked.call("touch", kind="read")
+        asked.call("touch", outside=True)
+        asked.reply()
+        (await play.touched()).hold(stops)
+        request = (await play.until(session, lambda state: bool(state.awaiting))).awaiting[0].request
+        assert request is not None
+        await play.cancel(session)
+        with pytest.raises(Stale):
+            await play.engine.apply(session, i.Answer(request=request, option="allow_once"))
+        stops.set()
+        assert (await play.settled(session)).outcome == "cancelled"
+        assert play.nothing_asked
 
 
 async def test_prompts_cancelled_by_id() -> None:

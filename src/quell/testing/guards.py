@@ -202,7 +202,7 @@ GUARDS = (
     Guard(
         "a run that ends awaits nobody",
         ((SESSION, "self.run is None or self.run.ending is not None or", "self.run is None or"),),
-        ("late_answer_to_a_permission_request",),
+        ("late_answer_to_a_permission_request_while_its_run_unwinds",),
     ),
     Guard(
         "an answer names its request",
@@ -291,8 +291,9 @@ GUARDS = (
         ("two_processes_on_one_database_deciding_at_once_lose_and_double_nothing",),
     ),
     Guard(
-        "an append names its writer's claim",
+        "an append names its writer's claim, and whoever was overtaken asks whether it still owns",
         (
+            ("engine/ledger.py", "            await self._look_whether_we_own()\n", "            pass\n"),
             ("store/writing.py", "(?9 IS NULL OR ?9 = (SELECT generation FROM owner))", "(?9 IS NULL OR ?9 = ?9)"),
             ("store/memory.py", "        memory.check_owner(generation)\n", ""),
         ),

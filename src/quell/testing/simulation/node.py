@@ -146,7 +146,8 @@ class Node:
             async with asyncio.timeout(1.0):
                 await life.gone.wait()
         except TimeoutError:
-            life.process.exit()
+            if life.process.alive:  # it may have left in the same moment
+                life.process.exit()
         return True
 
     async def pause(self, steps: int, seconds: float, *, dead: bool) -> bool:
