@@ -13,7 +13,7 @@ from quell.core.messages import AssistantMessage, Text, ToolMessage
 from quell.engine import owner
 from quell.store.memory import MemoryJournal
 from quell.testing.doorbells import Wire
-from quell.testing.faults import Refuse
+from quell.testing.faults import Hold, Refuse
 from tests.engine.nodes import node, outcomes, question, two
 
 
@@ -152,6 +152,35 @@ async def test_race_owner_paused_and_resumed_stops_before_another_can_claim(monk
         (await second.play.asked()).reply()
         assert await outcomes(second.play, sessions[0]) == ["completed"]
         assert await outcomes(second.play, sessions[1]) == ["interrupted"]
+
+
+async def test_race_owner_paused_and_resumed_stops_in_time_also_while_an_append_gets_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """I10. The network between is gone, and the session waits for it to take a prompt.
+
+    Fails when what runs is stopped by the session alone, which does nothing meanwhile.
+    """
+    monkeypatch.setattr(owner, "LOOK_SECONDS", 0.01)
+    journal, wire = MemoryJournal(holds=1.0), Wire()
+    async with node(journal, wire) as first, node(journal.beside(), wire) as second:
+        session = await first.play.session()
+        await first.play.submit(session, "one")
+        (asked := await first.play.asked()).call("touch")
+        asked.reply()
+        touched = await first.play.touched()
+        first.faults.always = Hold()
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(first.play.submit(session, "two"))
+            await first.faults.until_held()
+            first.faults.unanswered = True
+            await touched.stopped.wait()
+            assert not waiting.done()
+            first.faults.always = None
+            await first.faults.release()
+        journal.seem_dead()
+        (await second.play.asked()).reply()
+        assert await outcomes(second.play, session) == ["interrupted", "completed"]
 
 
 async def test_i10_an_owner_that_renews_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -404,8 +404,8 @@ async def test_race_late_outcome_of_an_earlier_turn_whose_provider_reuses_call_i
 
 
 @pytest.mark.parametrize("first", ["cancel", "answer"])
-async def test_race_late_answer_to_a_permission_request(tmp_path: Path, first: str) -> None:
-    """T6, C8. Fails when an answer to a withdrawn request is taken."""
+async def test_t6_c8_a_late_answer_to_a_permission_request(tmp_path: Path, first: str) -> None:
+    """The answer and the cancel at once, in either order."""
     async with Place(tmp_path).life() as talk:
         chat = await talk.chat()
         accepted = await chat.says("go outside")

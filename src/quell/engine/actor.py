@@ -81,8 +81,10 @@ class Actor:
         self._inbox.wake()
 
     def step_down(self) -> None:
-        """Another process owns the journal: stop, and record nothing of it."""
+        """Another process owns the journal, or soon may: stop, and record nothing of it. At once: the actor may be waiting for a journal that
+        does not answer."""
         self._recovering = False
+        self._effects.stop_ending(())
         self.streams.drop()
         self.look()
 

@@ -320,6 +320,11 @@ GUARDS = (
         ("crash_between_any_two_transactions_and_between_append_and_effect",),
     ),
     Guard(
+        "an owner that loses its claim stops what runs although its sessions wait for the journal",
+        (("engine/actor.py", "        self._effects.stop_ending(())\n", ""),),
+        ("owner_paused_and_resumed_stops_in_time_also_while_an_append_gets_no_answer",),
+    ),
+    Guard(
         "an owner that cannot renew its claim stops before another can have it",
         (("engine/owner.py", "if left <= 0:", "if False:"),),
         (
