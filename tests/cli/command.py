@@ -213,7 +213,7 @@ class Home:
         """`quell run` with the scripted model."""
         return self.quell("run", "--model", self.model, *arguments, input=input)
 
-    def start(self, *arguments: str) -> Started:
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Started:
         """Begin it, to do something to it meanwhile."""
         process = subprocess.Popen(
             self.line(*arguments),
@@ -221,7 +221,7 @@ class Home:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self.workspace,
-            env=self.environment,
+            env=self.environment | dict(environment or {}),
         )
         return Started(process)
 
@@ -338,6 +338,15 @@ class Started:
             piece = os.read(self.process.stdout.fileno(), 4096)
             assert piece, f"ended without saying {text!r}: {self.end()}"
             self._read += piece
+
+    def complains(self, text: str) -> None:
+        """The same of standard error. What was read is not in the end's again."""
+        assert self.process.stderr is not None
+        said = b""
+        while text.encode() not in said:
+            piece = os.read(self.process.stderr.fileno(), 4096)
+            assert piece, f"ended without saying {text!r}: {self.end()}"
+            said += piece
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

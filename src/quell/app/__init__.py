@@ -27,7 +27,7 @@ from quell.app.languages import ConfiguredLanguages
 from quell.app.servers import ConfiguredServers
 from quell.config.load import Configuration
 from quell.config.log import last_lines
-from quell.config.paths import Paths, paths, secure_folder
+from quell.config.paths import Paths, paths, secure_folder, standby_sockets
 from quell.config.scrub import scrub
 from quell.config.secrets import key_variables, redacted
 from quell.config.settings import Settings
@@ -62,10 +62,6 @@ processor's time of a crowd; hardly anything here is in a cycle."""
 
 WARM_UP_AFTER = 0.3
 """Seconds from the first answer to loading the default model's libraries, so that the commands that wait are served first."""
-
-
-STANDBY_SOCKETS = range(2, 10)
-"""What the names of the sockets of standby servers end with, after that of the usual one's."""
 
 
 def serve(
@@ -161,15 +157,15 @@ def _socket(usual: str, *, standby: bool) -> Iterator[tuple[str, socket.socket]]
         if not standby:
             yield usual, stack.enter_context(unix_socket(usual))
             return
-        for number in STANDBY_SOCKETS:
-            address = f"{usual}.{number}"
+        others = standby_sockets(usual)
+        for address in others:
             try:
                 listening = stack.enter_context(unix_socket(address, wait=0))
             except AddressInUse:
                 continue
             yield address, listening
             return
-    raise AddressInUse(f"There are {len(STANDBY_SOCKETS)} standby servers at {usual}.… already.")
+    raise AddressInUse(f"There are {len(others)} standby servers at {usual}.… already.")
 
 
 async def _say_where(place: Paths, address: str, ownership: Ownership) -> None:

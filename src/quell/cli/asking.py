@@ -18,6 +18,7 @@ from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from quell.cli.narrate import Narrator
 
@@ -30,7 +31,7 @@ ANSWER_SECONDS = 10.0
 class Asker:
     """The requests of one run that are open. `take` its events, before the narrator does."""
 
-    def __init__(self, server: str, session: str, narrator: Narrator) -> None:
+    def __init__(self, server: Callable[[], str], session: str, narrator: Narrator) -> None:
         self._server = server
         self._session = session
         self._narrator = narrator
@@ -105,7 +106,7 @@ class Asker:
         id = form.request.text("id")
         self._form = None
         try:
-            with Connection(self._server, timeout=ANSWER_SECONDS) as connection:
+            with Connection(self._server(), timeout=ANSWER_SECONDS) as connection:
                 connection.request("POST", f"/v1/sessions/{self._session}/requests/{id}", form.answer)
         except Refused as refused:
             self._narrator.line(f"not taken: {one_line(refused.detail)}", "yellow", whole=True)

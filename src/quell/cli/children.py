@@ -12,6 +12,8 @@ from quell.client.oneshot import Connection, Event, Refused, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quell.cli.narrate import Narrator
 
 CATCH_UP_SECONDS = 2.0
@@ -21,7 +23,7 @@ CATCH_UP_SECONDS = 2.0
 class Children:
     """The sub-agents of a session's run. `take` the run's events before the narrator shows them."""
 
-    def __init__(self, socket: str, session: str, narrator: Narrator) -> None:
+    def __init__(self, socket: Callable[[], str], session: str, narrator: Narrator) -> None:
         self._socket = socket
         self._session = session
         self._narrator = narrator
@@ -39,7 +41,7 @@ class Children:
 
     def _watch(self) -> None:
         try:
-            with Connection(self._socket) as connection:
+            with Connection(self._socket()) as connection:
                 for event in connection.stream(f"/v1/events?parent={self._session}", 0):
                     if event.kind == "session":
                         self._follow(event.body.text("id"))
@@ -57,7 +59,7 @@ class Children:
 
     def _tell(self, child: str, narrator: Narrator) -> None:
         try:
-            with Connection(self._socket) as connection:
+            with Connection(self._socket()) as connection:
                 for event in connection.stream(f"/v1/sessions/{child}/events", 0):
                     narrator.take(event)
                     if event.body.text("kind") == "run_settled":

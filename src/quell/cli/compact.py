@@ -22,8 +22,7 @@ def compact(session: str | None, as_json: bool) -> int:
     The model goes on from the summary; what was said before stays in the session for people to read. It waits its turn when the session is
     busy. Ctrl-C cancels it.
     """
-    place = daemon.here()
-    with daemon.connect(place) as connection:
+    with daemon.connect(daemon.here()) as connection:
         found = chosen_session(connection, session)
         path = f"/v1/sessions/{found.text('id')}"
         accepted = connection.request("POST", f"{path}/compact")
@@ -31,14 +30,16 @@ def compact(session: str | None, as_json: bool) -> int:
         summary, first = "", [connection]
         try:
             for event in follow(
-                lambda: first.pop() if first else daemon.connect(place), found.text("id"), accepted.number("seq") - 1
+                lambda: first.pop() if first else daemon.connect(daemon.here()),
+                found.text("id"),
+                accepted.number("seq") - 1,
             ):
                 if followed.take(event) and event.body.text("kind") == "compacted":
                     summary = event.body.text("summary")
                 if followed.ended:
                     break
         except KeyboardInterrupt:
-            with Connection(place.socket) as again:
+            with Connection(daemon.here().socket) as again:
                 again.request("POST", f"{path}/cancel", {"prompt": accepted.text("prompt")})
             return CANCELLED
     if as_json:

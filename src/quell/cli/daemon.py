@@ -4,7 +4,7 @@
     stop      `quell serve --stop`
 
 Rules: one start at a time, however many commands want one: whoever holds the start lock starts, the others wait for the lock and then find
-the server. The server tells through a pipe that it is ready, or why it cannot be; its other end closes by itself when it dies. A busy
+the server. Who is lost looks for the standby that takes over before it starts anything. The server tells through a pipe that it is ready, or why it cannot be; its other end closes by itself when it dies. A busy
 server is never stopped for an upgrade. That there is one server per data directory is the server's own rule, not made here.
 """
 
@@ -18,7 +18,7 @@ import sys
 import time
 
 from quell import __version__
-from quell.cli.failure import CommandFailed, of_refusal
+from quell.cli.failure import CommandFailed, InUse, of_refusal
 from quell.client.oneshot import Connection, Json, Refused, Unreachable
 
 TYPE_CHECKING = False
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+LISTEN_SECONDS = 5.0
+FOUND_SECONDS = 5.0
+"""How long a server that has the journal may take to say where it is: it has it already, so no lease is waited for."""
 PAUSE = 0.005
 LOG_LINES = 12
 
@@ -34,19 +37,23 @@ LOG_LINES = 12
 def here() -> Paths:
     """The files of this user, from the environment; the socket is that of the daemon that has the data, wherever it put it.
 
-    $XDG_RUNTIME_DIR is not the same in a terminal, in cron and over ssh, and a standby server that took over is elsewhere, too. Who
-    names a socket means that one.
+    $XDG_RUNTIME_DIR is not the same in a terminal, in cron and over ssh, and a standby server that took over is elsewhere, too. One that
+    has yet to take over is as good: it takes whatever is asked for. Who names a socket means that one.
     """
-    from quell.config.paths import PathRefused, Paths, paths
+    from quell.config.paths import PathRefused, Paths, paths, standby_sockets
 
     try:
         place = paths(os.environ)
     except PathRefused as refused:
         raise CommandFailed(str(refused)) from None
     if not os.environ.get("QUELL_SOCKET"):
-        other = _recorded(place.address)
-        if other and other != place.socket and not _connects(place.socket) and _listens(other):
-            return Paths(config_file=place.config_file, data_dir=place.data_dir, socket=other)
+        recorded = _recorded(place.address)
+        candidates = [*([recorded] if recorded else []), *standby_sockets(place.socket)]
+        others = [each for each in candidates if each != place.socket and os.path.exists(each)]
+        if others and not _connects(place.socket):
+            for other in others:
+                if _listens(other):
+                    return Paths(config_file=place.config_file, data_dir=place.data_dir, socket=other)
     return place
 
 
@@ -68,7 +75,7 @@ def _connects(socket: str) -> bool:
 
 def _listens(socket: str) -> bool:
     try:
-        with Connection(socket, timeout=1.0) as connection:
+        with Connection(socket, timeout=LISTEN_SECONDS) as connection:
             connection.request("GET", "/v1/health")
     except (Unreachable, Refused):
         return False
@@ -76,11 +83,12 @@ def _listens(socket: str) -> bool:
 
 
 def connect(place: Paths) -> Connection:
-    """A connection to the user's server. Raises `CommandFailed` when there is none and none can be started."""
+    """A connection to the user's server; its `path` is where that is. Raises `CommandFailed` when there is none and none can be started."""
     connection = _agreed(place)
     if connection is not None:
         return connection
     with _StartLock(place):
+        place = here()  # there may be another one by now
         return _agreed(place) or _replace_or_start(place)
 
 
@@ -198,11 +206,27 @@ def _replace_or_start(place: Paths) -> Connection:
             raise of_refusal(refused) from None
         # It has become busy meanwhile, and speaks our API: use it.
         return Connection(place.socket)
-    _start(place)
     try:
-        return Connection(place.socket)
+        _start(place)
+    except InUse:
+        if (found := _found()) is None:
+            raise
+        return found
+    try:
+        return Connection(here().socket)
     except Unreachable as error:
         raise CommandFailed(f"a server was started and left at once: {error}. Its log is {place.log}") from None
+
+
+def _found() -> Connection | None:
+    """A connection to the server that was faster, as soon as it has said where it is."""
+    deadline = time.monotonic() + FOUND_SECONDS
+    while not os.environ.get("QUELL_SOCKET") and time.monotonic() < deadline:
+        try:
+            return Connection(here().socket)
+        except Unreachable:
+            time.sleep(PAUSE)
+    return None
 
 
 def _start(place: Paths) -> None:
@@ -243,7 +267,8 @@ def _start(place: Paths) -> None:
             os.close(told)
     if said:
         reason = Json(json.loads(said))
-        raise CommandFailed(reason.text("text"), reason.number("status"))
+        failure = InUse if reason.flag("in_use") else CommandFailed
+        raise failure(reason.text("text"), reason.number("status"))
     why = f"it did not answer within {START_SECONDS:.0f} s" if not answered else f"it ended with status {status}"
     raise CommandFailed(f"the server could not be started: {why}.{_said(place.log, before)}")
 

@@ -30,6 +30,10 @@ class CommandFailed(Exception):
         self.status = status
 
 
+class InUse(CommandFailed):
+    """No server could be started: another one has the journal, and is not found from here."""
+
+
 def wrong_usage(text: str) -> CommandFailed:
     return CommandFailed(text, USAGE)
 

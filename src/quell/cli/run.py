@@ -14,7 +14,7 @@ import sys
 import time
 
 from quell.cli import daemon, failure
-from quell.cli.failure import CommandFailed, of_refusal, wrong_usage
+from quell.cli.failure import CommandFailed, InUse, of_refusal, wrong_usage
 from quell.cli.lookup import find_session, last_session
 from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
@@ -53,7 +53,7 @@ def run(options: RunOptions) -> int:
 def _run(options: RunOptions, workspace: str, content: _Content, place: Paths) -> int:
     with daemon.connect(place) as connection:
         session, is_new = _session(connection, options, workspace, content.environment)
-        task = _Task(place, session.text("id"), options)
+        task = _Task(connection.path, session.text("id"), options)
         interrupts = _Interrupts(task)
         try:
             accepted = task.submit(connection, content)
@@ -95,12 +95,12 @@ class _Content:
 class _Task:
     """One prompt on its way through the server."""
 
-    def __init__(self, place: Paths, session: str, options: RunOptions) -> None:
+    def __init__(self, socket: str, session: str, options: RunOptions) -> None:
         self.session = session
         self.prompt = f"p{os.urandom(10).hex()}"
         self.sent = False
         self.uncancelled = False
-        self._place = place
+        self._socket = socket
         self._options = options
         self._mode = "yolo" if options.yolo else options.mode
         self._asks = _asks(options)
@@ -140,7 +140,7 @@ class _Task:
                 raise
         while True:
             try:
-                with daemon.connect(self._place) as again:
+                with self._connect() as again:
                     return again.request("POST", path, body)
             except (Unreachable, Refused) as trouble:
                 if time.monotonic() > deadline or (isinstance(trouble, Refused) and trouble.status != 503):
@@ -184,7 +184,7 @@ class _Task:
                 if narrator.sub_agents and children is None and not options.quiet:
                     from quell.cli.children import Children  # few runs have any
 
-                    children = Children(self._place.socket, self.session, narrator)
+                    children = Children(lambda: self._socket, self.session, narrator)
                 if options.stream_json:
                     _print_json(_line_of(event))
             elif not followed.begun and event.body.text("kind") == "run_settled":
@@ -199,13 +199,13 @@ class _Task:
             return None
         from quell.cli.asking import Asker  # the prompt is on its way already
 
-        return Asker(self._place.socket, self.session, narrator)
+        return Asker(lambda: self._socket, self.session, narrator)
 
     def cancel(self) -> None:
         """Cancel the prompt, on a connection of its own. When it cannot be told now, it will be with the next connection."""
         self.uncancelled = True
         try:
-            with Connection(self._place.socket, timeout=CANCEL_SECONDS) as connection:
+            with Connection(self._socket, timeout=CANCEL_SECONDS) as connection:
                 connection.request("POST", f"/v1/sessions/{self.session}/cancel", {"prompt": self.prompt})
             self.uncancelled = False
         except (Unreachable, Refused):
@@ -213,7 +213,7 @@ class _Task:
 
     def forget_session(self) -> None:
         try:
-            with Connection(self._place.socket, timeout=CANCEL_SECONDS) as connection:
+            with Connection(self._socket, timeout=CANCEL_SECONDS) as connection:
                 connection.request("DELETE", f"/v1/sessions/{self.session}")
         except (Unreachable, Refused):
             pass  # an empty session is no harm
@@ -221,7 +221,12 @@ class _Task:
     def _reconnect(self, narrator: Narrator) -> Connection:
         narrator.line("the connection to the server was lost; connecting again", "yellow")
         try:
-            connection = daemon.connect(self._place)
+            connection = self._connect()
+        except InUse as failed:
+            raise CommandFailed(
+                f"{failed}\nThat server has the prompt; see what becomes of it there with: quell sessions show {self.session}",
+                failed.status,
+            ) from None
         except CommandFailed as failed:
             raise CommandFailed(
                 f"{failed}\nThe prompt is on disk and will go on when a server runs again; see it with: quell sessions show {self.session}",
@@ -231,9 +236,15 @@ class _Task:
             self.cancel()
         return connection
 
+    def _connect(self) -> Connection:
+        """To the server that there is now: a standby may have taken over."""
+        connection = daemon.connect(daemon.here())
+        self._socket = connection.path
+        return connection
+
     def _tell_place(self, narrator: Narrator) -> None:
         try:
-            with Connection(self._place.socket) as connection:
+            with Connection(self._socket) as connection:
                 queue = connection.request("GET", f"/v1/sessions/{self.session}/queue").items("items")
         except (Unreachable, Refused):
             return

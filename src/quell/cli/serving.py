@@ -10,8 +10,9 @@ import json
 import os
 from collections.abc import Callable
 
-from quell.cli.failure import FAILED, CommandFailed
+from quell.cli.failure import FAILED, CommandFailed, InUse
 from quell.config.paths import PathRefused
+from quell.core import errors
 from quell.core.errors import EXIT, QuellError
 
 
@@ -32,6 +33,8 @@ def serve(listen: tuple[str, int] | None, standby: bool, ready: Callable[[str], 
         from quell import app  # the server and all that it needs
 
         app.serve(listen=listen, standby=standby, ready=answering)
+    except errors.InUse as error:
+        raise InUse(str(error)) from None
     except (QuellError, PathRefused) as error:
         raise CommandFailed(
             str(error), EXIT.get(error.code, FAILED) if isinstance(error, QuellError) else FAILED
@@ -60,7 +63,10 @@ class _Starter:
     def tell(self, failed: CommandFailed | None) -> None:
         if self._descriptor is None:
             return
-        said = b"" if failed is None else json.dumps({"status": failed.status, "text": str(failed)}).encode()
+        said = b""
+        if failed is not None:
+            why = {"status": failed.status, "text": str(failed), "in_use": isinstance(failed, InUse)}
+            said = json.dumps(why).encode()
         try:
             os.write(self._descriptor, said + b"\n")
             os.close(self._descriptor)

@@ -97,6 +97,7 @@ class Connection:
     """One connection to the server at a unix socket. Raises `Unreachable` when nobody listens there."""
 
     def __init__(self, path: str, timeout: float = ANSWER_SECONDS) -> None:
+        self.path = path
         self._received = bytearray()
         self._wait: Callable[[socket.socket], None] | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

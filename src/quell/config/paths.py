@@ -9,7 +9,7 @@
     address      data_dir/daemon.address: where the running daemon's socket is, for those whose environment says otherwise
     socket       $XDG_RUNTIME_DIR/quell/daemon.sock, else /tmp/quell-$UID/daemon.sock; with a data directory other than
                  the one in the account's home, daemon-<hash of it>.sock, so that tests never meet the user's daemon;
-                 $QUELL_SOCKET names another one, as a standby server has
+                 $QUELL_SOCKET names another one; standby servers have .2, .3, … behind it
 
 Rules: `paths` reads the environment that it is given and no disk but the account database; `secure_folder` alone
 creates. A relative $XDG_… is ignored, as that standard demands; a relative $QUELL_… is refused, because the command and
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 SOCKET_BYTES = 100
 """The longest socket path we use: the kernel's limit is 108 on Linux and 104 on macOS, with the closing zero."""
+
+
+STANDBY_SERVERS = 8
+"""How many there may be beside the usual one."""
 
 
 class PathRefused(Exception):
@@ -106,6 +110,11 @@ def paths(environ: Mapping[str, str]) -> Paths:
             _absolute(environ.get("XDG_RUNTIME_DIR")), "daemon.sock" if usual else f"daemon-{_digest(data_dir)}.sock"
         ),
     )
+
+
+def standby_sockets(usual: str) -> list[str]:
+    """The sockets of standby servers, beside the usual one's."""
+    return [f"{usual}.{number}" for number in range(2, 2 + STANDBY_SERVERS)]
 
 
 def secure_folder(path: str) -> None:

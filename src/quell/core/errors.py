@@ -18,6 +18,7 @@
     │   └── AppendTimeout           could not be recorded in time
     ├── WebRefused                  an address that is not asked, or does not answer; becomes a tool's result
     ├── StorageRefused              disk full, read-only, locked, corrupt, too new
+    │   └── InUse                   another server has it
     └── ModelFailed                 a provider's refusal, classified; becomes a fact, never a status
 
 `code` is what programs compare; `STATUS` and `EXIT` are the only tables from codes to HTTP and exit status.
@@ -108,6 +109,10 @@ class StorageRefused(QuellError):
     """The journal cannot be written, or not be read; the message names the file, the reason and the remedy."""
 
     code = "storage"
+
+
+class InUse(StorageRefused):
+    """Another server has the journal; the message names it."""
 
 
 class WebRefused(QuellError):

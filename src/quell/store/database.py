@@ -18,7 +18,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from quell.core.errors import StorageRefused
+from quell.core.errors import InUse, StorageRefused
 from quell.store.mounts import file_system, is_shared
 from quell.store.steps import Migration, missing
 
@@ -110,13 +110,13 @@ class Lock:
             time.sleep(0.005)
         return True
 
-    def in_use(self) -> StorageRefused:
+    def in_use(self) -> InUse:
         """Why it could not be taken."""
         try:
             holder = self._path.read_text("ascii", "replace").strip()
         except OSError:
             holder = ""
-        return StorageRefused(
+        return InUse(
             f"The journal {self._database} is in use by another quell (process {holder or 'unknown'}). "
             "Use that one, stop it, or choose another data directory."
         )

@@ -14,7 +14,7 @@ import time
 
 import psycopg
 
-from quell.core.errors import StorageRefused
+from quell.core.errors import InUse
 from quell.core.ports import Claim
 from quell.store.orders import stale_owner
 from quell.store.postgres.line import Line, Patient
@@ -100,7 +100,7 @@ class Lease:
             while line.run(self.claim) is None:
                 holder = line.run(_holder)
                 if seen not in (None, holder):
-                    raise StorageRefused(
+                    raise InUse(
                         f"The journal in {line.shown} is in use by another quell ({holder[0]}). Use that one, stop it, "
                         "or wait beside it, to take over when it ends:  quell serve --standby"
                     )
