@@ -13,6 +13,7 @@ import pytest
 
 from quell.client.oneshot import Connection
 from quell.config.paths import paths, standby_sockets
+from quell.testing.postgresql import Server
 from tests.cli.command import Home, Started, until
 
 WAITING = '[[reply]]\nstep = [{ wait = 1.5 }, { text = "Late." }]\n'
@@ -34,12 +35,20 @@ def role(home: Home, socket: str) -> str:
         return connection.request("GET", "/v1/health").text("role")
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_home(own_home: Home, request: pytest.FixtureRequest) -> Home:
+    """On a file, and on a database, where the owner's lease has to end before the standby takes over."""
+    if request.param == "postgres":
+        server: Server = request.getfixturevalue("postgresql")
+        own_home.configure(f'[server]\ndatabase = "{server.url(server.database())}"\nlease = 5\n')
+    return own_home
+
+
 @pytest.mark.parametrize("stopped", [False, True], ids=["at once", "later"])
-def test_the_owner_is_killed_in_the_middle(own_home: Home, stopped: bool) -> None:
-    """Also when the standby takes over later, as it does when a lease has to end first."""
-    socket = standby_sockets(paths(own_home.environment).socket)[0]
-    with serving(own_home) as owner, serving(own_home, "--standby") as standby:
-        running = own_home.start("run", "--model", own_home.model, "look first")
+def test_the_owner_is_killed_in_the_middle(any_home: Home, stopped: bool) -> None:
+    socket = standby_sockets(paths(any_home.environment).socket)[0]
+    with serving(any_home) as owner, serving(any_home, "--standby") as standby:
+        running = any_home.start("run", "--model", any_home.model, "look first")
         running.reads("and on")
         if stopped:
             standby.process.send_signal(signal.SIGSTOP)
@@ -52,10 +61,10 @@ def test_the_owner_is_killed_in_the_middle(own_home: Home, stopped: bool) -> Non
         assert done.status == 1, done
         assert "the server was stopped in the middle of this run" in done.err
         assert "To go on: quell run --session" in done.err
-        assert own_home.servers() == [standby.process.pid]
-        assert role(own_home, socket) == "owner"
-        assert own_home.run("--quiet", "say hello").out == "Hello, wörld.\n"
-        assert own_home.servers() == [standby.process.pid]
+        assert any_home.servers() == [standby.process.pid]
+        assert role(any_home, socket) == "owner"
+        assert any_home.run("--quiet", "say hello").out == "Hello, wörld.\n"
+        assert any_home.servers() == [standby.process.pid]
 
 
 def test_the_owner_is_killed_before_the_first_word(own_home: Home) -> None:
