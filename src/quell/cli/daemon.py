@@ -4,7 +4,8 @@
     stop      `quell serve --stop`
 
 Rules: one start at a time, however many commands want one: whoever holds the start lock starts, the others wait for the lock and then find
-the server. Who is lost looks for the standby that takes over before it starts anything. The server tells through a pipe that it is ready, or why it cannot be; its other end closes by itself when it dies. A busy
+the server. Who is lost looks for the standby that takes over before it starts anything. The server tells through a pipe that it is ready, or
+why it cannot be; its other end closes by itself when it dies. A busy
 server is never stopped for an upgrade. That there is one server per data directory is the server's own rule, not made here.
 """
 
