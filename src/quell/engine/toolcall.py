@@ -154,16 +154,17 @@ async def execute(
     if task is not None and task.cancelling():
         return returned  # what it had done by then; nothing more is started
     named = replace(call, name=access.tool)
-    try:
-        hooked = await hooking.after(named, returned.result, session, ports, environment, redactor)
-    except asyncio.CancelledError:
-        scene.post(returned)  # it is true all the same
-        raise
-    return (
-        returned
-        if hooked is None
-        else replace(returned, result=hooking.with_context(returned.result, hooked), hooked=hooked)
-    )
+    async with asyncio.TaskGroup() as group:
+        told = group.create_task(hooking.after(named, returned.result, session, ports, environment, redactor))
+        try:
+            await asyncio.wait((told,))
+        except asyncio.CancelledError:
+            scene.post(returned)  # it is true all the same, and does not wait until the hooks have stopped
+            raise
+    hooked = told.result()
+    if hooked is None:
+        return returned
+    return replace(returned, result=hooking.with_context(returned.result, hooked), hooked=hooked)
 
 
 def _returned(effect: Execute, result: ToolResult, child: Child | None) -> i.CallReturned:
