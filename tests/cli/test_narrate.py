@@ -119,6 +119,78 @@ def test_what_would_allow_the_denied_calls_is_collected_once() -> None:
     assert str(followed.denials) == "4 calls were denied; to allow them: --allow 'bash(a)' --allow 'bash(it'\\''s)'"
 
 
+def hooked(text: str, **decisions: str) -> list[Event]:
+    """A call that hooks had an answer to, and its denial."""
+    hooks = [{"name": name, "decision": decision} for name, decision in decisions.items()]
+    result = {"status": "denied", "text": text}
+    return [
+        Event("fact", 1, Json({"kind": "hooks_answered", "run": "r1", "call": "c", "hooks": hooks})),
+        Event("fact", 2, Json({"kind": "call_finished", "run": "r1", "call": "c", "result": result})),
+    ]
+
+
+BY_DENIAL = hooked("Denied by the hook `guard`: not today", log="none", guard="deny")
+BY_ASKING = hooked("Denied, because nobody is there to be asked. Asked for by the hook `careful`.", careful="ask")
+BY_BOTH = hooked("Denied, because nobody is there to be asked. `rm` changes files.", careful="ask")
+BY_RULE = hooked("Denied by the rule `x` for the session.", guard="deny")
+BY_NOBODY = hooked("Denied, because nobody is there to be asked: `rm` changes files. Run this with --allow 'bash(rm)'")
+
+
+@pytest.mark.parametrize(
+    ("events", "why", "denials"),
+    [
+        (
+            BY_DENIAL,
+            "the hook `guard` did not allow what it needed, which no rule lifts",
+            "1 call was denied by the hook `guard`",
+        ),
+        (
+            BY_ASKING,
+            "the hook `careful` did not allow what it needed, which no rule lifts",
+            "1 call was denied by the hook `careful`",
+        ),
+        (
+            BY_BOTH,
+            "the hook `careful` did not allow what it needed, which no rule lifts",
+            "1 call was denied by the hook `careful`",
+        ),
+        (BY_RULE, STOPPED_BY["permission"], "1 call was denied"),
+        (BY_NOBODY, STOPPED_BY["permission"], "1 call was denied; to allow it: --allow 'bash(rm)'"),
+        (
+            BY_DENIAL + BY_ASKING,
+            "the hooks `guard`, `careful` did not allow what it needed, which no rule lifts",
+            "2 calls were denied by the hooks `guard`, `careful`",
+        ),
+        (
+            BY_DENIAL + BY_NOBODY,
+            "the hook `guard` did not allow what it needed, which no rule lifts; the rest can be allowed with --allow RULE",
+            "2 calls were denied, 1 by the hook `guard`; to allow the rest: --allow 'bash(rm)'",
+        ),
+    ],
+)
+def test_no_rule_is_advised_against_a_hook(events: list[Event], why: str, denials: str) -> None:
+    followed = Followed("s", "p", "r1")
+    end = {"kind": "run_settled", "run": "r1", "outcome": "completed", "stop_reason": "permission"}
+    for event in (*events, Event("fact", 3, Json(end))):
+        followed.take(event)
+    assert (followed.complaint.partition(". What")[0], str(followed.denials)) == (f"stopped: {why}", denials)
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        (BY_DENIAL, "denied by the hook `guard`: not today"),
+        (BY_ASKING, "denied: nobody is there to be asked (for the hook `careful`)"),
+        (BY_BOTH, "denied: nobody is there to be asked. `rm` changes files (for the hook `careful`)"),
+    ],
+)
+def test_a_denial_names_the_hook(capsys: pytest.CaptureFixture[str], events: list[Event], told: str) -> None:
+    narrator = Narrator(text=False, progress=True)
+    for event in events:
+        narrator.take(event)
+    assert capsys.readouterr().err.splitlines()[-1] == f"c  {told}"
+
+
 @pytest.mark.parametrize(
     ("outcome", "stop_reason", "status"),
     [

@@ -13,6 +13,7 @@ import sys
 from _thread import RLock  # what `threading` has, without the cost of importing that
 
 from quell.cli import terminal
+from quell.cli.outcome import guards, named
 from quell.client.oneshot import Event, Json
 
 TYPE_CHECKING = False
@@ -98,6 +99,7 @@ class Narrator:
         self._in_line = False
         self._wrote = False
         self._calls: dict[str, str] = {}
+        self._answered: dict[str, Json] = {}
         self._announced: set[str] = set()
         self._lock = RLock()
         self._prompt = ""
@@ -218,6 +220,7 @@ class Narrator:
 
     def _hooked(self, body: Json) -> None:
         """What hooks of the user's said, and which of them could not."""
+        self._answered[body.text("call")] = body
         if "input" in body and body.text("call") in self._calls:
             name = self._calls[body.text("call")].split(" ", 1)[0]
             self._calls[body.text("call")] = describe_call(name, body.text("input"))
@@ -249,6 +252,9 @@ class Narrator:
     def _finished(self, call: str, result: Json) -> None:
         shown = self._calls.pop(call, call)
         said, style = describe_result(result)
+        hooks = guards(self._answered.pop(call, Json(None)), result)
+        if hooks and "hook" not in said:  # a person was to be asked
+            said = f"{said.rstrip('.')} (for {named(hooks)})"
         if call in self._announced:
             self._announced.discard(call)
             if call in self.sub_agents:
