@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from quell.cli import terminal
@@ -51,6 +53,30 @@ def test_text_is_shown_once(capsys: pytest.CaptureFixture[str], events: list[Eve
         narrator.take(event)
     narrator.end_line()
     assert capsys.readouterr() == (shown, "")
+
+
+NOTED = Event("fact", 4, Json({"kind": "noted", "text": "The tool server `demo` is not there."}))
+
+
+def test_a_notice_in_the_middle_of_a_text_has_a_line_of_its_own_where_both_are_read_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = tmp_path / "both"
+    with both.open("w") as out, both.open("a") as errors:
+        monkeypatch.setattr("sys.stdout", out)
+        monkeypatch.setattr("sys.stderr", errors)
+        narrator = Narrator(text=True, progress=True)
+        for event in (delta(0, "ok"), NOTED):
+            narrator.take(event)
+        narrator.end_line()
+    assert both.read_text() == "ok\nThe tool server `demo` is not there.\n"
+
+
+def test_a_notice_does_not_break_a_text_that_is_read_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    narrator = Narrator(text=True, progress=True)
+    for event in (delta(0, "Hel"), NOTED, delta(3, "lo"), replied("Hello")):
+        narrator.take(event)
+    assert capfd.readouterr() == ("Hello\n", "The tool server `demo` is not there.\n")
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ class Narrator:
         if not self._progress:
             return
         with self._lock:
-            if self._safe and terminal.is_terminal(sys.stderr):
+            if self._in_line and self._out is not None and terminal.same_place(self._out, sys.stderr):
                 self.end_line()
             self._line(text, style, end, whole=whole)
 
