@@ -9,6 +9,7 @@ import pytest
 
 from quell.config.expand import Unset, expand
 from quell.config.file import ConfigError
+from quell.config.load import load
 from quell.config.secrets import secret_values
 from quell.config.settings import McpSettings
 from tests.config.test_load import REPOSITORY, Place
@@ -111,3 +112,29 @@ def test_what_is_sent_to_a_server_is_secret(place: Place) -> None:
     ).settings
     assert secret_values({"MINE": "the-secret-of-mine"}, (), settings) == {"the-secret-of-mine", "literal-key-1"}
     assert settings.mcp["one"] == McpSettings(command="npx", args=("-y", "server"), env={"TOKEN": "$MINE"})
+
+
+@pytest.mark.parametrize(
+    ("line", "remarked"),
+    [
+        ('headers = { Authorization = "Bearer ${WIKI_TOKEN}" }', False),
+        ('headers = { Authorization = "$WIKI_TOKEN", X-Key = "$A$B" }', False),
+        ('headers = { Authorization = "Bearer sk-1234" }', True),
+        ('headers = { Authorization = "Bearer ${WIKI_TOKEN:-sk-1234}" }', True),
+        ('headers = { Authorization = "Bearer sk-$A" }', True),
+        ('headers = { Authorization = "$$1234" }', True),
+        ('env = { TOKEN = "$MINE" }', False),
+        ('env = { COLOUR = "green" }', False),
+        ('env = { TOKEN = "sk-1234" }', True),
+        ('env = { DATABASE = "https://me:${PASSWORD}@host/" }', False),
+        ('env = { HEADERS = \'{"Authorization": "Bearer ntn_0123456789abcdef0123"}\' }', True),
+        ('env = { DATABASE = "https://me:s3cret@host/" }', True),
+    ],
+)
+def test_a_file_that_only_refers_to_a_key_holds_none(place: Place, line: str, remarked: bool) -> None:
+    kind = "url = 'https://wiki.example.org/mcp'" if line.startswith("headers") else "command = 'x'"
+    place.load(f"[mcp.wiki]\n{kind}\n{line}\n")
+    place.user.chmod(0o644)
+    notices = load(str(place.user), {}).notices
+    assert [notice for notice in notices if "chmod 600" in notice] == list(notices)
+    assert bool(notices) is remarked

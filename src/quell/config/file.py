@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import fields
 
 from quell.config.lines import Key, key_lines
-from quell.config.secrets import passwords
+from quell.config.secrets import holds_key, passwords
 from quell.config.settings import HOOK_EVENTS, RuleLists, Section, Settings
 from quell.core.errors import InvalidRequest
 from quell.core.permissions import Answer, Rule, Scope, parse_rule
@@ -222,7 +222,7 @@ class SettingsFile:
         """A remark when others can read a key in it."""
         keys = (
             *(provider.api_key or provider.headers for provider in settings.providers.values()),
-            *(server.headers or server.env for server in settings.mcp.values()),
+            *map(holds_key, settings.mcp.values()),
         )
         if not any(keys) and not settings.search.api_key and not any(passwords(settings.server.database or "")):
             return []
