@@ -242,7 +242,7 @@ class SettingsFile:
 
     def _verify_value(self, value: object, annotation: Any, at: Key) -> None:
         kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
+        if _is_section(kind):
             self._verify(self._table(value, at), kind, at)
         elif get_origin(kind) is dict:
             for name, entry in self._table(value, at).items():
@@ -250,6 +250,9 @@ class SettingsFile:
         elif get_origin(kind) is tuple and isinstance(value, list):
             for index, entry in enumerate(value):
                 self._verify_value(entry, get_args(kind)[0], (*at, index))
+        elif get_origin(kind) is tuple and isinstance(value, dict) and _is_section(get_args(kind)[0]):
+            header = f"[[{'.'.join(str(part) for part in at)}]]"
+            raise ConfigError(f"{self.place(at)}: {_dotted(at)} has to be a list; found a table: write {header}")
         else:
             try:
                 msgspec.convert(value, annotation)
@@ -260,6 +263,10 @@ class SettingsFile:
         if not isinstance(value, dict):
             raise ConfigError(f"{self.place(at)}: {_dotted(at)} has to be a table; found {_shown(value)}")
         return value
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _is_proxy(url: str) -> bool:
