@@ -70,6 +70,8 @@ def test_what_the_guide_says_can_be_written(place: Place) -> None:
         ("[mcp.a]\n", "a server of type stdio needs `command`"),
         ("[mcp.a]\ntype = 'sse'\ncommand = 'x'\n", "a server of type sse needs `url`"),
         ("[mcp.a]\ncommand = 'x'\nurl = 'y'\n", "a server of type http has no `command`"),
+        ("[mcp.a]\nurl = '127.0.0.1:8799'\n", ":2: the `url` of the server `a` is no address: begin it with http://"),
+        ("[mcp.a]\ntype = 'sse'\nurl = 'ws://127.0.0.1'\n", ":3: the `url` of the server `a` is no address"),
         ("[mcp.a]\ntype = 'pipe'\n", '`mcp.a.type` has to be one of "stdio", "http", "sse"'),
         ("[mcp.a]\ncomand = 'x'\n", "did you mean `command`?"),
         ("[mcp.'a b']\ncommand = 'x'\n", "cannot be the name of a server"),
@@ -85,6 +87,11 @@ def test_what_cannot_be_used_is_said_with_its_place(place: Place, text: str, sai
         place.load(text)
     assert "config.toml:" in str(error.value)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["HTTP://127.0.0.1/", "https://a.example", "$BASE/mcp", "${BASE:-http://a}/mcp"])
+def test_addresses_of_servers(place: Place, url: str) -> None:
+    assert place.load(f"[mcp.a]\nurl = '{url}'\n").settings.mcp["a"].url == url
 
 
 @pytest.mark.parametrize(

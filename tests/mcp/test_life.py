@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import uvicorn
@@ -185,4 +188,26 @@ async def test_what_is_no_server_says_so() -> None:
         alone(ServerOptions(name="w", type="http", url=wrong.url("/mcp"))) as (one, group),
     ):
         with pytest.raises(ServerFailed, match="It says: Unexpected content type"):
+            await call(one, group)
+
+
+@pytest.mark.parametrize("kind", ["http", "sse"])
+async def test_one_that_cannot_be_reached_is_named_and_its_password_is_not(kind: Literal["http", "sse"]) -> None:
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        options = ServerOptions(name="w", type=kind, url=f"http://me:s3cret@{place}/s3cret?key=s3cret")
+        async with alone(options) as (one, group):
+            with pytest.raises(ServerFailed) as failed:
+                await call(one, group)
+    assert str(failed.value).startswith(f"http://{place} cannot be reached: ")
+    assert "s3cret" not in str(failed.value)
+
+
+async def test_one_that_answers_with_an_error_is_named() -> None:
+    async with (
+        server({}) as wrong,
+        alone(ServerOptions(name="w", type="sse", url=wrong.url("/mcp"))) as (one, group),
+    ):
+        with pytest.raises(ServerFailed, match=f"^{re.escape(wrong.url(''))} answers with HTTP status 404"):
             await call(one, group)

@@ -150,6 +150,12 @@ class SettingsFile:
                 raise ConfigError(
                     f"{self.place((*at, other_one))}: a server of type {kind} has no `{other_one}`; give it one of the two"
                 )
+            if server.url and not re.match(
+                r"https?://|\$", server.url.strip(), re.IGNORECASE
+            ):  # a variable may hold it
+                raise ConfigError(
+                    f"{self.place((*at, 'url'))}: the `url` of the server `{name}` is no address: begin it with http:// or https://"
+                )
 
     def _check_network(self, settings: Settings) -> None:
         """What is to open an address has to be one, or a name. Raises `ConfigError`."""
