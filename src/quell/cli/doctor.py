@@ -295,6 +295,10 @@ def _tool_server(server: Json) -> Finding:
     name, state = f"mcp {server.text('name')}", server.text("state")
     if state == "failed":
         return Finding("bad", name, server.text("problem"), "Mend it, or: disabled = true")
+    if state == "connected" and "problem" in server:
+        return Finding(
+            "note", name, f"connected, {server.number('tools')} tools, but {server.text('problem')}", "Mend that list"
+        )
     told = {
         "disabled": "off, by the settings",
         "stopped": "is started when a session needs it",

@@ -21,7 +21,7 @@ from quell.core.mcp import ServerState
 from quell.core.messages import ToolSpec
 from quell.core.programs import Programs
 from quell.mcp.answers import ServerFailed
-from quell.mcp.offers import INSTRUCTIONS, Offer, offers
+from quell.mcp.offers import INSTRUCTIONS, Offer, offers, unknown
 from quell.mcp.options import ServerOptions
 
 if TYPE_CHECKING:  # it imports what is heavy
@@ -69,6 +69,7 @@ class Server:
         self._life = _Life()
         self._failures = 0
         self._problem = options.problem
+        self._unknown = ""
         self._not_before = 0.0
 
     @property
@@ -78,7 +79,9 @@ class Server:
         if options.disabled:
             return ServerState(name=options.name, state="disabled")
         if life.connection is not None:
-            return ServerState(name=options.name, state="connected", tools=len(self.offers))
+            return ServerState(
+                name=options.name, state="connected", problem=self._unknown or None, tools=len(self.offers)
+            )
         if life.task is not None:
             return ServerState(name=options.name, state="starting", tools=len(self.offers))
         return ServerState(
@@ -178,6 +181,7 @@ class Server:
 
     def _offer(self, connection: Connection) -> None:
         self.offers = offers(self.options, connection.tools)
+        self._unknown = unknown(self.options, connection.tools)
         self.instructions = connection.instructions[:INSTRUCTIONS].strip()
         self.has_resources = connection.has_resources
 
