@@ -117,6 +117,33 @@ def test_what_hooks_say_is_told_and_a_call_is_called_what_it_does(capsys: pytest
     ]
 
 
+def test_a_failure_stands_under_its_own_call_or_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    narrator = Narrator(text=False, progress=True)
+    parts = [
+        {"type": "tool_call", "id": id, "name": name, "input": '{"command": "x"}'}
+        for id, name in (("a", "bash"), ("b", "lsp_symbols"), ("c", "lsp_definition"))
+    ]
+    failed = {"status": "failed", "text": "It is too late."}
+    for body in (
+        {"kind": "replied", "message": "m", "reply": {"parts": parts}},
+        {"kind": "call_started", "call": "a"},
+        {"kind": "call_finished", "call": "a", "result": failed},
+        {"kind": "call_started", "call": "b"},
+        {"kind": "call_started", "call": "c"},
+        {"kind": "call_finished", "call": "b", "result": failed},
+        {"kind": "call_finished", "call": "c", "result": failed},
+    ):
+        narrator.take(Event("fact", 1, Json(body)))
+    assert capsys.readouterr().err.splitlines() == [
+        "bash  x",
+        "  failed: It is too late.",
+        "lsp_symbols  x",
+        "lsp_definition  x",
+        "lsp_symbols  x  failed: It is too late.",
+        "lsp_definition  x  failed: It is too late.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("result", "said"),
     [

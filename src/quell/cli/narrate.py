@@ -87,6 +87,18 @@ class _Streamed:
         self.begun: set[int] = set()
 
 
+class _Calls:
+    """Those that are not done: how each is shown, what hooks have said to it, and which have a line; `latest` is the one in the last line."""
+
+    __slots__ = ("announced", "hooked", "latest", "shown")
+
+    def __init__(self) -> None:
+        self.shown: dict[str, str] = {}
+        self.hooked: dict[str, Json] = {}
+        self.announced: set[str] = set()
+        self.latest = ""
+
+
 class Narrator:
     """Shows one run. `text` is off for `--json`; `progress` is off for `--quiet`."""
 
@@ -98,9 +110,7 @@ class Narrator:
         self._streamed = _Streamed("")
         self._in_line = False
         self._wrote = False
-        self._calls: dict[str, str] = {}
-        self._answered: dict[str, Json] = {}
-        self._announced: set[str] = set()
+        self._calls = _Calls()
         self._lock = RLock()
         self._prompt = ""
         self.sub_agents: dict[str, str] = {}
@@ -180,9 +190,10 @@ class Narrator:
                 self._hooked(body)
             case "call_started":
                 call = body.text("call")
-                shown = self._calls.get(call, "")
+                shown = self._calls.shown.get(call, "")
                 if shown.split(" ", 1)[0] not in QUICK:
-                    self._announced.add(call)
+                    self._calls.announced.add(call)
+                    self._calls.latest = call
                     self.line(shown)
             case "call_finished":
                 self._finished(body.text("call"), body.inner("result"))
@@ -216,14 +227,14 @@ class Narrator:
     def _call(self, call: str, name: str, input: str) -> None:
         if name in ("agent", "agentic_fetch"):
             self.sub_agents[call] = name = f"agent {len(self.sub_agents) + 1}"
-        self._calls[call] = describe_call(name, input)
+        self._calls.shown[call] = describe_call(name, input)
 
     def _hooked(self, body: Json) -> None:
         """What hooks of the user's said, and which of them could not."""
-        self._answered[body.text("call")] = body
-        if "input" in body and body.text("call") in self._calls:
-            name = self._calls[body.text("call")].split(" ", 1)[0]
-            self._calls[body.text("call")] = describe_call(name, body.text("input"))
+        self._calls.hooked[body.text("call")] = body
+        if "input" in body and body.text("call") in self._calls.shown:
+            name = self._calls.shown[body.text("call")].split(" ", 1)[0]
+            self._calls.shown[body.text("call")] = describe_call(name, body.text("input"))
         for hook in body.items("hooks"):
             decision = hook.text("decision")
             said = [
@@ -250,19 +261,22 @@ class Narrator:
             )
 
     def _finished(self, call: str, result: Json) -> None:
-        shown = self._calls.pop(call, call)
+        shown = self._calls.shown.pop(call, call)
         said, style = describe_result(result)
-        hooks = guards(self._answered.pop(call, Json(None)), result)
+        hooks = guards(self._calls.hooked.pop(call, Json(None)), result)
         if hooks and "hook" not in said:  # a person was to be asked
             said = f"{said.rstrip('.')} (for {named(hooks)})"
-        if call in self._announced:
-            self._announced.discard(call)
+        if call in self._calls.announced:
+            self._calls.announced.discard(call)
             if call in self.sub_agents:
                 self.line(f"{self.sub_agents[call]} · {said or 'done'}", style if said else "dim")
-            elif said:
+            elif said and self._calls.latest == call and not self._calls.announced:
                 self.line(f"  {said}", style)
+            elif said:  # what stands above is another call
+                self.line(shown, style, end=said)
         else:
             self.line(shown, style, end=said)
+        self._calls.latest = ""
 
     def _text(self, message: str, part: int, offset: int, text: str) -> None:
         """Write what of `text`, which stands at `offset` in its part, is not written yet."""

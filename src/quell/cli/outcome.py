@@ -75,7 +75,6 @@ class Followed:
         self.text = ""
         self.spent = Spent()
         self.denials = Denials()
-        self._answered: dict[str, Json] = {}
 
     def take(self, event: Event) -> bool:
         """Note what the event says of our prompt; whether it is about our run at all."""
@@ -95,10 +94,9 @@ class Followed:
         elif kind == "replied":
             self._replied(body.inner("reply"))
         elif kind == "hooks_answered":
-            self._answered[body.text("call")] = body
+            self.denials.hooked(body)
         elif kind == "call_finished":
-            result = body.inner("result")
-            self.denials.add(result, guards(self._answered.pop(body.text("call"), Json(None)), result))
+            self.denials.add(body.text("call"), body.inner("result"))
             self.spent.add_sub_agent(body.inner("spent"))
         elif kind == "run_settled":
             self._end(body.text("outcome"), body.text("stop_reason"), body.text("detail"))
@@ -178,9 +176,15 @@ class Denials:
         self._options: list[str] = []
         self._hooks: list[str] = []
         self._guarded = 0
+        self._answered: dict[str, Json] = {}
 
-    def add(self, result: Json, hooks: Sequence[str] = ()) -> None:
-        """Count the result if it is a denial; `hooks` are those that it is for."""
+    def hooked(self, answered: Json) -> None:
+        """What hooks have said to a call that is not done."""
+        self._answered[answered.text("call")] = answered
+
+    def add(self, call: str, result: Json) -> None:
+        """Count the result of a call if it is a denial."""
+        hooks = guards(self._answered.pop(call, Json(None)), result)
         if result.text("status") != "denied":
             return
         self.count += 1

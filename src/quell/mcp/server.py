@@ -69,7 +69,6 @@ class Server:
         self._life = _Life()
         self._failures = 0
         self._problem = options.problem
-        self._unknown = ""
         self._not_before = 0.0
 
     @property
@@ -79,9 +78,8 @@ class Server:
         if options.disabled:
             return ServerState(name=options.name, state="disabled")
         if life.connection is not None:
-            return ServerState(
-                name=options.name, state="connected", problem=self._unknown or None, tools=len(self.offers)
-            )
+            slip = unknown(options, life.connection.tools) or None
+            return ServerState(name=options.name, state="connected", problem=slip, tools=len(self.offers))
         if life.task is not None:
             return ServerState(name=options.name, state="starting", tools=len(self.offers))
         return ServerState(
@@ -181,7 +179,6 @@ class Server:
 
     def _offer(self, connection: Connection) -> None:
         self.offers = offers(self.options, connection.tools)
-        self._unknown = unknown(self.options, connection.tools)
         self.instructions = connection.instructions[:INSTRUCTIONS].strip()
         self.has_resources = connection.has_resources
 
