@@ -60,7 +60,7 @@ def test_what_the_guide_says_can_be_written(place: Place) -> None:
     guide = (REPOSITORY / "docs" / "guide" / "mcp.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
     loaded = place.load("".join(blocks))
-    assert [*loaded.settings.mcp] == ["github", "wiki"]
+    assert [*loaded.settings.mcp] == ["github", "wiki", "sums"]
     assert [rule.pattern for rule in loaded.rules] == ["mcp_wiki_*", "mcp_github_delete_*"]
 
 

@@ -25,6 +25,7 @@ from quell.workspace.programs import LocalPrograms
 from tests.adversarial.server import response, server, silence
 from tests.mcp.kit import made
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "mcp.md"
 RAW = Path(__file__).with_name("raw.py")
 
 
@@ -47,6 +48,16 @@ async def alone(options: ServerOptions) -> AsyncIterator[tuple[Server, asyncio.T
 
 async def call(one: Server, group: asyncio.TaskGroup, tool: str = "echo", **arguments: object) -> Called:
     return await one.ask(group, lambda connection: connection.call(tool, arguments, lambda *progress: None))
+
+
+async def test_the_server_of_the_guide_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "sums.py").write_text(example)
+    options = ServerOptions(name="sums", command=(sys.executable, str(tmp_path / "sums.py")))
+    async with alone(options) as (one, group):
+        assert (await call(one, group, "add", a=2, b=3)).content[0].text == "5"
+        assert [spec.name for spec in one.specs] == ["mcp_sums_add"]
+        assert one.specs[0].description == "Adds two numbers."
 
 
 async def test_one_that_drowns_us_is_given_up(tmp_path: Path) -> None:
