@@ -306,6 +306,19 @@ def test_doctor_finds_a_broken_configuration(own_home: Home) -> None:
     assert bad["settings"]["mend"]
 
 
+def test_doctor_does_not_look_at_a_file_where_a_database_is_configured(own_home: Home) -> None:
+    """The file of before is not in use: that it is well says nothing."""
+    own_home.run("say hello")
+    own_home.quell("serve", "--stop")
+    done = own_home.quell(
+        "doctor", "--json", environment={"QUELL_DATABASE": "postgresql://me:s3cret@127.0.0.1:1/sessions"}
+    )
+    found = {each["what"]: each for each in json.loads(done.out)}
+    assert "database sessions at 127.0.0.1:1 as user me cannot be opened" in found["server"]["found"]
+    assert "database" not in found
+    assert "s3cret" not in done.out
+
+
 def test_doctor_finds_a_typo_that_came_after_the_start(own_home: Home) -> None:
     own_home.run("say hello")
     path = own_home.configure('mode = "edits"\nmodle = "x"\n')

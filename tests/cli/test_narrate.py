@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from quell.cli import terminal
@@ -53,6 +55,30 @@ def test_text_is_shown_once(capsys: pytest.CaptureFixture[str], events: list[Eve
     assert capsys.readouterr() == (shown, "")
 
 
+NOTED = Event("fact", 4, Json({"kind": "noted", "text": "The tool server `demo` is not there."}))
+
+
+def test_a_notice_in_the_middle_of_a_text_has_a_line_of_its_own_where_both_are_read_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = tmp_path / "both"
+    with both.open("w") as out, both.open("a") as errors:
+        monkeypatch.setattr("sys.stdout", out)
+        monkeypatch.setattr("sys.stderr", errors)
+        narrator = Narrator(text=True, progress=True)
+        for event in (delta(0, "ok"), NOTED):
+            narrator.take(event)
+        narrator.end_line()
+    assert both.read_text() == "ok\nThe tool server `demo` is not there.\n"
+
+
+def test_a_notice_does_not_break_a_text_that_is_read_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    narrator = Narrator(text=True, progress=True)
+    for event in (delta(0, "Hel"), NOTED, delta(3, "lo"), replied("Hello")):
+        narrator.take(event)
+    assert capfd.readouterr() == ("Hello\n", "The tool server `demo` is not there.\n")
+
+
 @pytest.mark.parametrize(
     ("name", "input", "shown"),
     [
@@ -91,6 +117,33 @@ def test_what_hooks_say_is_told_and_a_call_is_called_what_it_does(capsys: pytest
     ]
 
 
+def test_a_failure_stands_under_its_own_call_or_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    narrator = Narrator(text=False, progress=True)
+    parts = [
+        {"type": "tool_call", "id": id, "name": name, "input": '{"command": "x"}'}
+        for id, name in (("a", "bash"), ("b", "lsp_symbols"), ("c", "lsp_definition"))
+    ]
+    failed = {"status": "failed", "text": "It is too late."}
+    for body in (
+        {"kind": "replied", "message": "m", "reply": {"parts": parts}},
+        {"kind": "call_started", "call": "a"},
+        {"kind": "call_finished", "call": "a", "result": failed},
+        {"kind": "call_started", "call": "b"},
+        {"kind": "call_started", "call": "c"},
+        {"kind": "call_finished", "call": "b", "result": failed},
+        {"kind": "call_finished", "call": "c", "result": failed},
+    ):
+        narrator.take(Event("fact", 1, Json(body)))
+    assert capsys.readouterr().err.splitlines() == [
+        "bash  x",
+        "  failed: It is too late.",
+        "lsp_symbols  x",
+        "lsp_definition  x",
+        "lsp_symbols  x  failed: It is too late.",
+        "lsp_definition  x  failed: It is too late.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("result", "said"),
     [
@@ -117,6 +170,78 @@ def test_what_would_allow_the_denied_calls_is_collected_once() -> None:
         followed.take(Event("fact", 1, Json({"kind": "call_finished", "run": "r1", "call": "c", "result": result})))
     assert followed.summary()["denied"] == 4
     assert str(followed.denials) == "4 calls were denied; to allow them: --allow 'bash(a)' --allow 'bash(it'\\''s)'"
+
+
+def hooked(text: str, **decisions: str) -> list[Event]:
+    """A call that hooks had an answer to, and its denial."""
+    hooks = [{"name": name, "decision": decision} for name, decision in decisions.items()]
+    result = {"status": "denied", "text": text}
+    return [
+        Event("fact", 1, Json({"kind": "hooks_answered", "run": "r1", "call": "c", "hooks": hooks})),
+        Event("fact", 2, Json({"kind": "call_finished", "run": "r1", "call": "c", "result": result})),
+    ]
+
+
+BY_DENIAL = hooked("Denied by the hook `guard`: not today", log="none", guard="deny")
+BY_ASKING = hooked("Denied, because nobody is there to be asked. Asked for by the hook `careful`.", careful="ask")
+BY_BOTH = hooked("Denied, because nobody is there to be asked. `rm` changes files.", careful="ask")
+BY_RULE = hooked("Denied by the rule `x` for the session.", guard="deny")
+BY_NOBODY = hooked("Denied, because nobody is there to be asked: `rm` changes files. Run this with --allow 'bash(rm)'")
+
+
+@pytest.mark.parametrize(
+    ("events", "why", "denials"),
+    [
+        (
+            BY_DENIAL,
+            "the hook `guard` did not allow what it needed, which no rule lifts",
+            "1 call was denied by the hook `guard`",
+        ),
+        (
+            BY_ASKING,
+            "the hook `careful` did not allow what it needed, which no rule lifts",
+            "1 call was denied by the hook `careful`",
+        ),
+        (
+            BY_BOTH,
+            "the hook `careful` did not allow what it needed, which no rule lifts",
+            "1 call was denied by the hook `careful`",
+        ),
+        (BY_RULE, STOPPED_BY["permission"], "1 call was denied"),
+        (BY_NOBODY, STOPPED_BY["permission"], "1 call was denied; to allow it: --allow 'bash(rm)'"),
+        (
+            BY_DENIAL + BY_ASKING,
+            "the hooks `guard`, `careful` did not allow what it needed, which no rule lifts",
+            "2 calls were denied by the hooks `guard`, `careful`",
+        ),
+        (
+            BY_DENIAL + BY_NOBODY,
+            "the hook `guard` did not allow what it needed, which no rule lifts; the rest can be allowed with --allow RULE",
+            "2 calls were denied, 1 by the hook `guard`; to allow the rest: --allow 'bash(rm)'",
+        ),
+    ],
+)
+def test_no_rule_is_advised_against_a_hook(events: list[Event], why: str, denials: str) -> None:
+    followed = Followed("s", "p", "r1")
+    end = {"kind": "run_settled", "run": "r1", "outcome": "completed", "stop_reason": "permission"}
+    for event in (*events, Event("fact", 3, Json(end))):
+        followed.take(event)
+    assert (followed.complaint.partition(". What")[0], str(followed.denials)) == (f"stopped: {why}", denials)
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        (BY_DENIAL, "denied by the hook `guard`: not today"),
+        (BY_ASKING, "denied: nobody is there to be asked (for the hook `careful`)"),
+        (BY_BOTH, "denied: nobody is there to be asked. `rm` changes files (for the hook `careful`)"),
+    ],
+)
+def test_a_denial_names_the_hook(capsys: pytest.CaptureFixture[str], events: list[Event], told: str) -> None:
+    narrator = Narrator(text=False, progress=True)
+    for event in events:
+        narrator.take(event)
+    assert capsys.readouterr().err.splitlines()[-1] == f"c  {told}"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,11 @@ __all__ = ["place"]
             ":5: not a regular expression: missing ), unterminated subpattern",
         ),
         ("[[hooks.PreToolUse]]\ncomand = 'x'", ":2: unknown key `comand`"),
-        ("[hooks.PreToolUse]\ncommand = 'x'", ":1: `hooks.PreToolUse` has to be a list; found a table"),
+        (
+            "[hooks.PreToolUse]\ncommand = 'x'",
+            ":1: `hooks.PreToolUse` has to be a list; found a table: write [[hooks.PreToolUse]]",
+        ),
+        ("[permissions.rules.deny]", ":1: `permissions.rules.deny` has to be a list; found a table"),
         (
             "[lsp.pyrigt]",
             ":1: the language server `pyrigt` is not known, so it needs `command` and `filetypes`; did you mean `pyright`?",

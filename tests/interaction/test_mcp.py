@@ -243,6 +243,21 @@ async def test_a_server_that_cannot_be_had_is_told_once_and_holds_up_nobody(serv
         assert told["mcp dying"]["found"].endswith("no licence")
 
 
+async def test_names_that_are_no_tools_of_a_server_are_told(servers: Servers) -> None:
+    async with hands(servers, "late", "good") as hand:
+        project = hand.folder / ".quell" / "config.toml"
+        project.write_text(project.read_text() + '[mcp.good]\ndisabled_tools = ["ech"]\n')
+        assert (await hand.calls("mcp_good_echo"))[1] == "completed"
+        done = await asyncio.to_thread(lambda: servers.home.quell("doctor", "--json", cwd=hand.folder))
+        told = {finding["what"]: finding for finding in json.loads(done.out)}
+        assert told["mcp good"]["health"] == "note"
+        assert (
+            "but `disabled_tools` names `ech`, which it does not have. Its tools are `echo`"
+            in told["mcp good"]["found"]
+        )
+        assert "`disabled_tools` names `ech`" in (await hand.calls("quell_info"))[0]
+
+
 async def test_a_server_that_ends_in_a_call_is_back_for_the_next_one(servers: Servers) -> None:
     async with hands(servers, "brittle") as hand:
         text, status = await hand.calls("mcp_brittle_echo", "end = true")

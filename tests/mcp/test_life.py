@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import uvicorn
@@ -22,6 +25,7 @@ from quell.workspace.programs import LocalPrograms
 from tests.adversarial.server import response, server, silence
 from tests.mcp.kit import made
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "mcp.md"
 RAW = Path(__file__).with_name("raw.py")
 
 
@@ -44,6 +48,16 @@ async def alone(options: ServerOptions) -> AsyncIterator[tuple[Server, asyncio.T
 
 async def call(one: Server, group: asyncio.TaskGroup, tool: str = "echo", **arguments: object) -> Called:
     return await one.ask(group, lambda connection: connection.call(tool, arguments, lambda *progress: None))
+
+
+async def test_the_server_of_the_guide_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "sums.py").write_text(example)
+    options = ServerOptions(name="sums", command=(sys.executable, str(tmp_path / "sums.py")))
+    async with alone(options) as (one, group):
+        assert (await call(one, group, "add", a=2, b=3)).content[0].text == "5"
+        assert [spec.name for spec in one.specs] == ["mcp_sums_add"]
+        assert one.specs[0].description == "Adds two numbers."
 
 
 async def test_one_that_drowns_us_is_given_up(tmp_path: Path) -> None:
@@ -185,4 +199,26 @@ async def test_what_is_no_server_says_so() -> None:
         alone(ServerOptions(name="w", type="http", url=wrong.url("/mcp"))) as (one, group),
     ):
         with pytest.raises(ServerFailed, match="It says: Unexpected content type"):
+            await call(one, group)
+
+
+@pytest.mark.parametrize("kind", ["http", "sse"])
+async def test_one_that_cannot_be_reached_is_named_and_its_password_is_not(kind: Literal["http", "sse"]) -> None:
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        options = ServerOptions(name="w", type=kind, url=f"http://me:s3cret@{place}/s3cret?key=s3cret")
+        async with alone(options) as (one, group):
+            with pytest.raises(ServerFailed) as failed:
+                await call(one, group)
+    assert str(failed.value).startswith(f"http://{place} cannot be reached: ")
+    assert "s3cret" not in str(failed.value)
+
+
+async def test_one_that_answers_with_an_error_is_named() -> None:
+    async with (
+        server({}) as wrong,
+        alone(ServerOptions(name="w", type="sse", url=wrong.url("/mcp"))) as (one, group),
+    ):
+        with pytest.raises(ServerFailed, match=f"^{re.escape(wrong.url(''))} answers with HTTP status 404"):
             await call(one, group)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quell.mcp.answers import Block, Called, Contents, Read, RemoteTool
-from quell.mcp.offers import LONGEST_NAME, SCHEMA, input_schema, offers
+from quell.mcp.offers import LONGEST_NAME, SCHEMA, input_schema, offers, unknown
 from quell.mcp.options import ServerOptions
 from quell.mcp.results import CAP, Progress, of_call, of_contents
 from tests.mcp.kit import PIXEL
@@ -52,6 +52,17 @@ def test_who_has_a_fitting_name_keeps_it_whoever_comes() -> None:
 def test_wanted_are_those_that_are_enabled_and_not_disabled() -> None:
     options = ServerOptions(name="s", enabled_tools=("a", "b"), disabled_tools=("b",))
     assert [*offers(options, [RemoteTool(name) for name in "abc"])] == ["mcp_s_a"]
+
+
+def test_names_in_the_settings_that_are_no_tools_are_told() -> None:
+    there = [RemoteTool("add"), RemoteTool("rm")]
+    assert unknown(ServerOptions(name="s", enabled_tools=("add",), disabled_tools=("rm",)), there) == ""
+    assert (
+        unknown(ServerOptions(name="s", enabled_tools=("ad", "add"), disabled_tools=("r.m",)), there)
+        == "`enabled_tools` names `ad`, which it does not have. `disabled_tools` names `r.m`, which it does not have."
+        " Its tools are `add`, `rm`."
+    )
+    assert unknown(ServerOptions(name="s", enabled_tools=("ad",)), []).endswith("Its tools are none.")
 
 
 @settings(max_examples=50)

@@ -343,6 +343,9 @@ def test_what_keeps_it_from_being_opened_is_said_with_what_to_do(
         "QUELL_DATABASE",
     )
     refused(f"postgresql://{WITH_PASSWORD}:s3cret@/postgres{host}", "the password is wrong", "~/.pgpass")
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    monkeypatch.setenv("PGPASSFILE", "/dev/null")
+    refused(f"postgresql://{WITH_PASSWORD}@/postgres{host}", "a password and none was given", "~/.pgpass or $PGPASS")
     monkeypatch.setenv("PGPASSWORD", "s3cret")
     refused(f"postgresql://{WITH_PASSWORD}@/postgres{host}", "the password is wrong", "PGPASSWORD")
     refused(f"postgresql://quell@/nowhere{host}", "no such database", "createdb")

@@ -26,6 +26,8 @@ from quell.cli import daemon, terminal
 from quell.cli.failure import COMPLETED, FAILED, USAGE, CommandFailed, of_refusal
 from quell.cli.models import known_models
 from quell.client.oneshot import Connection, Json, Refused, Unreachable, quoted
+from quell.config.file import ConfigError
+from quell.config.load import load
 from quell.config.paths import Paths
 
 Health = Literal["ok", "note", "bad"]
@@ -173,6 +175,18 @@ def _database(status: Json, place: Paths) -> Finding:
     return _file(place)
 
 
+def _unasked(place: Paths) -> Iterator[Finding]:
+    """The file that sessions are kept in, if they are, where no server says so. Of a database only a server knows more; it has said why it
+    did not start.
+    """
+    try:
+        elsewhere = load(place.config_file, os.environ).settings.server.database is not None
+    except ConfigError:  # which one is meant is not known, and that finding is there already
+        return
+    if not elsewhere:
+        yield _file(place)
+
+
 def _file(place: Paths) -> Finding:
     path = place.database
     if os.path.isdir(place.data_dir) and not os.access(place.data_dir, os.W_OK | os.X_OK):
@@ -215,13 +229,13 @@ def _server(place: Paths) -> Iterator[Finding]:
             yield Finding("bad", "settings", str(failed), "Mend that line")
         else:
             yield Finding("bad", "server", str(failed), _log(place))
-        yield _file(place)
+        yield from _unasked(place)
     except Refused as refused:
         yield Finding("bad", "server", str(of_refusal(refused)))
-        yield _file(place)
+        yield from _unasked(place)
     except Unreachable as lost:
         yield Finding("bad", "server", str(lost), _log(place))
-        yield _file(place)
+        yield from _unasked(place)
 
 
 def _stalled(sessions: Json) -> Iterator[Finding]:
@@ -281,6 +295,10 @@ def _tool_server(server: Json) -> Finding:
     name, state = f"mcp {server.text('name')}", server.text("state")
     if state == "failed":
         return Finding("bad", name, server.text("problem"), "Mend it, or: disabled = true")
+    if state == "connected" and "problem" in server:
+        return Finding(
+            "note", name, f"connected, {server.number('tools')} tools, but {server.text('problem')}", "Mend that list"
+        )
     told = {
         "disabled": "off, by the settings",
         "stopped": "is started when a session needs it",

@@ -13,6 +13,7 @@ import sys
 from _thread import RLock  # what `threading` has, without the cost of importing that
 
 from quell.cli import terminal
+from quell.cli.outcome import guards, named
 from quell.client.oneshot import Event, Json
 
 TYPE_CHECKING = False
@@ -86,6 +87,18 @@ class _Streamed:
         self.begun: set[int] = set()
 
 
+class _Calls:
+    """Those that are not done: how each is shown, what hooks have said to it, and which have a line; `latest` is the one in the last line."""
+
+    __slots__ = ("announced", "hooked", "latest", "shown")
+
+    def __init__(self) -> None:
+        self.shown: dict[str, str] = {}
+        self.hooked: dict[str, Json] = {}
+        self.announced: set[str] = set()
+        self.latest = ""
+
+
 class Narrator:
     """Shows one run. `text` is off for `--json`; `progress` is off for `--quiet`."""
 
@@ -97,8 +110,7 @@ class Narrator:
         self._streamed = _Streamed("")
         self._in_line = False
         self._wrote = False
-        self._calls: dict[str, str] = {}
-        self._announced: set[str] = set()
+        self._calls = _Calls()
         self._lock = RLock()
         self._prompt = ""
         self.sub_agents: dict[str, str] = {}
@@ -127,7 +139,7 @@ class Narrator:
         if not self._progress:
             return
         with self._lock:
-            if self._safe and terminal.is_terminal(sys.stderr):
+            if self._in_line and self._out is not None and terminal.same_place(self._out, sys.stderr):
                 self.end_line()
             self._line(text, style, end, whole=whole)
 
@@ -178,9 +190,10 @@ class Narrator:
                 self._hooked(body)
             case "call_started":
                 call = body.text("call")
-                shown = self._calls.get(call, "")
+                shown = self._calls.shown.get(call, "")
                 if shown.split(" ", 1)[0] not in QUICK:
-                    self._announced.add(call)
+                    self._calls.announced.add(call)
+                    self._calls.latest = call
                     self.line(shown)
             case "call_finished":
                 self._finished(body.text("call"), body.inner("result"))
@@ -214,13 +227,14 @@ class Narrator:
     def _call(self, call: str, name: str, input: str) -> None:
         if name in ("agent", "agentic_fetch"):
             self.sub_agents[call] = name = f"agent {len(self.sub_agents) + 1}"
-        self._calls[call] = describe_call(name, input)
+        self._calls.shown[call] = describe_call(name, input)
 
     def _hooked(self, body: Json) -> None:
         """What hooks of the user's said, and which of them could not."""
-        if "input" in body and body.text("call") in self._calls:
-            name = self._calls[body.text("call")].split(" ", 1)[0]
-            self._calls[body.text("call")] = describe_call(name, body.text("input"))
+        self._calls.hooked[body.text("call")] = body
+        if "input" in body and body.text("call") in self._calls.shown:
+            name = self._calls.shown[body.text("call")].split(" ", 1)[0]
+            self._calls.shown[body.text("call")] = describe_call(name, body.text("input"))
         for hook in body.items("hooks"):
             decision = hook.text("decision")
             said = [
@@ -247,16 +261,22 @@ class Narrator:
             )
 
     def _finished(self, call: str, result: Json) -> None:
-        shown = self._calls.pop(call, call)
+        shown = self._calls.shown.pop(call, call)
         said, style = describe_result(result)
-        if call in self._announced:
-            self._announced.discard(call)
+        hooks = guards(self._calls.hooked.pop(call, Json(None)), result)
+        if hooks and "hook" not in said:  # a person was to be asked
+            said = f"{said.rstrip('.')} (for {named(hooks)})"
+        if call in self._calls.announced:
+            self._calls.announced.discard(call)
             if call in self.sub_agents:
                 self.line(f"{self.sub_agents[call]} · {said or 'done'}", style if said else "dim")
-            elif said:
+            elif said and self._calls.latest == call and not self._calls.announced:
                 self.line(f"  {said}", style)
+            elif said:  # what stands above is another call
+                self.line(shown, style, end=said)
         else:
             self.line(shown, style, end=said)
+        self._calls.latest = ""
 
     def _text(self, message: str, part: int, offset: int, text: str) -> None:
         """Write what of `text`, which stands at `offset` in its part, is not written yet."""

@@ -10,6 +10,10 @@ import re
 from quell.cli import failure
 from quell.client.oneshot import Event, Json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 STOPPED_BY = {
     "rejected": "a tool call was rejected",
     "permission": "it was not allowed to do what it needed; allow it with --allow RULE, or everything with --yolo",
@@ -35,6 +39,24 @@ _WHAT_TO_DO = {
 
 _ALLOWING = re.compile(r"--allow '(?:[^']|'\\'')*'")
 """The option that would have allowed a call, as its result names it, for a shell: `core.permissions.headless_reason`."""
+
+
+def guards(answered: Json, result: Json) -> list[str]:
+    """The hooks that a call was denied for, by its result and by what hooks have answered before: no rule lifts them, nor does --yolo."""
+    said = result.text("text")
+    if result.text("status") != "denied" or not said.startswith(_BY_HOOKS):
+        return []
+    hooks = answered.items("hooks")
+    decisive = [hook for hook in hooks if hook.text("decision") == "deny" or hook.flag("halt")]
+    return [hook.text("name") for hook in decisive or hooks if hook.text("decision") != "allow"]
+
+
+_BY_HOOKS = ("Denied by the hook ", "Stopped by the hook ", "Denied, because nobody is there to be asked. ")
+"""How results begin that say so: `engine.hooking`, `engine.toolcall`. Where a rule has asked, or a mode, there is a colon."""
+
+
+def named(hooks: Sequence[str]) -> str:
+    return f"the hook{'s' if len(hooks) > 1 else ''} {', '.join(f'`{hook}`' for hook in hooks)}"
 
 
 class Followed:
@@ -71,8 +93,10 @@ class Followed:
             return False
         elif kind == "replied":
             self._replied(body.inner("reply"))
+        elif kind == "hooks_answered":
+            self.denials.hooked(body)
         elif kind == "call_finished":
-            self.denials.add(body.inner("result"))
+            self.denials.add(body.text("call"), body.inner("result"))
             self.spent.add_sub_agent(body.inner("spent"))
         elif kind == "run_settled":
             self._end(body.text("outcome"), body.text("stop_reason"), body.text("detail"))
@@ -97,7 +121,8 @@ class Followed:
         more = f"quell run --session {self.session}"
         match self.outcome:
             case "completed" if self.stop_reason in STOPPED_BY:
-                return f'stopped: {STOPPED_BY[self.stop_reason]}. What was done is kept; to go on: {more} "go on"'
+                why = (self.stop_reason == "permission" and self.denials.by_hooks) or STOPPED_BY[self.stop_reason]
+                return f'stopped: {why}. What was done is kept; to go on: {more} "go on"'
             case "completed" if self.stop_reason == "refusal":
                 return "the provider's safety filter ended the answer. Ask in another way, or use another --model"
             case "completed":
@@ -144,20 +169,38 @@ class Followed:
 
 
 class Denials:
-    """The calls that were denied, and the options that would have allowed them, each once."""
+    """The calls that were denied, and the options that would have allowed them, and the hooks that did it, each once."""
 
     def __init__(self) -> None:
         self.count = 0
         self._options: list[str] = []
+        self._hooks: list[str] = []
+        self._guarded = 0
+        self._answered: dict[str, Json] = {}
 
-    def add(self, result: Json) -> None:
-        """Count the result if it is a denial."""
+    def hooked(self, answered: Json) -> None:
+        """What hooks have said to a call that is not done."""
+        self._answered[answered.text("call")] = answered
+
+    def add(self, call: str, result: Json) -> None:
+        """Count the result of a call if it is a denial."""
+        hooks = guards(self._answered.pop(call, Json(None)), result)
         if result.text("status") != "denied":
             return
         self.count += 1
+        self._guarded += bool(hooks)
+        self._hooks.extend(hook for hook in hooks if hook not in self._hooks)
         option = _ALLOWING.search(result.text("text"))
         if option is not None and option[0] not in self._options:
             self._options.append(option[0])
+
+    @property
+    def by_hooks(self) -> str:
+        """Why a run gave up, where hooks have a part in it."""
+        if not self._hooks:
+            return ""
+        why = f"{named(self._hooks)} did not allow what it needed, which no rule lifts"
+        return f"{why}; the rest can be allowed with --allow RULE" if self._guarded < self.count else why
 
     def __str__(self) -> str:
         """A line for the end of the run; empty if nothing was denied."""
@@ -165,6 +208,13 @@ class Denials:
             return ""
         said = "1 call was denied" if self.count == 1 else f"{self.count} calls were denied"
         what = "it" if self.count == 1 else "them"
+        if self._hooks:
+            said += (
+                f", {self._guarded} by {named(self._hooks)}"
+                if self._guarded < self.count
+                else f" by {named(self._hooks)}"
+            )
+            what = "the rest"
         return f"{said}; to allow {what}: {' '.join(self._options)}" if self._options else said
 
 

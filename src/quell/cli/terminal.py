@@ -24,6 +24,16 @@ _BIDI = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160), *_BIDI) if chr(code) not in "\n\t"}
 
 
+def same_place(one: TextIO, other: TextIO) -> bool:
+    """Whether what is written to both is read as one text: a terminal, or a file or pipe that both lead to."""
+    if is_terminal(one) and is_terminal(other):
+        return True
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError):  # no file at all, or closed
+        return False
+
+
 def is_terminal(stream: TextIO) -> bool:
     try:
         return stream.isatty()

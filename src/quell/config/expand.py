@@ -31,3 +31,8 @@ def expand(text: str, environment: Mapping[str, str]) -> str:
         return found or match["other"]
 
     return _VARIABLE.sub(value, text)
+
+
+def written(text: str) -> str:
+    """What of it stands there itself: a variable is nothing, but for what it is otherwise."""
+    return _VARIABLE.sub(lambda match: "$" if match["dollar"] else match["other"] or "", text)

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import fields
 
 from quell.config.lines import Key, key_lines
-from quell.config.secrets import passwords
+from quell.config.secrets import holds_key, passwords
 from quell.config.settings import HOOK_EVENTS, RuleLists, Section, Settings
 from quell.core.errors import InvalidRequest
 from quell.core.permissions import Answer, Rule, Scope, parse_rule
@@ -150,6 +150,12 @@ class SettingsFile:
                 raise ConfigError(
                     f"{self.place((*at, other_one))}: a server of type {kind} has no `{other_one}`; give it one of the two"
                 )
+            if server.url and not re.match(
+                r"https?://|\$", server.url.strip(), re.IGNORECASE
+            ):  # a variable may hold it
+                raise ConfigError(
+                    f"{self.place((*at, 'url'))}: the `url` of the server `{name}` is no address: begin it with http:// or https://"
+                )
 
     def _check_network(self, settings: Settings) -> None:
         """What is to open an address has to be one, or a name. Raises `ConfigError`."""
@@ -222,7 +228,7 @@ class SettingsFile:
         """A remark when others can read a key in it."""
         keys = (
             *(provider.api_key or provider.headers for provider in settings.providers.values()),
-            *(server.headers or server.env for server in settings.mcp.values()),
+            *map(holds_key, settings.mcp.values()),
         )
         if not any(keys) and not settings.search.api_key and not any(passwords(settings.server.database or "")):
             return []
@@ -242,7 +248,7 @@ class SettingsFile:
 
     def _verify_value(self, value: object, annotation: Any, at: Key) -> None:
         kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
+        if _is_section(kind):
             self._verify(self._table(value, at), kind, at)
         elif get_origin(kind) is dict:
             for name, entry in self._table(value, at).items():
@@ -250,6 +256,9 @@ class SettingsFile:
         elif get_origin(kind) is tuple and isinstance(value, list):
             for index, entry in enumerate(value):
                 self._verify_value(entry, get_args(kind)[0], (*at, index))
+        elif get_origin(kind) is tuple and isinstance(value, dict) and _is_section(get_args(kind)[0]):
+            header = f"[[{'.'.join(str(part) for part in at)}]]"
+            raise ConfigError(f"{self.place(at)}: {_dotted(at)} has to be a list; found a table: write {header}")
         else:
             try:
                 msgspec.convert(value, annotation)
@@ -260,6 +269,10 @@ class SettingsFile:
         if not isinstance(value, dict):
             raise ConfigError(f"{self.place(at)}: {_dotted(at)} has to be a table; found {_shown(value)}")
         return value
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _is_proxy(url: str) -> bool:

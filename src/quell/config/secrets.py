@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from urllib.parse import unquote
 
-from quell.config.expand import Unset, expand
+from quell.config.expand import Unset, expand, written
 from quell.config.settings import McpSettings, Settings
 from quell.core.redaction import HIDDEN
 
@@ -93,6 +93,23 @@ def _of_server(server: McpSettings, environment: Mapping[str, str]) -> Iterator[
         except Unset:
             continue
         yield from value.split() if text is not server.url else passwords(value)
+
+
+def holds_key(server: McpSettings) -> bool:
+    """Whether one is written in its settings; a variable only refers to one."""
+    headers = (_SCHEME.sub("", written(value).strip()) for value in server.headers.values())
+    return any(headers) or any(
+        written(value).strip() if _SAYS_SECRET.search(name) else _looks_secret(written(value))
+        for name, value in server.env.items()
+    )
+
+
+def _looks_secret(text: str) -> bool:
+    return any(passwords(text)) or redacted(text) != text
+
+
+_SCHEME = re.compile(r"(bearer|basic|token|apikey)$", re.IGNORECASE)
+"""What stands before a key in a header, and is none by itself."""
 
 
 def passwords(value: str) -> Iterable[str]:

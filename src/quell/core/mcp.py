@@ -14,7 +14,7 @@ READ_RESOURCE = "read_mcp_resource"
 
 
 class ServerState(Struct, frozen=True, kw_only=True):
-    """How a configured server stands. `problem`: why it cannot be used; `tools` are those that a model gets to see."""
+    """How a configured server stands. `problem`: why it cannot be used, or what of its settings cannot; `tools` are those that a model gets to see."""
 
     name: str
     state: Literal["disabled", "stopped", "starting", "connected", "failed"]

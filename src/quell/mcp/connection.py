@@ -312,13 +312,22 @@ def _words(error: BaseException) -> str:
         case MCPError():
             return f"It says: {error}"
         case httpx2.HTTPStatusError():
-            return f"It answers with HTTP status {error.response.status_code}."
+            return f"{_address(error)} answers with HTTP status {error.response.status_code}."
         case httpx2.HTTPError():
-            return f"It cannot be reached: {str(error) or type(error).__name__}."
+            return f"{_address(error)} cannot be reached: {str(error).rstrip('.') or type(error).__name__}."
         case ValueError():
             return f"What it says is not what the protocol allows: {str(error).splitlines()[0]}"
         case _:
             return f"{str(error) or type(error).__name__}"
+
+
+def _address(error: httpx2.HTTPError) -> str:
+    """Where it was asked, without what may be secret of it: a password, the query, and with some the path."""
+    try:
+        url = error.request.url
+    except RuntimeError:  # it was not on its way yet
+        return "It"
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def _read(answer: dict[str, Any], kind: type[T]) -> T:

@@ -65,6 +65,22 @@ def _is_wanted(tool: str, options: ServerOptions) -> bool:
     return (not options.enabled_tools or tool in options.enabled_tools) and tool not in options.disabled_tools
 
 
+def unknown(options: ServerOptions, tools: Sequence[RemoteTool]) -> str:
+    """What is wrong with the settings, now that it is known which tools there are; empty: nothing."""
+    there = [tool.name for tool in tools]
+    said = []
+    for key, names in (("enabled_tools", options.enabled_tools), ("disabled_tools", options.disabled_tools)):
+        if missing := [name for name in names if name not in there]:
+            said.append(f"`{key}` names {', '.join(f'`{name}`' for name in missing)}, which it does not have.")
+    if not said:
+        return ""
+    listed = ", ".join(f"`{name}`" for name in there[:_LISTED]) + (", …" if len(there) > _LISTED else "")
+    return f"{' '.join(said)} Its tools are {listed or 'none'}."
+
+
+_LISTED = 20
+
+
 def offered(server: str, tool: str) -> str:
     """What a tool is called. One whose name is too long is known by the hash of it."""
     name = f"{PREFIX}{server}_{re.sub(r'[^A-Za-z0-9_-]', '_', tool)}"

@@ -21,7 +21,7 @@ from quell.core.mcp import ServerState
 from quell.core.messages import ToolSpec
 from quell.core.programs import Programs
 from quell.mcp.answers import ServerFailed
-from quell.mcp.offers import INSTRUCTIONS, Offer, offers
+from quell.mcp.offers import INSTRUCTIONS, Offer, offers, unknown
 from quell.mcp.options import ServerOptions
 
 if TYPE_CHECKING:  # it imports what is heavy
@@ -78,7 +78,8 @@ class Server:
         if options.disabled:
             return ServerState(name=options.name, state="disabled")
         if life.connection is not None:
-            return ServerState(name=options.name, state="connected", tools=len(self.offers))
+            slip = unknown(options, life.connection.tools) or None
+            return ServerState(name=options.name, state="connected", problem=slip, tools=len(self.offers))
         if life.task is not None:
             return ServerState(name=options.name, state="starting", tools=len(self.offers))
         return ServerState(

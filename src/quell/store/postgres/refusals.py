@@ -37,7 +37,14 @@ _BY_STATE: dict[str, tuple[str, str]] = {
 _AWAY = ("the server ended the connection", "It is tried again by itself.")
 
 _BY_WORDS: tuple[tuple[str, tuple[str, str]], ...] = (
-    ("password authentication failed|no password supplied", _BY_STATE["28P01"]),
+    (
+        "no password supplied",
+        (
+            "it wants a password and none was given",
+            "Put it into ~/.pgpass or $PGPASSWORD, or into the address: postgresql://user:password@host/database.",
+        ),
+    ),
+    ("password authentication failed", _BY_STATE["28P01"]),
     ("no pg_hba.conf entry|role .* does not exist|Peer authentication failed", _BY_STATE["28000"]),
     ("database .* does not exist", _BY_STATE["3D000"]),
     ("permission denied", _BY_STATE["42501"]),
