@@ -25,7 +25,8 @@ from quell.core.evolve import fold
 from quell.core.facts import AnyFact, Recorded, Reverted, RevertStarted, RevertUndone
 from quell.core.messages import ModelRequest
 from quell.core.session import Session
-from quell.testing.audit import Settled, audit, unsendable
+from quell.engine.owner import LOOK_SECONDS
+from quell.testing.audit import CANCEL_SETTLES, Settled, audit, unsendable
 from quell.testing.ghost import Ghost
 from quell.testing.simulation import plan as p
 from quell.testing.simulation.clients import Client, Follower, allowance, patiently
@@ -306,7 +307,11 @@ class Stage:
                 continue
             if wrong := await self._node.agree(session, len(records)):
                 self.wrong.append(wrong)
-            settled = Settled(session, records, row, self.landed[session], sorted(self._troubled), final)
+            # A cancel whose ring was lost is heard of within a second (E5).
+            deaf = any(isinstance(fault, p.Deaf) for fault in self._plan.faults)
+            settles = CANCEL_SETTLES + (LOOK_SECONDS if deaf else 0.0)
+            troubled = sorted(self._troubled)
+            settled = Settled(session, records, row, self.landed[session], troubled, final, settles=settles)
             self.wrong.extend(f"{session}: {finding}" for finding in audit(settled, self.ghost, self.world.asked))
             for follower in followers:
                 if follower.session == session:
