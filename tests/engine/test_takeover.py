@@ -183,6 +183,30 @@ async def test_race_owner_paused_and_resumed_stops_in_time_also_while_an_append_
         assert await outcomes(second.play, session) == ["interrupted", "completed"]
 
 
+async def test_i10_what_was_found_out_under_a_claim_that_is_over_is_not_recorded_under_the_next() -> None:
+    """The owner loses its claim and has it again before it has looked at a reply: by then the run has been recovered, and may be another's."""
+    journal, wire = MemoryJournal(), Wire()
+    async with node(journal, wire) as only:
+        session = await only.play.session()
+        await only.play.submit(session, "one")
+        asked = await only.play.asked()
+        only.faults.plan[only.faults.appends + 1] = Hold()
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(only.play.submit(session, "two"))
+            await only.faults.until_held()
+            asked.reply()  # it waits behind the prompt
+            await asked.closed.wait()
+            only.play.engine.ownership.lose(only.play.engine.ownership.generation)
+            await only.play.engine.ownership.owned.wait()
+            await only.faults.release()
+        assert waiting.result().run is None
+        again = await only.play.asked()
+        again.say("from the new claim")
+        again.reply()
+        (await only.play.asked()).reply()
+        assert await outcomes(only.play, session) == ["completed", "completed"]
+
+
 async def test_i10_an_owner_that_renews_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """For longer than a claim holds by itself."""
     monkeypatch.setattr(owner, "LOOK_SECONDS", 0.01)

@@ -145,6 +145,7 @@ class Actor:
         generation = self._performer.ownership.generation
         await self._effects.stop(grace(self.ledger.session, self._performer.options.unwind_grace))
         self._effects.forget()
+        self._inbox.forget_reports()
         await self.ledger.load()
         if self.ledger.session.busy or self.ledger.session.titling is not None:
             await self._take(Letter(await _found(self.ledger, self._performer)))

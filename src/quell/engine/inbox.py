@@ -106,6 +106,13 @@ class Inbox:
         self._kept.clear()
         return kept + self.arrived()
 
+    def forget_reports(self) -> None:
+        """What effects have found out under a claim that is over: whoever claims anew decides what is left of them."""
+        for letters in (self._kept, self._letters):
+            requests = [letter for letter in letters if isinstance(letter.input, i.Request)]
+            letters.clear()
+            letters.extend(requests)
+
     def arrived(self) -> list[Letter]:
         """Everything but what was kept."""
         letters = list(self._letters)

@@ -158,6 +158,9 @@ class Node:
         stopped = asyncio.Event()
 
         def stop() -> None:
+            if not life.process.alive:  # it died before
+                stopped.set()
+                return
             life.process.paused = True
             self._site.story.say("kernel", f"stops {life.process.name}")
             self._site.world.witness.reigns.pauses(life.process.name, self._loop.time())
