@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Nodes:
-    """`up` is set while there is a process that answers. `calm`: only the owner is asked. `naps`: when one was stopped, from and to."""
+    """`up` is set while there is a process that answers. `calm`: only the owner is asked. `naps`: when one was stopped, or its disk was slow, from and to."""
 
     def __init__(self, site: Site) -> None:
         self.up = asyncio.Event()
@@ -49,7 +49,7 @@ class Nodes:
         await node.pause(steps, seconds, dead=dead)
 
     def slept(self, since: float) -> float:
-        """Seconds since then in which a process may have been stopped."""
+        """Seconds since then in which a process may have been stopped, or have waited for its disk."""
         return sum(max(0.0, end - max(begin, since)) for begin, end in self.naps)
 
     async def shut_down(self) -> None:

@@ -223,14 +223,15 @@ class Stage:
             if not self._troubled_since(began) and self._loop.time() - began > 5.0:
                 self.wrong.append(f"K6: the shutdown took {self._loop.time() - began:.3f} s")
             if not (self._troubled_since(began) or deaf) and fault.who == "owner":
-                self._check_left()
+                self._check_left(began)
             await self._rise(node, began, fault.down)
 
-    def _check_left(self) -> None:
-        """K6: what had begun to show itself was settled, unless the disk failed, or the guest had recorded what was not heard of yet."""
+    def _check_left(self, began: float) -> None:
+        """K6: what had begun to show itself when the owner was told was settled. What a guest has recorded since is its successor's."""
         for session, records in self._records.items():
-            run = fold(records).run
-            if run is not None and (run.replied or run.ending is not None):
+            known = [record for record, at in zip(records, self.landed[session], strict=True) if at <= began]
+            run, now = fold(known).run, fold(records).run
+            if run is not None and (run.replied or run.ending is not None) and now is not None and now.id == run.id:
                 self.wrong.append(f"K6: the shutdown left {session} with {run.id} unsettled")
 
     def _troubled_since(self, began: float) -> bool:
@@ -243,7 +244,10 @@ class Stage:
 
     async def _trouble(self, fault: p.Trouble) -> None:
         self.story.say("disk", f"{fault.kind} for {fault.seconds} s")
-        self._troubled.append((self._loop.time(), self._loop.time() + fault.seconds + 3.0))
+        span = (self._loop.time(), self._loop.time() + fault.seconds + 3.0)
+        self._troubled.append(span)
+        if fault.kind == "slow":
+            self._node.naps.append(span)
         self.world.witness.trouble(self._loop.time() + fault.seconds + 3.0)
         self._site.weather[fault.kind] += 1
         await asyncio.sleep(fault.seconds)
