@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import Stale
-from quell.core.messages import AssistantMessage, Text, ToolMessage, UserMessage
+from quell.core.hooks import HookPlace, RunEnd
+from quell.core.messages import AssistantMessage, ResultStatus, Text, ToolCall, ToolMessage, UserMessage
+from quell.core.session import Calling, Run
 from quell.engine import Options
 from quell.store.memory import MemoryJournal
 from quell.testing.faults import FaultyJournal
@@ -167,6 +170,50 @@ async def test_a_tool_that_will_not_stop_does_not_hold_up_settlement() -> None:
         assert (await play.settled(session)).outcome == "cancelled"
         assert not touched.stopped.is_set()
         release.set()
+
+
+class DeafHooks:
+    """The port `Hooks`: one that is told of results, and does not stop before `stops` when it is told to."""
+
+    def __init__(self) -> None:
+        self.told, self.stops = asyncio.Event(), asyncio.Event()
+
+    async def before(self, call: ToolCall, place: HookPlace, environment: Mapping[str, str]) -> None:
+        return None
+
+    async def after(
+        self, call: ToolCall, status: ResultStatus, text: str, place: HookPlace, environment: Mapping[str, str]
+    ) -> None:
+        self.told.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.stops.wait()
+
+    def settled(self, end: RunEnd, place: HookPlace, environment: Mapping[str, str]) -> None:
+        pass
+
+
+def _are_done(run: Run) -> bool:
+    return isinstance(run.phase, Calling) and all(call.status == "done" for call in run.phase.calls)
+
+
+async def test_c7_what_a_call_has_done_does_not_wait_for_a_hook_that_will_not_stop() -> None:
+    """Fails when the result is recorded after the hook: by then the run may have been settled without it."""
+    hooks = DeafHooks()
+    async with played(hooks=hooks) as play:
+        session = await play.session()
+        await play.submit(session, "go")
+        (asked := await play.asked()).call("touch")
+        asked.reply()
+        (await play.touched()).finish("it is done")
+        await hooks.told.wait()
+        await play.cancel(session)
+        await play.until(session, lambda state: state.run is None or _are_done(state.run))
+        finished = [fact for fact in await play.facts(session) if isinstance(fact, f.CallFinished)]
+        assert [(fact.result.text, fact.result.status) for fact in finished] == [("it is done", "completed")]
+        hooks.stops.set()
+        assert (await play.settled(session)).outcome == "cancelled"
 
 
 async def test_cancel_in_retry_back_off() -> None:
