@@ -116,6 +116,8 @@ async def an_odd_id_rings_for_everything(hang_up: Callable[[], Doorbell]) -> Non
     """Or for itself: in no case for another session, nor for nothing."""
     first, second = hang_up(), hang_up()
     await _heard(first, "")
+    first.ring("here")  # behind the announcement of the first one, which the second may hear as well
+    await _heard(second, "here")
     for odd in ("two\nlines", "x" * 5000, "ü\udc80"):
         first.ring(odd)
         heard: set[str] = set()
