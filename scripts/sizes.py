@@ -39,6 +39,11 @@ LAZY: dict[str, set[str]] = {
         "tempfile",
         "traceback",
     },
+    "src/quell/app/folders.py": {
+        "quell.workspace.checkpoints",
+        "quell.workspace.folder",
+        "quell.workspace.sandboxing",
+    },
     "src/quell/app/hooks.py": {"quell.hooks", "quell.workspace.programs"},
     "src/quell/app/languages.py": {"quell.config.languages", "quell.lsp", "quell.workspace.programs", "shutil"},
     "src/quell/app/journals.py": {
@@ -59,6 +64,7 @@ LAZY: dict[str, set[str]] = {
     "src/quell/config/file.py": {"difflib", "quell.config.languages"},
     "src/quell/config/paths.py": {"hashlib", "pwd"},
     "src/quell/testing/postgresql.py": {"psycopg"},
+    "src/quell/tools/__init__.py": {"quell.tools.table"},
     "src/quell/tools/bash.py": {"quell.tools.reach"},
     "src/quell/tools/jobs.py": {"shutil"},
     "src/quell/tools/shell.py": {"tree_sitter", "tree_sitter_bash"},

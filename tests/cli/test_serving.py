@@ -14,8 +14,15 @@ from quell.__main__ import main
 
 def look() -> None:
     assert os.read(reading, 2) == b"\\n"
-    print(json.dumps([gc.isenabled(), gc.get_freeze_count(), list(sys.modules)]), flush=True)
+    print(json.dumps([gc.isenabled(), gc.get_freeze_count(), loaded]), flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
+
+def freeze(freeze=gc.freeze) -> None:
+    loaded.extend(sys.modules)  # later the rest is being loaded in a thread
+    freeze()
+
+loaded = []
+gc.freeze = freeze
 
 reading, writing = os.pipe()
 threading.Thread(target=look).start()
@@ -40,6 +47,9 @@ NOT_NEEDED = {
     "quell.lsp",
     "quell.config.languages",
     "quell.workspace.programs",
+    "quell.tools.table",  # what a first session pays for
+    "quell.tools.view",
+    "quell.workspace",
     "quell.tools.reach",  # what a first command of a model, or a first page, pays for
     "quell.tools.shell",
     "tree_sitter",

@@ -77,5 +77,5 @@ def test_a_hook_that_is_never_asked_is_named(place: Place) -> None:
     place.user.write_text(
         "".join(f"[[hooks.PreToolUse]]\ncommand = 'x'\nmatcher = '{word}'\n" for word in ("Bash", "bsh", "mcp_.*", "*"))
     )
-    notices = load(str(place.user), {}, tools=["bash", "edit"]).notices
+    notices = load(str(place.user), {}, tools=lambda: ["bash", "edit"]).notices
     assert [notice.split(",")[0] for notice in notices] == [f"{place.user}:6: no tool fits `bsh`"]

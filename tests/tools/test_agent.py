@@ -12,7 +12,8 @@ from quell.core.errors import QuellError, StorageRefused
 from quell.core.messages import ToolCall, ToolResult
 from quell.core.permissions import check
 from quell.core.ports import Delegation, Task
-from quell.tools import SUB_AGENTS, TOOLS, Tools
+from quell.tools import SUB_AGENTS, Tools
+from quell.tools.table import TOOLS
 from tests.tools.conftest import Hands
 
 END = Delegation(session="s-c", outcome="completed", stop_reason="end_turn", text="In parse.py.")

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quell.core.messages import ToolCall, ToolResult
-from quell.tools import TOOLS, Tools
+from quell.tools import Tools
 from quell.tools.output import CAP, Output
 from quell.tools.reach import access
 from quell.tools.replace import NoMatch, locate
+from quell.tools.table import TOOLS
 from quell.tools.text import Change, decode
 from quell.workspace import LocalWorkspace
 from quell.workspace.globs import compile_glob

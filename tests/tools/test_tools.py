@@ -7,8 +7,9 @@ import pytest
 
 from quell.core.messages import ToolCall, ToolResult
 from quell.testing.web import FakeWeb
-from quell.tools import TOOLS, Options, Tools
+from quell.tools import Options, Tools
 from quell.tools.reference import reference
+from quell.tools.table import TOOLS
 from tests.tools.conftest import Hands
 
 

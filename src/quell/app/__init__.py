@@ -14,12 +14,12 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from quell import __version__
+from quell.app import folders
 from quell.app.configured import KNOWN_VARIABLES, Configured, web_options
 from quell.app.hooks import ConfiguredHooks
 from quell.app.journals import Kept, open_kept
@@ -43,12 +43,9 @@ from quell.llm.providers import PROVIDERS
 from quell.server import daemon
 from quell.server.auth import load_token
 from quell.server.listen import AddressInUse, tcp_socket, unix_socket
-from quell.tools import LANGUAGE_TOOLS, SUB_AGENTS, TOOLS, Tools
+from quell.tools import LANGUAGE, SUB_AGENTS, Tools, by_name
 from quell.tools import Options as ToolOptions
 from quell.web import GuardedWeb
-from quell.workspace.checkpoints import LocalCheckpoints
-from quell.workspace.folder import open_confined, open_workspace
-from quell.workspace.sandboxing import unavailable
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +80,7 @@ async def _serve(
     standby: bool,
     ready: Callable[[str], None],
 ) -> None:
-    configuration = Configuration(place.config_file, environment, builtin=PROVIDERS, tools=TOOLS)
+    configuration = Configuration(place.config_file, environment, builtin=PROVIDERS, tools=by_name)
     configured = Configured(configuration, environment, place.config_dir, (*_own(place), os.path.dirname(place.socket)))
     settings = configured.settings()
     variables = key_variables(KNOWN_VARIABLES, settings)
@@ -196,9 +193,9 @@ async def _warm_up(
 ) -> None:
     """A guest asks no model, and needs no library of one."""
     await answering.wait()
-    await asyncio.to_thread(unavailable)  # remembered
+    await asyncio.to_thread(folders.warm)
     await ownership.owned.wait()
-    await asyncio.to_thread(tools.specs)  # remembered, too
+    await asyncio.to_thread(tools.specs)  # remembered
     await asyncio.sleep(WARM_UP_AFTER)
     await configured.warm()
     await servers.warm()
@@ -214,6 +211,9 @@ def _ports(
     servers: ConfiguredServers,
     environment: Mapping[str, str],
 ) -> Ports:
+    places = folders.Folders(
+        place.outputs, os.path.join(place.data_dir, "checkpoints"), _own(place), configured.sandbox
+    )
     prompts = SystemPrompts(place.config_dir, os.path.expanduser("~"))
 
     async def system_prompt(session: Session, workspace: Workspace) -> str:
@@ -223,17 +223,12 @@ def _ports(
         more = servers.instructions(session)
         return f"{text}\n\n{more}" if more else text
 
-    def open_session(session: Session) -> Workspace:
-        kept = os.path.join(place.outputs, session.id)
-        if session.parent is not None and session.role == "web":
-            return open_confined(kept)  # it sees what it has found, and nothing of the project
-        return open_workspace(session.workspace, session.extra, kept, partial(configured.sandbox, session.workspace))
-
     def tools_of(session: Session) -> Toolset:
-        names = TOOLS if session.parent is None else SUB_AGENTS[session.role]
+        names = list(by_name() if session.parent is None else SUB_AGENTS[session.role])
         hidden = configured.settings(session.workspace).tools.disabled
-        absent = () if languages.offered(session.workspace) else LANGUAGE_TOOLS
-        return servers.tools(session, tools.only([name for name in names if name not in hidden and name not in absent]))
+        if not languages.offered(session.workspace):
+            names = [name for name in names if not name.startswith(LANGUAGE)]
+        return servers.tools(session, tools.only([name for name in names if name not in hidden]))
 
     return Ports(
         journal=kept.journal,
@@ -242,7 +237,7 @@ def _ports(
         tools=tools_of,
         clock=WallClock(),
         rules=configured.rules,
-        open_workspace=open_session,
+        open_workspace=places.open,
         system_prompt=system_prompt,
         compaction_prompt=prompt("compact"),
         title_prompt=prompt("title"),
@@ -254,7 +249,7 @@ def _ports(
         doorbell=kept.doorbell,
         describe=configured.describe,
         equip=servers.equip,
-        checkpoints=LocalCheckpoints(os.path.join(place.data_dir, "checkpoints"), _own(place)),
+        checkpoints=places.checkpoints,
         hooks=hooks,
     )
 

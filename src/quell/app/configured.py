@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
+from quell.app.folders import folder, sandbox_problem
 from quell.app.journals import Kept
 from quell.config.describe import Standing, describe
 from quell.config.file import ConfigError
@@ -29,8 +30,6 @@ from quell.web import Options as WebOptions
 from quell.web import search as web_search
 from quell.web.options import SearchOptions
 from quell.wire import api
-from quell.workspace.folder import open_workspace
-from quell.workspace.sandboxing import unavailable
 
 KNOWN_VARIABLES = KEY_VARIABLES | web_search.KEY_VARIABLES | {"QUELL_DATABASE"}
 
@@ -92,7 +91,7 @@ class Configured:
     def sandbox(self, workspace: str) -> Sandbox:
         """Where none is asked for, it is used if it can be; one that is asked for and cannot be made keeps commands from running."""
         wanted = self._configuration.load(workspace).settings.sandbox
-        mode = wanted.mode or ("off" if unavailable() else "workspace")
+        mode = wanted.mode or ("off" if sandbox_problem() else "workspace")
         return Sandbox(mode=mode, network=wanted.network, writable=wanted.writable, hidden=self._hidden)
 
     def retry_delay(self, attempt: int, failure: ModelFailed) -> float | None:
@@ -106,7 +105,7 @@ class Configured:
 
     async def new_session(self, id: str, asked: api.NewSession) -> i.Create:
         """With what the client left open decided from its folder's configuration, and its environment's keys."""
-        workspace = open_workspace(asked.workspace, asked.extra)
+        workspace = folder(asked.workspace, asked.extra)
         loaded = self._configuration.load(asked.workspace, asked.environment or None, strict=True)
         settings = loaded.settings
         model = asked.model or settings.model or self._current().default(asked.environment)
@@ -185,7 +184,7 @@ class Configured:
             search=loaded.settings.search.provider,
             search_key=self._search_key(),
             sandbox=self.sandbox(workspace).mode,
-            sandbox_problem=unavailable() or None,
+            sandbox_problem=sandbox_problem(),
             journal=journal,
             journal_problem=journal_problem,
             mcp=tuple(self.servers(workspace)),
@@ -209,7 +208,7 @@ class Configured:
             models=self._known(api.ModelsQuery(model=session.model), environment),
             context=[each.path for each in found],
             sandbox=self.sandbox(session.workspace),
-            sandbox_problem=unavailable() or None,
+            sandbox_problem=sandbox_problem(),
             search_key=self._search_key(environment),
             servers=self.servers(session.workspace),
         )

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -120,11 +120,11 @@ class SettingsFile:
                     f"{hint and f'; {hint}'}"
                 )
 
-    def check_tools(self, settings: Settings, tools: Collection[str]) -> None:
+    def check_tools(self, settings: Settings, tools: Callable[[], Collection[str]]) -> None:
         """A tool that is misspelt would not be hidden. Raises `ConfigError`."""
         for index, name in enumerate(settings.tools.disabled):
-            if name not in tools:
-                hint = _nearest(name, tools) or f"the tools are {', '.join(tools)}"
+            if name not in (known := tools()):
+                hint = _nearest(name, known) or f"the tools are {', '.join(known)}"
                 raise ConfigError(f"{self.place(('tools', 'disabled', index))}: there is no tool `{name}`; {hint}")
 
     def check_servers(self, settings: Settings) -> None:
@@ -212,16 +212,16 @@ class SettingsFile:
                     f"{self.place(('lsp', name))}: the language server `{name}` is not known, so it needs {needed}; {hint}"
                 )
 
-    def idle_hooks(self, settings: Settings, tools: Collection[str]) -> list[str]:
+    def idle_hooks(self, settings: Settings, tools: Callable[[], Collection[str]]) -> list[str]:
         """A remark on each that no tool fits: a guard that is never asked. Tools of servers are not known here."""
         return [
             f"{self.place(('hooks', event, index, 'matcher'))}: no tool fits `{hook.matcher}`, so that this hook is never asked;"
-            f" the tools are {', '.join(tools)}"
+            f" the tools are {', '.join(tools())}"
             for event, hooks in settings.hooks.items()
             for index, hook in enumerate(hooks)
             if hook.matcher not in ("", "*")
             and "mcp" not in hook.matcher.lower()
-            and not any(re.fullmatch(hook.matcher, tool, re.IGNORECASE) for tool in tools)
+            and not any(re.fullmatch(hook.matcher, tool, re.IGNORECASE) for tool in tools())
         ]
 
     def exposure(self, settings: Settings) -> list[str]:

@@ -14,7 +14,7 @@ wrong then, the last good state stays, with a notice.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import get_args
 
 import msgspec
@@ -55,7 +55,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
 class Configuration:
     """The user's settings and those of every workspace, as the files are now.
 
-    `builtin` are the providers that need not be described, `tools` those that there are; None: that is not judged.
+    `builtin` are the providers that need not be described, `tools` tells which there are when a file names some; None: that is not judged.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Configuration:
         config_file: str,
         environment: Mapping[str, str],
         builtin: Collection[str] | None = None,
-        tools: Collection[str] | None = None,
+        tools: Callable[[], Collection[str]] | None = None,
     ) -> None:
         self._config_file = config_file
         self._environment = environment
@@ -104,7 +104,7 @@ def load(
     environment: Mapping[str, str],
     workspace: str | None = None,
     builtin: Collection[str] | None = None,
-    tools: Collection[str] | None = None,
+    tools: Callable[[], Collection[str]] | None = None,
 ) -> Loaded:
     """Read everything once. Raises `ConfigError`."""
     settings = Settings()

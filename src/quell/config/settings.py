@@ -4,8 +4,6 @@ Rules: every field is optional and says what it means in its description; it hol
 makes of it. How files become a `Settings` is the business of `load`; `app` maps it to the options of the packages.
 """
 
-from __future__ import annotations
-
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 

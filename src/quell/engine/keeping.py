@@ -26,7 +26,7 @@ async def keep(effect: Keep, session: Session, ports: Ports) -> i.Kept:
     if ports.checkpoints is None:
         return replace(kept, problem="there are no checkpoints here")
     try:
-        return replace(kept, snapshot=await ports.checkpoints.keep(session.id, folders(session)))
+        return replace(kept, snapshot=await ports.checkpoints().keep(session.id, folders(session)))
     except CheckpointRefused as refusal:
         return replace(kept, problem=str(refusal))
 
@@ -51,7 +51,7 @@ async def left(session: Session, ports: Ports, seconds: float | None = None) -> 
         return ""
     try:
         async with asyncio.timeout(seconds):
-            return await ports.checkpoints.keep(session.id, folders(session))
+            return await ports.checkpoints().keep(session.id, folders(session))
     except (CheckpointRefused, TimeoutError):
         return ""
 
@@ -61,7 +61,7 @@ async def restore(effect: Restore, session: Session, ports: Ports) -> i.Restored
     if ports.checkpoints is None:
         return replace(restored, problem="there are no checkpoints here")
     try:
-        left = await ports.checkpoints.restore(session.id, folders(session), effect.source, effect.target)
+        left = await ports.checkpoints().restore(session.id, folders(session), effect.source, effect.target)
     except CheckpointRefused as refusal:
         return replace(restored, problem=str(refusal))
     return replace(restored, left=tuple(left))
@@ -71,6 +71,6 @@ async def forget(session: Session, ports: Ports) -> None:
     """What cannot be removed only takes space: it does not keep a session from being deleted."""
     if ports.checkpoints is not None:
         try:
-            await ports.checkpoints.forget(session.id, folders(session))
+            await ports.checkpoints().forget(session.id, folders(session))
         except CheckpointRefused as refusal:
             log.warning("session %s: its checkpoints were not removed: %s", session.id, refusal)

@@ -42,7 +42,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     seconds, None to give up; `retry_attempts` says how many there are at most. `is_crowded(tokens, window)` says whether to compact before the
     next sample. `environment` is the process's own, for sessions whose client has not sent one. `secrets(environment)` are the values that
     must not be shown: those of the environment, and those that are configured. `describe(session, environment)` is what holds in a session.
-    Without `checkpoints` a revert is one of the conversation alone. `hooks()` are the user's, None where there are none.
+    Without `checkpoints()` a revert is one of the conversation alone. `hooks()` are the user's, None where there are none.
     `equip(session, environment, attended)` has its tools ready before a sample, and
     says what it should know of those that are not; `attended`: a person waits for it.
     """
@@ -64,6 +64,6 @@ class Ports(Struct, frozen=True, kw_only=True):
     retry_attempts: Callable[[], int | None] = lambda: None
     doorbell: Doorbell | None = None
     describe: Callable[[Session, Mapping[str, str]], Sequence[Topic]] = lambda session, environment: ()
-    checkpoints: Checkpoints | None = None
+    checkpoints: Callable[[], Checkpoints] | None = None
     hooks: Callable[[], Hooks | None] = lambda: None
     equip: Callable[[Session, Mapping[str, str], bool], Awaitable[Sequence[str]]] | None = None

@@ -67,14 +67,13 @@ async def revert(
 
 
 async def _plan(engine: Engine, state: Session, to: str | None) -> Plan:
-    checkpoints = engine.checkpoints
-    if checkpoints is None:
+    if engine.checkpoints is None:
         return Plan()
     try:
         if to is not None:
-            return await checkpoints.plan(state.id, folders(state), _spans(state, since(state, to)))
+            return await engine.checkpoints().plan(state.id, folders(state), _spans(state, since(state, to)))
         last = state.reverts[-1]
-        return await checkpoints.plan_undo(state.id, folders(state), last.source, last.target)
+        return await engine.checkpoints().plan_undo(state.id, folders(state), last.source, last.target)
     except CheckpointRefused as refusal:
         raise StorageRefused(f"The files cannot be had back: {refusal}.") from None
 

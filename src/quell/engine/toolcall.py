@@ -142,7 +142,7 @@ async def execute(
     )
     try:
         if ports.checkpoints is not None and access.paths and _changes(prepared, ports):
-            await keeping.touch(session, ports.checkpoints, access.paths)
+            await keeping.touch(session, ports.checkpoints(), access.paths)
         result = await prepared.run(context)
     except asyncio.CancelledError:
         printing.close()

@@ -320,7 +320,7 @@ async def played(
         is_crowded=lambda tokens, window: window is not None and tokens > window,
         environment={},
         doorbell=doorbell,
-        checkpoints=checkpoints,
+        checkpoints=None if checkpoints is None else lambda: checkpoints,
         hooks=lambda: hooks,
     )
     async with Engine(ports, options) as engine:

@@ -1,4 +1,6 @@
-"""What a model may do. Each tool is one module with its description for the model in a `.md` file beside it, and one line here.
+"""What a model may do. Each tool is one module with its description for the model in a `.md` file beside it, and one line in `table`.
+
+They are loaded when somebody first asks what there is: a server answers before.
 
 Tools know the workspace by its port only. Whether a call may run is not decided here: a prepared call says what it would touch
 (`access`), `core.permissions` judges that, and the engine asks.
@@ -9,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 
 from msgspec import structs
 
@@ -17,69 +19,12 @@ from quell.core.facts import Role
 from quell.core.messages import ToolCall, ToolResult, ToolSpec
 from quell.core.ports import JobState, PreparedCall, Workspace
 from quell.tools import parameters
-from quell.tools.agent import Agent, prepare_agent
-from quell.tools.agentic_fetch import AgenticFetch, prepare_agentic_fetch
-from quell.tools.bash import Bash, prepare_bash
-from quell.tools.download import Download, prepare_download
-from quell.tools.edit import Edit, prepare_edit
-from quell.tools.fetch import Fetch, prepare_fetch
-from quell.tools.glob import Glob, prepare_glob
-from quell.tools.grep import Grep, prepare_grep
-from quell.tools.in_force import InForce, prepare_quell_info
-from quell.tools.job_kill import JobKill, prepare_job_kill
-from quell.tools.job_output import JobOutput, prepare_job_output
-from quell.tools.ls import List, prepare_ls
-from quell.tools.lsp_definition import Definition, prepare_lsp_definition
-from quell.tools.lsp_diagnostics import Diagnostics, prepare_lsp_diagnostics
-from quell.tools.lsp_references import References, prepare_lsp_references
-from quell.tools.lsp_restart import Restart, prepare_lsp_restart
-from quell.tools.lsp_symbols import Symbols, prepare_lsp_symbols
-from quell.tools.multiedit import MultiEdit, prepare_multiedit
-from quell.tools.quell_logs import QuellLogs, prepare_quell_logs
-from quell.tools.question import Ask, prepare_question
-from quell.tools.todos import Todos, prepare_todos
 from quell.tools.tool import Options, Refused, Tool, failed
-from quell.tools.view import View, prepare_view
-from quell.tools.web_fetch import WebFetch, prepare_web_fetch
-from quell.tools.web_search import WebSearch, prepare_web_search
-from quell.tools.write import Write, prepare_write
 
-__all__ = ["LANGUAGE_TOOLS", "SUB_AGENTS", "TOOLS", "Options", "Tools"]
+__all__ = ["LANGUAGE", "SUB_AGENTS", "Options", "Tools", "by_name"]
 
-TOOLS: Mapping[str, Tool] = {
-    tool.name: tool
-    for tool in (
-        Tool("agent", "think", Agent, prepare_agent),
-        Tool("agentic_fetch", "fetch", AgenticFetch, prepare_agentic_fetch),
-        Tool("bash", "execute", Bash, prepare_bash),
-        Tool("download", "fetch", Download, prepare_download),
-        Tool("edit", "edit", Edit, prepare_edit),
-        Tool("fetch", "fetch", Fetch, prepare_fetch),
-        Tool("glob", "search", Glob, prepare_glob),
-        Tool("grep", "search", Grep, prepare_grep),
-        Tool("job_kill", "think", JobKill, prepare_job_kill),
-        Tool("job_output", "think", JobOutput, prepare_job_output),
-        Tool("ls", "read", List, prepare_ls),
-        Tool("lsp_definition", "search", Definition, prepare_lsp_definition),
-        Tool("lsp_diagnostics", "read", Diagnostics, prepare_lsp_diagnostics),
-        Tool("lsp_references", "search", References, prepare_lsp_references),
-        Tool("lsp_restart", "think", Restart, prepare_lsp_restart),
-        Tool("lsp_symbols", "read", Symbols, prepare_lsp_symbols),
-        Tool("multiedit", "edit", MultiEdit, prepare_multiedit),
-        Tool("question", "think", Ask, prepare_question, attended=True),
-        Tool("quell_info", "read", InForce, prepare_quell_info),
-        Tool("quell_logs", "read", QuellLogs, prepare_quell_logs),
-        Tool("todos", "think", Todos, prepare_todos),
-        Tool("view", "read", View, prepare_view),
-        Tool("web_fetch", "fetch", WebFetch, prepare_web_fetch),
-        Tool("web_search", "fetch", WebSearch, prepare_web_search),
-        Tool("write", "edit", Write, prepare_write),
-    )
-}
-
-
-LANGUAGE_TOOLS = frozenset(name for name in TOOLS if name.startswith("lsp_"))
-"""Those that there are only where there is a language server."""
+LANGUAGE = "lsp_"
+"""Tools whose names begin so are there only where there is a language server."""
 
 SUB_AGENTS: Mapping[Role, tuple[str, ...]] = {
     "agent": (
@@ -102,16 +47,26 @@ SUB_AGENTS: Mapping[Role, tuple[str, ...]] = {
 _spec = cache(Tool.spec)
 
 
+def by_name() -> Mapping[str, Tool]:
+    """All tools, by their names. Takes 20 ms when it is first called, in whatever thread."""
+    from quell.tools.table import TOOLS
+
+    return TOOLS
+
+
 class Tools:
     """Implements the port `Toolset`, with all tools or a selection of them. `close` ends what they have left running."""
 
     def __init__(self, selection: Collection[str] | None = None, options: Options | None = None) -> None:
-        unknown = sorted(set(selection or ()) - TOOLS.keys())
-        if unknown:
-            raise ValueError(f"there is no tool {unknown[0]!r}; the tools are {', '.join(TOOLS)}")
-        self._tools = {name: tool for name, tool in TOOLS.items() if selection is None or name in selection}
+        if selection is not None and (unknown := sorted(set(selection) - by_name().keys())):
+            raise ValueError(f"there is no tool {unknown[0]!r}; the tools are {', '.join(by_name())}")
+        self._selection = selection
         self._options = options or Options()
         self._selections: dict[tuple[str, ...], Tools] = {}
+
+    @cached_property
+    def _tools(self) -> Mapping[str, Tool]:
+        return {name: tool for name, tool in by_name().items() if self._selection is None or name in self._selection}
 
     def only(self, selection: Collection[str]) -> Tools:
         """A selection of them: the same one when it is asked for again, as on every turn. Jobs are those of all."""
@@ -122,7 +77,7 @@ class Tools:
         return found
 
     def specs(self) -> Sequence[ToolSpec]:
-        """Made when they are first asked for, which takes 10 ms, and kept."""
+        """Made when they are first asked for, which takes 10 ms more than the table, and kept."""
         return tuple(_spec(tool) for tool in self._tools.values())
 
     def jobs(self, session: str) -> Sequence[JobState]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from quell.tools import SUB_AGENTS, TOOLS
+from quell.tools import SUB_AGENTS
 from quell.tools.parameters import JsonSchema
+from quell.tools.table import TOOLS
 from quell.tools.tool import Tool
 
 _HEAD = """# Tools

@@ -19,11 +19,11 @@ from quell.core.errors import WebRefused
 LONGEST = 8192
 """Characters of a URL."""
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?([^/?#\\]*)([^#]*)(?:#.*)?", re.DOTALL)
-_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{0,5}))?")
-_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
-_NUMERIC = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
-_UNSAFE = re.compile(r"[\x00-\x20\x7f]")
+_URL = r"(?s)([A-Za-z][A-Za-z0-9+.-]*):(//)?([^/?#\\]*)([^#]*)(?:#.*)?"
+_AUTHORITY = r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{0,5}))?"
+_NAME = r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*"
+_NUMERIC = r"(?:[0-9]+|0x[0-9a-f]*)"
+_UNSAFE = r"[\x00-\x20\x7f]"
 _SAFE = "%/?:@!$&'()*+,;=~-._[]|"
 _PORTS = {"http": 80, "https": 443}
 
@@ -61,7 +61,7 @@ def parse(url: str) -> Target:
         raise WebRefused("The URL is empty.")
     if len(url) > LONGEST:
         raise WebRefused(f"The URL is longer than {LONGEST:,} characters.")
-    found = _URL.fullmatch(url)
+    found = re.fullmatch(_URL, url)
     if found is None or (not found[2] and found[3].isdecimal()):  # host:port/…
         raise WebRefused(f"{shown} is not a whole URL: it has to begin with https:// or http://.")
     scheme, rest = found[1].lower(), found[4]
@@ -69,11 +69,11 @@ def parse(url: str) -> Target:
         raise WebRefused(f"{shown} is not fetched: only https:// and http:// are. For files there is `view`.")
     if not found[2] or not found[3]:
         raise WebRefused(f"{shown} names no host.")
-    if _UNSAFE.search(url) or "\\" in found[3] + rest[:1]:
+    if re.search(_UNSAFE, url) or "\\" in found[3] + rest[:1]:
         raise WebRefused(f"{shown} has a blank, a control character or a backslash in it: percent-encode it.")
     if "@" in found[3]:
         raise WebRefused("A URL with a user name or a password in it is not fetched. Leave out what is before the `@`.")
-    authority = _AUTHORITY.fullmatch(found[3])
+    authority = re.fullmatch(_AUTHORITY, found[3])
     if authority is None:
         raise WebRefused(f"{shown} has no valid host and port.")
     port = int(authority[2]) if authority[2] else _PORTS[scheme]
@@ -107,9 +107,9 @@ def _host(written: str) -> str:
         return _six(written[1:-1])
     name = written.lower() if written.isascii() else _encoded(written)
     name = name.removesuffix(".")
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise WebRefused(f"{_shown(written)} is not the name of a host.")
-    if not _NUMERIC.fullmatch(name.rpartition(".")[2]):
+    if not re.fullmatch(_NUMERIC, name.rpartition(".")[2]):
         return name
     try:
         return str(IPv4Address(name))
@@ -270,4 +270,4 @@ def _inside(address: Address) -> IPv4Address | None:
 
 def is_address(host: str) -> bool:
     """Of a parsed host."""
-    return ":" in host or _NUMERIC.fullmatch(host.rpartition(".")[2]) is not None
+    return ":" in host or re.fullmatch(_NUMERIC, host.rpartition(".")[2]) is not None

@@ -72,10 +72,10 @@ def _read_results(content: bytes) -> Sequence[Hit]:
     return [found.hit() for found in msgspec.json.decode(content, type=_Results).results]
 
 
-_LINK = re.compile(r'<a\b([^<>]{0,2000}\bclass="result__a"[^<>]{0,2000})>(.{0,2000}?)</a>', re.DOTALL)
-_SNIPPET = re.compile(r'\bclass="result__snippet"[^<>]{0,4000}>(.{0,4000}?)</(?:a|td|div)>', re.DOTALL)
-_HREF = re.compile(r'\bhref="([^"]{1,4000})"')
-_TAG = re.compile(r"<[^<>]*>")
+_LINK = r'(?s)<a\b([^<>]{0,2000}\bclass="result__a"[^<>]{0,2000})>(.{0,2000}?)</a>'
+_SNIPPET = r'(?s)\bclass="result__snippet"[^<>]{0,4000}>(.{0,4000}?)</(?:a|td|div)>'
+_HREF = r'\bhref="([^"]{1,4000})"'
+_TAG = r"<[^<>]*>"
 
 
 def _read_duckduckgo(content: bytes) -> Sequence[Hit]:
@@ -85,11 +85,11 @@ def _read_duckduckgo(content: bytes) -> Sequence[Hit]:
         raise WebRefused(
             "DuckDuckGo wants to see a person, because of too many searches. Try again later, or not at all."
         )
-    links = list(_LINK.finditer(page))
+    links = list(re.finditer(_LINK, page))
     hits = []
     for link, following in zip(links, [*links[1:], None], strict=True):
-        href = _HREF.search(link[1])
-        snippet = _SNIPPET.search(page, link.end(), following.start() if following else len(page))
+        href = re.search(_HREF, link[1])
+        snippet = re.search(_SNIPPET, page[link.end() : following.start() if following else None])
         if href and (url := _target(_unescaped(href[1]))):
             hits.append(Hit(title=_plain(link[2]), url=url, text=_plain(snippet[1]) if snippet else ""))
     return hits
@@ -104,7 +104,7 @@ def _target(href: str) -> str:
 
 
 def _plain(markup: str) -> str:
-    return " ".join(_unescaped(_TAG.sub("", markup)).split())
+    return " ".join(_unescaped(re.sub(_TAG, "", markup)).split())
 
 
 def _unescaped(text: str) -> str:

@@ -296,7 +296,7 @@ class Node:
             is_crowded=lambda tokens, window: window is not None and tokens > window,
             environment={},
             doorbell=bell,
-            checkpoints=files,
+            checkpoints=lambda: files,
             hooks=lambda: SimulatedHooks(world),
         )
 
