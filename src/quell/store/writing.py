@@ -1,8 +1,9 @@
 """What the writing thread does with a batch: one transaction, in which each order gets its own outcome.
 
-Rules: few statements, because after each one the thread has to get the interpreter's lock back from a busy loop; a
-stale append is found before anything of it is written, so the others of its batch are not touched by it; whether its writer
-still owns the database is asked by the statement that writes its first row, so it costs no other (contract.md I10); when the
+Rules: few statements, because after each one the thread has to get the interpreter's lock back from a busy loop: the appends of a
+batch are written together, by as many statements as one of them takes; a stale append is found before its facts are written,
+and those it was to be written with are then written one by one, so that they are not touched by it; whether a writer
+still owns the database is asked by the statement that writes its row, so it costs no other (contract.md I10); when the
 transaction itself fails, every order is tried alone, so that one that does not fit refuses nobody else; nothing of a
 refused order is kept. Opening the file is the business of `database`.
 """
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from msgspec import Struct
 
@@ -24,7 +25,6 @@ from quell.store import reading
 from quell.store.orders import (
     Append,
     Delete,
-    Line,
     SaveDraft,
     SaveSnapshot,
     columns,
@@ -35,11 +35,30 @@ from quell.store.orders import (
 from quell.store.refusals import refusal
 from quell.store.thread import Order
 
+T = TypeVar("T")
+
 LONG = 64 * 1024
 """Bodies above this many bytes are blobs (contract.md F2)."""
 
 ROWS = 50
-"""Facts in one statement at most; more of them are written by several."""
+"""Facts, or sessions, in one statement at most; more of them are written by several. Each number of them is a statement of its own to prepare."""
+
+TOGETHER = sqlite3.sqlite_version_info >= (3, 33)
+"""Older libraries do not know `UPDATE … FROM`."""
+
+
+_REPLACE_ROWS = (
+    "UPDATE sessions SET seq = column1, workspace = column2, parent = column3, folded = column4, updated = column5,"
+    " busy = column6, summary = column7 FROM (VALUES {}) WHERE id = column8 AND seq = column10"
+    " AND (column9 IS NULL OR column9 = (SELECT generation FROM owner))"
+)
+_ADD_FACTS = "INSERT INTO facts (session, seq, message, body, blob) VALUES {}"
+_DROP_DRAFTS = "DELETE FROM drafts WHERE (session, message) IN (VALUES {})"
+_SAVE_DRAFTS = (
+    "INSERT OR REPLACE INTO drafts (session, message, reply)"
+    " SELECT key, column2, column3 FROM (VALUES {}) JOIN sessions ON id = column1"
+    " WHERE NOT EXISTS (SELECT 1 FROM facts WHERE session = key AND message = column2)"
+)
 
 
 class Own(Struct, frozen=True):
@@ -48,6 +67,10 @@ class Own(Struct, frozen=True):
 
 class Look(Struct, frozen=True):
     """A number that changes when another process writes."""
+
+
+class _SomeAreStale(Exception):
+    """Of those that were to be written together; which ones, each by itself can tell."""
 
 
 Write = Append | SaveDraft | SaveSnapshot | Delete | Own | Look
@@ -141,11 +164,13 @@ class Writer:
     def _write(self, orders: Sequence[Order[Write]]) -> None:
         connection = self._connection
         assert connection is not None, "a batch has begun"
-        for order in last_drafts(orders):
-            try:
-                order.answer(apply(connection, order.job))
-            except (StaleWriter, StaleOwner) as error:
-                order.refuse(error)
+        wanted = last_drafts(orders)
+        try:
+            _write_groups(connection, _groups(wanted))
+        except _SomeAreStale:
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            _write_groups(connection, [[order] for order in wanted])
         connection.execute("COMMIT")
 
     def _refusal(self, error: Exception) -> Exception:
@@ -172,13 +197,61 @@ class Writer:
             return
 
 
+def _groups(orders: Sequence[Order[Write]]) -> Iterator[Sequence[Order[Write]]]:
+    """What may be written together: appends and drafts, each of another session, that there is already. Everything else is by itself.
+
+    Between sessions the order does not matter; but for a claim, before and after which other writers are stale.
+    """
+    group: dict[str, Order[Write]] = {}
+    for order in orders:
+        job = order.job
+        session = None if isinstance(job, Own | Look) else job.session
+        if group and (session is None or session in group or len(group) == ROWS):
+            yield tuple(group.values())
+            group = {}
+        if (
+            session is not None
+            and TOGETHER
+            and (isinstance(job, SaveDraft) or (isinstance(job, Append) and job.expected))
+        ):
+            group[session] = order
+        else:
+            yield (order,)
+    if group:
+        yield tuple(group.values())
+
+
+def _write_groups(connection: sqlite3.Connection, groups: Iterable[Sequence[Order[Write]]]) -> None:
+    """Raises `_SomeAreStale`."""
+    for group in groups:
+        if len(group) > 1:
+            _write_together(connection, [order.job for order in group])
+            continue
+        (order,) = group
+        try:
+            order.answer(apply(connection, order.job))
+        except (StaleWriter, StaleOwner) as error:
+            order.refuse(error)
+
+
+def _write_together(connection: sqlite3.Connection, writes: Sequence[Write]) -> None:
+    """Raises `_SomeAreStale`, and then has written some of it."""
+    if appends := [write for write in writes if isinstance(write, Append)]:
+        _append_all(connection, appends)
+    if drafts := [write for write in writes if isinstance(write, SaveDraft)]:
+        try:
+            _save_drafts(connection, drafts)
+        except StaleOwner:
+            raise _SomeAreStale from None
+
+
 def apply(connection: sqlite3.Connection, write: Write) -> object:
     """Returns what it is answered with."""
     match write:
         case Append():
             _append(connection, write)
         case SaveDraft():
-            _save_draft(connection, write)
+            _save_drafts(connection, [write])
         case SaveSnapshot():
             _save_snapshot(connection, write)
         case Delete():
@@ -205,21 +278,38 @@ def _check_owner(connection: sqlite3.Connection, generation: int | None) -> None
 
 def _append(connection: sqlite3.Connection, write: Append) -> None:
     _write_row(connection, write)
-    row = "((SELECT key FROM sessions WHERE id = ?1), ?, ?, ?, ?)"
-    for lines in _chunks(write.lines, ROWS):
-        values: list[str | int | bytes | None] = [write.session]
-        for line in lines:
+    _write_lines(connection, [write])
+
+
+def _append_all(connection: sqlite3.Connection, writes: Sequence[Append]) -> None:
+    """Several, each to another session that there is. Raises `_SomeAreStale`, and then has written some rows."""
+    values: list[object] = []
+    for write in writes:
+        values += (*columns(write.summary), write.session, write.generation, write.expected)
+    replaced = connection.execute(_REPLACE_ROWS.format(_rows("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", len(writes))), values)
+    if replaced.rowcount != len(writes):
+        raise _SomeAreStale
+    _write_lines(connection, writes)
+
+
+def _write_lines(connection: sqlite3.Connection, writes: Sequence[Append]) -> None:
+    """The facts themselves. What a reply has become was a draft until now."""
+    lines = [(write.session, line) for write in writes for line in write.lines]
+    for some in _chunks(lines, ROWS):
+        values: list[object] = []
+        for session, line in some:
             digest = _keep_long(connection, line.body)
-            values += [line.seq, line.message, line.body if digest is None else None, digest]
-        rows = ", ".join([row] * len(lines))
-        statement = f"INSERT INTO facts (session, seq, message, body, blob) VALUES {rows}"  # noqa: S608 - of the above
-        connection.execute(statement, values)
-    for line in write.lines:
-        if line.message is not None:
-            connection.execute(
-                "DELETE FROM drafts WHERE session = (SELECT key FROM sessions WHERE id = ?) AND message = ?",
-                (write.session, line.message),
-            )
+            values += (session, line.seq, line.message, line.body if digest is None else None, digest)
+        rows = _rows("((SELECT key FROM sessions WHERE id = ?), ?, ?, ?, ?)", len(some))
+        connection.execute(_ADD_FACTS.format(rows), values)
+    replies = [(session, line.message) for session, line in lines if line.message is not None]
+    for those in _chunks(replies, ROWS):
+        rows = _rows("((SELECT key FROM sessions WHERE id = ?), ?)", len(those))
+        connection.execute(_DROP_DRAFTS.format(rows), [value for pair in those for value in pair])
+
+
+def _rows(row: str, count: int) -> str:
+    return ", ".join([row] * count)
 
 
 def _keep_long(connection: sqlite3.Connection, body: bytes) -> bytes | None:
@@ -252,19 +342,16 @@ def _write_row(connection: sqlite3.Connection, write: Append) -> None:
         raise stale_writer(write)
 
 
-def _chunks(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:
-    for start in range(0, len(lines), size):
-        yield lines[start : start + size]
+def _chunks(all: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(all), size):
+        yield all[start : start + size]
 
 
-def _save_draft(connection: sqlite3.Connection, write: SaveDraft) -> None:
-    _check_owner(connection, write.generation)
-    connection.execute(
-        "INSERT OR REPLACE INTO drafts (session, message, reply)"
-        " SELECT key, ?2, ?3 FROM sessions WHERE id = ?1"
-        " AND NOT EXISTS (SELECT 1 FROM facts WHERE session = key AND message = ?2)",
-        (write.session, write.message, write.reply),
-    )
+def _save_drafts(connection: sqlite3.Connection, writes: Sequence[SaveDraft]) -> None:
+    for generation in {write.generation for write in writes}:
+        _check_owner(connection, generation)
+    values = [value for write in writes for value in (write.session, write.message, write.reply)]
+    connection.execute(_SAVE_DRAFTS.format(_rows("(?, ?, ?)", len(writes))), values)
 
 
 def _save_snapshot(connection: sqlite3.Connection, write: SaveSnapshot) -> None:
