@@ -1,9 +1,10 @@
-"""`python -m benchmarks [name…] [--quick] [--write]`: measure, show, and renew the table in the docs."""
+"""`python -m benchmarks [name…] [--quick] [--write] [--clock MS]`: measure, show, and renew the table in the docs."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -43,6 +44,9 @@ GROUPS: dict[str, Callable[[bool], Awaitable[list[Figure]]]] = {
 }
 GROUP_SECONDS = 300.0
 BARE = 20
+PATIENCE = 900.0
+"""Seconds that a group waits for the clock that was asked for, measuring again included."""
+LOOK_AGAIN = 5.0
 BUSY = 1.0
 """Load of the machine above which what is measured says little."""
 
@@ -54,6 +58,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--write", action="store_true", help=f"renew the table in docs/reference/{report.DOCUMENT.name}"
     )
+    parser.add_argument(
+        "--clock",
+        type=float,
+        default=math.inf,
+        metavar="MS",
+        help="on a machine that is shared: wait for moments in which `python -c pass` takes no longer than this",
+    )
     options = parser.parse_args(arguments)
     names = options.names or list(GROUPS)
     if unknown := [name for name in names if name not in GROUPS]:
@@ -62,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--write takes all figures and their full number of repetitions: leave out the names and --quick")
     if os.getloadavg()[0] > BUSY:
         print(f"The machine is busy (load {os.getloadavg()[0]:.1f}): what comes out is too much.", file=sys.stderr)
-    measured = uvloop.run(_measure(names, quick=options.quick))
+    measured = uvloop.run(_measure(names, options.clock, quick=options.quick))
     if options.write:
         report.write(measured)
     missed = [figure for figures in measured.values() for figure in figures if figure.met is False]
@@ -70,17 +81,32 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-async def _measure(names: Sequence[str], *, quick: bool) -> dict[str, list[Figure]]:
+async def _measure(names: Sequence[str], clock: float, *, quick: bool) -> dict[str, list[Figure]]:
     print(report.machine())
     measured: dict[str, list[Figure]] = {}
     for name in names:
         print(name, flush=True)
-        clock = _clock()
-        async with asyncio.timeout(GROUP_SECONDS):
-            measured[name] = [clock, *await GROUPS[name](quick)]
+        measured[name] = await _measure_group(name, clock, quick=quick)
         for figure in measured[name]:
             print(report.line(figure), flush=True)
     return measured
+
+
+async def _measure_group(name: str, wanted: float, *, quick: bool) -> list[Figure]:
+    """With the clock before and after it, whichever is slower: one that is not slower than `wanted`, for as long as we have patience."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        before = _clock()
+        patient = time.monotonic() < deadline
+        if before.value > wanted and patient:
+            await asyncio.sleep(LOOK_AGAIN)
+            continue
+        async with asyncio.timeout(GROUP_SECONDS):
+            figures = await GROUPS[name](quick)
+        clock = max(before, _clock(), key=lambda figure: figure.value)
+        if clock.value <= wanted or not patient:
+            return [clock, *figures]
+        print(f"once more: `python -c pass` took {clock.shown} at the end of it", flush=True)
 
 
 def _clock() -> Figure:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.__main__ as command
 from benchmarks import report
 from benchmarks.figures import Figure, median, percentile
 from benchmarks.play import Play, script, wanted
@@ -42,3 +43,20 @@ def test_the_table_is_renewed_and_the_text_around_it_is_kept(tmp_path: Path, mon
     text = document.read_text()
     assert "| a thing | 7 ms | ≤ 5 ms | **missed** | 9 ms |" in text
     assert (text.startswith("before\n"), text.endswith("\nafter\n"), "old" in text) == (True, True, False)
+
+
+async def test_a_group_is_measured_once_more_when_the_clock_was_another_one_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clocks = iter([17.0, 11.0, 17.0, 11.0, 12.0])
+    measured: list[Figure] = []
+
+    async def measure(quick: bool) -> list[Figure]:
+        measured.append(Figure(name="f", value=len(measured), unit="ms"))
+        return measured[-1:]
+
+    monkeypatch.setitem(command.GROUPS, "start", measure)
+    monkeypatch.setattr(command, "LOOK_AGAIN", 0)
+    monkeypatch.setattr(command, "_clock", lambda: Figure(name="clock", value=next(clocks), unit="ms"))
+    figures = await command._measure_group("start", 12.5, quick=True)
+    assert [(figure.name, figure.value) for figure in figures] == [("clock", 12.0), ("f", 1)]
