@@ -73,8 +73,8 @@ async def test_it_is_asked_at_places_counted_as_it_counts(place: Place) -> None:
     languages = place.has(spoken())
     try:
         arguments = (place.root, place.path, TEXT, (3, 5), ENVIRONMENT)
-        assert await languages.definition(*arguments) == [Spot(place.path, 1, 5)]
-        assert [spot.line for spot in await languages.references(*arguments)] == [1, 3]
+        assert await languages.places("definition", *arguments) == [Spot(place.path, 1, 5)]
+        assert [spot.line for spot in await languages.places("references", *arguments)] == [1, 3]
         assert await languages.symbols(place.root, place.path, TEXT, ENVIRONMENT) == [Symbol("go", "function", 1, 1)]
         with pytest.raises(Nobody):
             await languages.symbols(place.root, place.root + "/a.md", TEXT, ENVIRONMENT)

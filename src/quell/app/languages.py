@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from quell.config.settings import LanguageServerSettings, Settings
-from quell.core.languages import Findings, Languages, ServerState, Spot, Symbol, Unanswered
+from quell.core.languages import Findings, Languages, Relation, ServerState, Spot, Symbol, Unanswered
 
 LOOK_AGAIN = 30.0
 """Seconds for which what was found in a workspace is believed."""
@@ -45,15 +45,10 @@ class ConfiguredLanguages:
     def states(self, root: str) -> Sequence[ServerState]:
         return self._made.servers.states(root) if self._made is not None else ()
 
-    async def definition(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    async def places(
+        self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
     ) -> Sequence[Spot]:
-        return await self._asked(root).definition(root, path, text, at, environment)
-
-    async def references(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        return await self._asked(root).references(root, path, text, at, environment)
+        return await self._asked(root).places(relation, root, path, text, at, environment)
 
     async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
         return await self._asked(root).symbols(root, path, text, environment)

@@ -13,6 +13,9 @@ from msgspec import Struct
 
 Severity = Literal["error", "warning", "information", "hint"]
 
+Relation = Literal["definition", "references"]
+"""Where a name is defined; where it is used, its definition included."""
+
 
 class Diagnostic(Struct, frozen=True):
     """What a server finds wrong, at a place."""
@@ -88,15 +91,10 @@ class Languages(Protocol):
 
     def states(self, root: str) -> Sequence[ServerState]: ...
 
-    async def definition(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    async def places(
+        self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
     ) -> Sequence[Spot]:
-        """Where what stands at a line and column is defined. Raises `Unanswered`."""
-
-    async def references(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        """Where it is used, its definition included. Raises `Unanswered`."""
+        """Of what stands at a line and column. Raises `Unanswered`."""
 
     async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
         """The outline of a file. Raises `Unanswered`."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from quell.core.languages import Findings, Nobody, ServerState, Spot, Symbol, Unanswered
+from quell.core.languages import Findings, Nobody, Relation, ServerState, Spot, Symbol, Unanswered
 from quell.core.programs import Programs
 from quell.lsp import values
 from quell.lsp.server import LanguageServer, Server, last_used
@@ -30,6 +31,7 @@ MOST = 12
 """Servers that run at the same time."""
 
 Key = tuple[str, str]
+T = TypeVar("T")
 
 
 class LanguageServers:
@@ -68,22 +70,17 @@ class LanguageServers:
     def states(self, root: str) -> Sequence[ServerState]:
         return [server.state() for server in self._of_root(root)]
 
-    async def definition(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    async def places(
+        self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
     ) -> Sequence[Spot]:
-        return await self._spots("textDocument/definition", root, path, text, at, environment)
-
-    async def references(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        return await self._spots("textDocument/references", root, path, text, at, environment)
+        server = self._one(root, path, environment)
+        more = {"context": {"includeDeclaration": True}} if relation == "references" else {}
+        answer = await server.ask(f"textDocument/{relation}", path, text, server.at(text, at) | more)
+        return _understood(server, values.spots, answer)
 
     async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
         server = self._one(root, path, environment)
-        try:
-            return values.symbols(await server.ask("textDocument/documentSymbol", path, text, {}))
-        except msgspec.DecodeError:
-            raise Unanswered(f"{server.server.name} has answered what cannot be understood.") from None
+        return _understood(server, values.symbols, await server.ask("textDocument/documentSymbol", path, text, {}))
 
     def restart(self, root: str, name: str = "") -> Sequence[str]:
         ended = [key for key, server in self._running.items() if server in self._of_root(root) and name in ("", key[0])]
@@ -105,16 +102,6 @@ class LanguageServers:
         self._ending.add(server)
         server.end()
         server.when_gone(lambda: self._ending.discard(server))
-
-    async def _spots(
-        self, method: str, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        server = self._one(root, path, environment)
-        more = server.at(text, at) | ({"context": {"includeDeclaration": True}} if "references" in method else {})
-        try:
-            return values.spots(await server.ask(method, path, text, more))
-        except msgspec.DecodeError:
-            raise Unanswered(f"{server.server.name} has answered what cannot be understood.") from None
 
     def _one(self, root: str, path: str, environment: Mapping[str, str]) -> LanguageServer:
         """The first that works: it is configured so."""
@@ -168,6 +155,13 @@ class LanguageServers:
 
     def _of_root(self, root: str) -> Sequence[LanguageServer]:
         return [server for server in self._running.values() if _within(server.folder, root)]
+
+
+def _understood(server: LanguageServer, meaning: Callable[[msgspec.Raw], T], answer: msgspec.Raw) -> T:
+    try:
+        return meaning(answer)
+    except msgspec.DecodeError:
+        raise Unanswered(f"{server.server.name} has answered what cannot be understood.") from None
 
 
 def _within(path: str, folder: str) -> bool:

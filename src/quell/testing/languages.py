@@ -10,7 +10,17 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from quell.core.languages import Diagnostic, Findings, Languages, Nobody, ServerState, Spot, Symbol, Unanswered
+from quell.core.languages import (
+    Diagnostic,
+    Findings,
+    Languages,
+    Nobody,
+    Relation,
+    ServerState,
+    Spot,
+    Symbol,
+    Unanswered,
+)
 
 LanguagesCheck = Callable[[Languages, Languages, str, Mapping[str, str]], Awaitable[None]]
 TEXT = "def go():\n    bad\ngo()\n"
@@ -43,18 +53,13 @@ class FakeLanguages:
     def states(self, root: str) -> Sequence[ServerState]:
         return (ServerState("fake", root, "ready"),)
 
-    async def definition(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    async def places(
+        self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
     ) -> Sequence[Spot]:
         await self._asked(path, text)
         line = text.split("\n")[at[0] - 1]
         word = next((m[0] for m in re.finditer(r"\w+", line) if m.start() < at[1] <= m.end()), "")
         return [spot for name, spot in _definitions(path, text) if name == word]
-
-    async def references(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        return await self.definition(root, path, text, at, environment)
 
     async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
         await self._asked(path, text)
@@ -118,7 +123,7 @@ async def a_name_is_found_where_it_is_defined(
     works: Languages, deaf: Languages, root: str, env: Mapping[str, str]
 ) -> None:
     path = f"{root}/a.txt"
-    assert list(await works.definition(root, path, TEXT, (3, 1), env)) == [Spot(path, 1, 5)]
+    assert list(await works.places("definition", root, path, TEXT, (3, 1), env)) == [Spot(path, 1, 5)]
     assert list(await works.symbols(root, path, TEXT, env)) == [Symbol("go", "function", 1, 1)]
 
 
