@@ -65,7 +65,7 @@ class ServerState(Struct, frozen=True):
 
 
 class Unanswered(Exception):
-    """The server of the file did not answer: why, for the model. `nobody`: there is none for it."""
+    """The server of the file did not answer: why, for the model. `nobody`: there is none for it, or none that can do what is asked."""
 
     nobody = False
 

@@ -30,6 +30,12 @@ AGAIN = 30.0
 MOST = 12
 """Servers that run at the same time."""
 
+_ASKED_FOR = {
+    "textDocument/definition": "where a name is defined",
+    "textDocument/references": "where a name is used",
+    "textDocument/documentSymbol": "what is in a file",
+}
+
 Key = tuple[str, str]
 T = TypeVar("T")
 
@@ -73,14 +79,16 @@ class LanguageServers:
     async def places(
         self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
     ) -> Sequence[Spot]:
-        server = self._one(root, path, environment)
+        method = f"textDocument/{relation}"
+        server = await self._one(method, root, path, environment)
         more = {"context": {"includeDeclaration": True}} if relation == "references" else {}
-        answer = await server.ask(f"textDocument/{relation}", path, text, server.at(text, at) | more)
+        answer = await server.ask(method, path, text, server.at(text, at) | more)
         return _understood(server, values.spots, answer)
 
     async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
-        server = self._one(root, path, environment)
-        return _understood(server, values.symbols, await server.ask("textDocument/documentSymbol", path, text, {}))
+        method = "textDocument/documentSymbol"
+        server = await self._one(method, root, path, environment)
+        return _understood(server, values.symbols, await server.ask(method, path, text, {}))
 
     def restart(self, root: str, name: str = "") -> Sequence[str]:
         ended = [key for key, server in self._running.items() if server in self._of_root(root) and name in ("", key[0])]
@@ -103,12 +111,16 @@ class LanguageServers:
         server.end()
         server.when_gone(lambda: self._ending.discard(server))
 
-    def _one(self, root: str, path: str, environment: Mapping[str, str]) -> LanguageServer:
-        """The first that works: it is configured so."""
+    async def _one(self, method: str, root: str, path: str, environment: Mapping[str, str]) -> LanguageServer:
+        """The first that works and can do it: it is configured so."""
         found = [*self._of(root, path, environment)]
         if not found:
             raise Nobody(f"No language server is for {os.path.basename(path)}.")
-        return next((server for server in found if not server.problem), found[0])
+        for server in [server for server in found if not server.problem] or found:
+            if await server.can(method):
+                return server
+        names = " and ".join(server.server.name for server in found)
+        raise Nobody(f"{names} cannot tell {_ASKED_FOR[method]}.")
 
     def _of(self, root: str, path: str, environment: Mapping[str, str]) -> Iterator[LanguageServer]:
         """Those that are for a file, started if they do not run."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
 
 from msgspec.structs import replace
 
-from quell.core.languages import Diagnostic, Findings, Languages, Unanswered
+from quell.core.languages import Diagnostic, Findings, Languages
 from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools.text import decode
 from quell.tools.tool import Options, Refused
 
 Act = Callable[[ToolContext], Awaitable[ToolResult]]
-T = TypeVar("T")
 
 AFTER_EDITS = 10
 """Diagnostics that are told after an edit."""
@@ -84,14 +82,6 @@ async def text_of(workspace: Workspace, where: Place) -> str:
     if text is None:
         raise Refused(f"{where.shown} is no text, or too long for a language server.")
     return text
-
-
-async def answered(asking: Awaitable[T]) -> T:
-    """Without an answer, why: for the model."""
-    try:
-        return await asking
-    except Unanswered as problem:
-        raise Refused(str(problem)) from None
 
 
 def counted(diagnostics: Iterable[Diagnostic]) -> str:

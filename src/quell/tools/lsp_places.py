@@ -49,7 +49,7 @@ async def _places(relation: Relation, symbol: str, where: Place, options: Option
     found = await context.workspace.search(where.path, pattern, literal=False, include="", limit=language.MOST)
     if not found.matches:
         return failed(f"`{name}` stands nowhere in {where.shown}. Ignored files are not searched.")
-    problem = ""
+    problem, asked = "", False
     for match in _spread(found.matches):
         text = await language.read(context.workspace, match.path)
         if text is None:
@@ -59,13 +59,17 @@ async def _places(relation: Relation, symbol: str, where: Place, options: Option
             spots = await servers.places(relation, root, match.path, text, at, context.environment)
         except Unanswered as unanswered:
             if not unanswered.nobody:
-                return failed(str(unanswered))
+                return failed(f"{unanswered} Use `grep` instead.")
             problem = problem or str(unanswered)
             continue
         if spots:
             return await _told(symbol, spots, context)
-        problem = "The language server knows nothing of it where it was looked for."
-    return failed(f"`{symbol}` was not found. {problem} Use `grep`, or name a file with `path`.")
+        asked = True
+    if asked:
+        problem = f"`{symbol}` was not found. The language server knows nothing of it where it was looked for."
+        return failed(f"{problem} Use `grep`, or name a file with `path`.")
+    problem = problem or f"`{name}` stands only in files that no language server is shown."
+    return failed(f"{problem} Use `grep` instead.")
 
 
 def _spread(matches: Sequence[Match]) -> Sequence[Match]:
