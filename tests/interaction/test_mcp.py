@@ -240,7 +240,14 @@ async def test_a_server_that_cannot_be_had_is_told_once_and_holds_up_nobody(serv
         findings = json.loads(servers.home.quell("doctor", "--json", cwd=hand.folder).out)
         told = {finding["what"]: finding for finding in findings}
         assert told["mcp dying"]["health"] == "bad"
+        assert told["mcp dying"]["found"].startswith("failed when it was last started: It ended by itself")
         assert told["mcp dying"]["found"].endswith("no licence")
+        # What was known of other settings is not told of these.
+        project = hand.folder / ".quell" / "config.toml"
+        project.write_text(project.read_text() + '[mcp.dying]\ndisabled_tools = ["echo"]\n')
+        findings = json.loads(servers.home.quell("doctor", "--json", cwd=hand.folder).out)
+        told = {finding["what"]: finding for finding in findings}
+        assert told["mcp dying"]["found"] == "is started when a session needs it"
 
 
 async def test_names_that_are_no_tools_of_a_server_are_told(servers: Servers) -> None:

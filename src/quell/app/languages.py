@@ -9,8 +9,11 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from quell.config.settings import LanguageServerSettings, Settings
 from quell.core.languages import Findings, Languages, Relation, ServerState, Spot, Symbol, Unanswered
+from quell.wire import api
 
 LOOK_AGAIN = 30.0
 """Seconds for which what was found in a workspace is believed."""
@@ -31,6 +34,22 @@ class ConfiguredLanguages:
 
     def offered(self, root: str) -> bool:
         return bool(self._wanted(root))
+
+    def standing(self, workspace: str) -> Sequence[api.LanguageServerStatus]:
+        """Which there are for a folder, looked for anew, and how they stand: one that works in several of its folders is there as often."""
+        root = os.path.realpath(workspace)
+        self._found.pop(root, None)
+        wanted, running = self._wanted(root), self.states(root)
+        off = [name for name, own in self._settings().lsp.items() if own.disabled]
+        found = [api.LanguageServerStatus(name=name, state="disabled") for name in off]
+        for name, own in wanted.items():
+            shown = api.LanguageServerStatus(name=name, program=own.command or "", filetypes=own.filetypes or ())
+            found += [
+                replace(shown, state=each.state, folder=each.folder, problem=each.problem or None)
+                for each in running
+                if each.name == name
+            ] or [shown]
+        return found
 
     def touched(self, root: str, path: str, environment: Mapping[str, str]) -> None:
         if self.offered(root):

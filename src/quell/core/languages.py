@@ -89,7 +89,8 @@ class Languages(Protocol):
     def known(self, root: str) -> Sequence[Findings]:
         """What was last said of every file of the workspace, where anything was."""
 
-    def states(self, root: str) -> Sequence[ServerState]: ...
+    def states(self, root: str) -> Sequence[ServerState]:
+        """How those stand that are for this workspace now, as far as they were needed."""
 
     async def places(
         self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]

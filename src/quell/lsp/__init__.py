@@ -74,7 +74,8 @@ class LanguageServers:
         ]
 
     def states(self, root: str) -> Sequence[ServerState]:
-        return [server.state() for server in self._of_root(root)]
+        wanted = self._servers(root)
+        return [server.state() for server in self._of_root(root) if server.server in wanted]
 
     async def places(
         self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
