@@ -98,10 +98,10 @@ class Hands:
         return results(await self.chat.said())[-1]
 
     async def begins(self, tool: str, input: str = "", **fields: Any) -> str:
-        """The same, without waiting. What is prompted is in the script, whatever is noted after it."""
+        """The same, without waiting."""
         (self.servers.home.root / f"{self.folder.name}.toml").write_text(
-            f"[[when]]\nresult = '(?s).*'\n[[when.reply]]\nstep = [{{ text = 'Done.' }}]\n"
-            f"[[when]]\nprompt = '(?s).*'\n[[when.reply]]\nstep = [{{ tool = '{tool}', input = {{ {input} }} }}]\n"
+            f"[[when]]\nprompt = '^call {tool}$'\n[[when.reply]]\nstep = [{{ tool = '{tool}', input = {{ {input} }} }}]\n"
+            "[[when.reply]]\nstep = [{ text = 'Done.' }]\n"
         )
         return (await self.chat.submit(NewPrompt(text=f"call {tool}", **{"on_ask": "deny", **fields}))).prompt
 
