@@ -12,12 +12,14 @@ from contextlib import ExitStack
 
 import pytest
 
+from quell.cli.run import RECORDING
 from quell.core import facts as f
 from quell.core.errors import StorageRefused
 from quell.testing.postgresql import Cluster, Server, programs
 from tests.cli.command import Home
 from tests.interaction.audit import audit
 from tests.interaction.test_two_processes import Pair, streams
+from tests.store.proxy import Proxy
 
 
 @pytest.fixture
@@ -69,6 +71,22 @@ async def test_k5_a_run_goes_on_when_the_database_was_restarted(homes: tuple[Hom
                 audit(records)
                 while await chat.records() != records:
                     pass
+
+
+async def test_c9_ctrl_c_while_the_database_is_silent_says_what_is_waited_for(
+    homes: tuple[Home, Home], postgresql: Server
+) -> None:
+    """And the run settles as cancelled when the database is there again, whatever it was told meanwhile."""
+    home, _ = homes
+    async with Proxy(postgresql.folder) as proxy:
+        home.configure(f'[server]\ndatabase = "{proxy.url(postgresql.database())}"\n')
+        running = await asyncio.to_thread(home.start, "run", "--model", home.model, "for ever")
+        await asyncio.to_thread(running.reads, "and on")
+        proxy.silence()
+        running.signal(signal.SIGINT)
+        await asyncio.to_thread(running.complains, RECORDING)
+        proxy.mend()
+        assert (await asyncio.to_thread(running.end)).status == 130
 
 
 async def test_i10_who_takes_over_a_session_without_its_folder_says_so(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -134,6 +135,24 @@ async def test_c8_a_cancel_while_a_tool_waits_for_a_language_server_settles(serv
         assert status == "cancelled"
         assert spoken(server)  # it is the workspace's, not the run's
         audit(await chat.records())
+
+
+async def test_doctor_says_how_one_stands_at_this_moment(server: Server) -> None:
+    def row() -> tuple[str, str]:
+        findings = json.loads(server.home.quell("doctor", "--json").out)
+        (found,) = [each for each in findings if each["what"] == "lsp spoken"]
+        return found["health"], found["found"]
+
+    has(server, "dies")
+    async with server.life() as (client, _):
+        chat = await server.chat(client)
+        await said(chat, "write")
+        failed = ("bad", "failed when it was last needed: it has ended: spoken: out of memory")
+        await asyncio.to_thread(until, lambda: row() == failed)
+        has(server, "good")
+        assert await asyncio.to_thread(row) == ("ok", "is started with the first file of its kind (txt)")
+        await said(chat, "outline")
+        assert await asyncio.to_thread(row) == ("ok", f"runs in {server.home.workspace}")
 
 
 async def test_without_one_there_are_no_tools_for_it_and_a_project_cannot_name_one(server: Server) -> None:

@@ -98,10 +98,10 @@ class Hands:
         return results(await self.chat.said())[-1]
 
     async def begins(self, tool: str, input: str = "", **fields: Any) -> str:
-        """The same, without waiting. What is prompted is in the script, whatever is noted after it."""
+        """The same, without waiting."""
         (self.servers.home.root / f"{self.folder.name}.toml").write_text(
-            f"[[when]]\nresult = '(?s).*'\n[[when.reply]]\nstep = [{{ text = 'Done.' }}]\n"
-            f"[[when]]\nprompt = '(?s).*'\n[[when.reply]]\nstep = [{{ tool = '{tool}', input = {{ {input} }} }}]\n"
+            f"[[when]]\nprompt = '^call {tool}$'\n[[when.reply]]\nstep = [{{ tool = '{tool}', input = {{ {input} }} }}]\n"
+            "[[when.reply]]\nstep = [{ text = 'Done.' }]\n"
         )
         return (await self.chat.submit(NewPrompt(text=f"call {tool}", **{"on_ask": "deny", **fields}))).prompt
 
@@ -240,7 +240,14 @@ async def test_a_server_that_cannot_be_had_is_told_once_and_holds_up_nobody(serv
         findings = json.loads(servers.home.quell("doctor", "--json", cwd=hand.folder).out)
         told = {finding["what"]: finding for finding in findings}
         assert told["mcp dying"]["health"] == "bad"
+        assert told["mcp dying"]["found"].startswith("failed when it was last started: It ended by itself")
         assert told["mcp dying"]["found"].endswith("no licence")
+        # What was known of other settings is not told of these.
+        project = hand.folder / ".quell" / "config.toml"
+        project.write_text(project.read_text() + '[mcp.dying]\ndisabled_tools = ["echo"]\n')
+        findings = json.loads(servers.home.quell("doctor", "--json", cwd=hand.folder).out)
+        told = {finding["what"]: finding for finding in findings}
+        assert told["mcp dying"]["found"] == "is started when a session needs it"
 
 
 async def test_names_that_are_no_tools_of_a_server_are_told(servers: Servers) -> None:

@@ -144,6 +144,25 @@ async def test_branches(messages: tuple[Message, ...], system: str, expected: st
     assert await answer(model(BRANCHES), *messages, system=system) == expected
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"), [(BRANCHES.replace("exit", "no"), "second"), (BRANCHES, "it failed"), ("", "three")]
+)
+async def test_what_a_session_was_told_is_no_prompt(source: str, expected: str) -> None:
+    """Wherever it comes, the same is played as without it."""
+    told = UserMessage(id="n1", text="[A job has ended: ls]", noted=True)
+    conversation: list[Message] = [user("please count"), said(), result("ok"), said(1), result("exit status: 2")]
+    for at in range(len(conversation) + 1):
+        messages = [*conversation[:at], told, *conversation[at:]]
+        assert await answer(model(source or numbered("one", "two", "three")), *messages) == expected
+
+
+async def test_a_failure_is_passed_although_something_was_told_meanwhile() -> None:
+    scripted = model('[[reply]]\nstep = [{ fail = "overloaded" }, { text = "passed" }]')
+    with pytest.raises(ModelFailed):
+        await answer(scripted, user("?"))
+    assert await answer(scripted, user("?"), UserMessage(id="n1", text="[A job has ended.]", noted=True)) == "passed"
+
+
 async def test_a_failure_is_met_as_often_as_it_says_and_then_passed() -> None:
     scripted = model('[[reply]]\nstep = [{ fail = "rate_limit", retry_after = 7, times = 2 }, { text = "at last" }]')
     for _ in range(2):

@@ -5,6 +5,9 @@ It finds an error in each line with the word `bad` and a warning in each with `o
     good    as it should be
     mute    answers nothing at all, not even how it is to begin
     deaf    begins, and answers nothing more
+    linter  finds errors and warnings, and can do nothing else
+    joins   as `linter`, and says after it has begun that it finds definitions, too
+    points  as `good`, and counts in code points
     dies    begins, and ends at the first file
     floods  says things without end
     rude    says what is no message
@@ -20,6 +23,11 @@ import sys
 from typing import Any
 
 BEHAVIOUR = sys.argv[1] if len(sys.argv) > 1 else "good"
+PROVIDERS: dict[str, Any] = (
+    {"definitionProvider": False, "referencesProvider": None}
+    if BEHAVIOUR in ("linter", "joins")
+    else {"definitionProvider": True, "referencesProvider": {}, "documentSymbolProvider": {"label": "spoken"}}
+)
 texts: dict[str, str] = {}
 
 
@@ -58,7 +66,8 @@ def answer(method: str, params: dict[str, Any]) -> object:
     uri = params.get("textDocument", {}).get("uri", "")
     if method == "initialize":
         write(id="r1", method="workspace/configuration", params={"items": [{}, {}]})
-        return {"capabilities": {"positionEncoding": "utf-16", "textDocumentSync": 1}}
+        counted = "utf-32" if BEHAVIOUR == "points" else "utf-16"
+        return {"capabilities": {"positionEncoding": counted, "textDocumentSync": 1, **PROVIDERS}}
     if method == "shutdown":
         return None
     lines = texts[uri].split("\n")
@@ -69,8 +78,9 @@ def answer(method: str, params: dict[str, Any]) -> object:
             for n, m in definitions
         ]
     at = params["position"]
-    line = lines[at["line"]].encode("utf-16-le")
-    before, after = line[: 2 * at["character"]].decode("utf-16-le"), line[2 * at["character"] :].decode("utf-16-le")
+    encoding, width = ("utf-32-le", 4) if BEHAVIOUR == "points" else ("utf-16-le", 2)
+    line, character = lines[at["line"]].encode(encoding), width * at["character"]
+    before, after = line[:character].decode(encoding), line[character:].decode(encoding)
     word = (re.findall(r"\w*$", before) or [""])[0] + (re.findall(r"^\w*", after) or [""])[0]
     if method == "textDocument/definition":
         return [{"uri": uri, "range": place(n, m.start(1), m.end(1))} for n, m in definitions if m[1] == word]
@@ -95,6 +105,9 @@ def main() -> None:
             return
         if BEHAVIOUR == "mute" or (BEHAVIOUR in ("deaf", "stubborn") and method != "initialize"):
             continue
+        if method == "initialized" and BEHAVIOUR == "joins":
+            registered = {"id": "d", "method": "textDocument/definition", "registerOptions": {}}
+            write(id="r2", method="client/registerCapability", params={"registrations": [registered]})
         if method in ("textDocument/didOpen", "textDocument/didChange"):
             if BEHAVIOUR == "dies":
                 sys.stderr.write("spoken: out of memory\n")

@@ -73,11 +73,46 @@ async def test_it_is_asked_at_places_counted_as_it_counts(place: Place) -> None:
     languages = place.has(spoken())
     try:
         arguments = (place.root, place.path, TEXT, (3, 5), ENVIRONMENT)
-        assert await languages.definition(*arguments) == [Spot(place.path, 1, 5)]
-        assert [spot.line for spot in await languages.references(*arguments)] == [1, 3]
+        assert await languages.places("definition", *arguments) == [Spot(place.path, 1, 5)]
+        assert [spot.line for spot in await languages.places("references", *arguments)] == [1, 3]
         assert await languages.symbols(place.root, place.path, TEXT, ENVIRONMENT) == [Symbol("go", "function", 1, 1)]
         with pytest.raises(Nobody):
             await languages.symbols(place.root, place.root + "/a.md", TEXT, ENVIRONMENT)
+    finally:
+        await languages.close()
+
+
+async def test_it_is_asked_as_it_counts_also_when_it_has_not_begun_yet(place: Place) -> None:
+    languages = place.has(spoken("points"))
+    try:
+        arguments = (place.root, place.path, TEXT.replace("𝒳", "𝒳𝒳𝒳"), (3, 7), ENVIRONMENT)
+        assert await languages.places("definition", *arguments) == [Spot(place.path, 1, 5)]
+    finally:
+        await languages.close()
+
+
+async def test_of_several_the_first_that_can_is_asked(place: Place) -> None:
+    languages = place.has(spoken("linter"), spoken("good"))
+    try:
+        assert await languages.symbols(place.root, place.path, TEXT, ENVIRONMENT) == [Symbol("go", "function", 1, 1)]
+        place.has(spoken("linter"), spoken("linter", name="other"))
+        with pytest.raises(Nobody, match=r"^linter and other cannot tell what is in a file\.$"):
+            await place.languages.symbols(place.root, place.path, TEXT, ENVIRONMENT)
+    finally:
+        await languages.close()
+        await place.languages.close()
+
+
+async def test_one_that_says_later_what_it_can_is_believed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "FIRST_SIGN", 60.0)
+    monkeypatch.setattr(server, "PATIENCE", 60.0)
+    languages = place.has(spoken("joins"))
+    try:
+        await languages.changed(place.root, place.path, TEXT, ENVIRONMENT)  # it has joined before it speaks of that
+        arguments = (place.root, place.path, TEXT, (3, 5), ENVIRONMENT)
+        assert await languages.places("definition", *arguments) == [Spot(place.path, 1, 5)]
+        with pytest.raises(Nobody):
+            await languages.places("references", *arguments)
     finally:
         await languages.close()
 

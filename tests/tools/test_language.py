@@ -69,7 +69,7 @@ async def test_viewing_a_file_gets_its_server_ready(hands: Hands) -> None:
         ("Thing.go()", "a.txt", "a.txt:2:5  def go():"),
         ("lost", "", "`lost` stands nowhere in .. Ignored files are not searched."),
         ("other", "", "`other` was not found. The language server knows nothing of it where it was looked for."),
-        ("only", "", "`only` was not found. No language server is for"),
+        ("only", "", "No language server is for"),
     ],
 )
 async def test_a_name_is_looked_up_and_asked_about(hands: Hands, symbol: str, path: str, said: str) -> None:
@@ -84,7 +84,24 @@ async def test_a_server_that_does_not_answer_is_asked_once(hands: Hands) -> None
     knows(hands, FakeLanguages(problem="it has ended"))
     hands.write("a.txt", "go go go\n")
     result = await hands.use("lsp_references", symbol="go")
-    assert (result.status, result.text) == ("failed", "fake cannot answer: it has ended.")
+    assert (result.status, result.text) == ("failed", "fake cannot answer: it has ended. Use `grep` instead.")
+
+
+async def test_what_a_server_cannot_do_is_said_with_what_to_use_instead(hands: Hands) -> None:
+    knows(hands, FakeLanguages(linter=True))
+    hands.write("a.txt", "def go():\n    bad\ngo()\n")
+    for tool, asked, said in (
+        ("lsp_definition", {"symbol": "go"}, "fake cannot tell where a name is defined. Use `grep` instead."),
+        ("lsp_references", {"symbol": "go"}, "fake cannot tell where a name is used. Use `grep` instead."),
+        (
+            "lsp_symbols",
+            {"file_path": "a.txt"},
+            "fake cannot tell what is in a file. Use `view`, or `grep` for the words with which definitions begin.",
+        ),
+    ):
+        result = await hands.use(tool, **asked)
+        assert (result.status, result.text) == ("failed", said)
+    assert (await hands.use("lsp_diagnostics", file_path="a.txt")).text.startswith("fake: 1 error")
 
 
 async def test_diagnostics_of_files_and_of_all(hands: Hands) -> None:

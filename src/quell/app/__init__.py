@@ -20,7 +20,7 @@ import uvloop
 
 from quell import __version__
 from quell.app import folders
-from quell.app.configured import KNOWN_VARIABLES, Configured, web_options
+from quell.app.configured import KNOWN_VARIABLES, Configured, Servers, web_options
 from quell.app.hooks import ConfiguredHooks
 from quell.app.journals import Kept, open_kept
 from quell.app.languages import ConfiguredLanguages
@@ -110,8 +110,8 @@ async def _serve(
         )
         tools = Tools(options=options)
         hooks = ConfiguredHooks(configured.settings, variables)
-        servers = ConfiguredServers(configured.settings, environment, variables, configured.shown.known)
-        configured.servers = servers.states
+        servers = ConfiguredServers(configured.settings, variables, configured.shown.known)
+        configured.servers = Servers(tools=servers.states, languages=languages.standing)
         ports = _ports(place, kept, configured, tools, languages, hooks, servers, environment)
         try:
             async with servers, Engine(ports, _options(settings)) as engine:

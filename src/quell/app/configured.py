@@ -6,8 +6,10 @@ import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
+from msgspec import Struct
 
 from quell.app.folders import folder, sandbox_problem
+from quell.app.hooks import statuses
 from quell.app.journals import Kept
 from quell.config.describe import Standing, describe
 from quell.config.file import ConfigError
@@ -45,11 +47,17 @@ def web_options(settings: Settings) -> WebOptions:
     )
 
 
+class Servers(Struct, frozen=True, kw_only=True):
+    """How those of a folder stand: of tools, for a session with some environment, and of languages."""
+
+    tools: Callable[[str, Mapping[str, str] | None], Sequence[ServerState]] = lambda workspace, environment: ()
+    languages: Callable[[str], Sequence[api.LanguageServerStatus]] = lambda workspace: ()
+
+
 class Configured:
     """What the files say at this moment: the server's `Choices`, the engine's `Models` and rules.
 
-    A configuration that was changed holds from the next session, sample or check, without a restart. `servers(workspace)` is how the tool
-    servers of a folder stand.
+    A configuration that was changed holds from the next session, sample or check, without a restart.
     """
 
     def __init__(
@@ -69,7 +77,7 @@ class Configured:
         self._replaced: list[ProviderModels] = []
         self.shown = Secrets()
         self.kept: Kept | None = None
-        self.servers: Callable[[str], Sequence[ServerState]] = lambda workspace: ()
+        self.servers = Servers()
         self._found: tuple[Mapping[str, str], Settings | None, frozenset[str]] = ({}, None, frozenset())
 
     def secrets(self, environment: Mapping[str, str]) -> Collection[str]:
@@ -187,7 +195,9 @@ class Configured:
             sandbox_problem=sandbox_problem(),
             journal=journal,
             journal_problem=journal_problem,
-            mcp=tuple(self.servers(workspace)),
+            hooks=statuses(loaded.settings),
+            lsp=tuple(self.servers.languages(workspace)),
+            mcp=tuple(self.servers.tools(workspace, None)),
         )
 
     def _search_key(self, environment: Mapping[str, str] = {}) -> str | None:
@@ -210,7 +220,7 @@ class Configured:
             sandbox=self.sandbox(session.workspace),
             sandbox_problem=sandbox_problem(),
             search_key=self._search_key(environment),
-            servers=self.servers(session.workspace),
+            servers=self.servers.tools(session.workspace, environment),
         )
         return describe(session, standing, self.secrets(environment))
 

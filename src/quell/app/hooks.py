@@ -13,9 +13,13 @@ from quell.config.settings import HookSettings, Settings
 from quell.core.hooks import Hooks
 from quell.core.messages import headline
 from quell.core.programs import Program
+from quell.wire import api
 
 if TYPE_CHECKING:
     from quell.hooks import CommandHooks
+
+_FIRST_WORD = re.compile(r"\s*([\w./~+@%-]+)(?=\s|;|$)")
+"""A plain one: what is set, quoted or expanded is the shell's business."""
 
 Configured = Mapping[str, tuple[HookSettings, ...]]
 
@@ -41,6 +45,21 @@ class ConfiguredHooks:
         """End those that run behind settled runs, also such as are configured no longer."""
         if self._known is not None:
             await self._known[1].close()
+
+
+def statuses(settings: Settings) -> tuple[api.HookStatus, ...]:
+    """What a person is told of those that are configured: their programs, so far as a line of shell shows one."""
+    return tuple(
+        api.HookStatus(
+            event=event,
+            name=hook.name or headline(hook.command),
+            matcher="" if hook.matcher == "*" else hook.matcher,
+            program=found[1] if (found := _FIRST_WORD.match(hook.command)) else "",
+            denies=event == "PreToolUse" and hook.on_failure == "deny",
+        )
+        for event, hooks in settings.hooks.items()
+        for hook in hooks
+    )
 
 
 def _hooks(wanted: Configured, hidden: Collection[str], behind: set[Program]) -> CommandHooks:

@@ -9,8 +9,11 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from quell.config.settings import LanguageServerSettings, Settings
-from quell.core.languages import Findings, Languages, ServerState, Spot, Symbol, Unanswered
+from quell.core.languages import Findings, Languages, Relation, ServerState, Spot, Symbol, Unanswered
+from quell.wire import api
 
 LOOK_AGAIN = 30.0
 """Seconds for which what was found in a workspace is believed."""
@@ -32,6 +35,22 @@ class ConfiguredLanguages:
     def offered(self, root: str) -> bool:
         return bool(self._wanted(root))
 
+    def standing(self, workspace: str) -> Sequence[api.LanguageServerStatus]:
+        """Which there are for a folder, looked for anew, and how they stand: one that works in several of its folders is there as often."""
+        root = os.path.realpath(workspace)
+        self._found.pop(root, None)
+        wanted, running = self._wanted(root), self.states(root)
+        off = [name for name, own in self._settings().lsp.items() if own.disabled]
+        found = [api.LanguageServerStatus(name=name, state="disabled") for name in off]
+        for name, own in wanted.items():
+            shown = api.LanguageServerStatus(name=name, program=own.command or "", filetypes=own.filetypes or ())
+            found += [
+                replace(shown, state=each.state, folder=each.folder, problem=each.problem or None)
+                for each in running
+                if each.name == name
+            ] or [shown]
+        return found
+
     def touched(self, root: str, path: str, environment: Mapping[str, str]) -> None:
         if self.offered(root):
             self._servers.touched(root, path, environment)
@@ -45,15 +64,10 @@ class ConfiguredLanguages:
     def states(self, root: str) -> Sequence[ServerState]:
         return self._made.servers.states(root) if self._made is not None else ()
 
-    async def definition(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    async def places(
+        self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
     ) -> Sequence[Spot]:
-        return await self._asked(root).definition(root, path, text, at, environment)
-
-    async def references(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        return await self._asked(root).references(root, path, text, at, environment)
+        return await self._asked(root).places(relation, root, path, text, at, environment)
 
     async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
         return await self._asked(root).symbols(root, path, text, environment)

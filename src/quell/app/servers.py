@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
-from quell.config.expand import Unset, expand
+from quell.config.expand import Unset, expand, needed
 from quell.config.secrets import redacted
 from quell.config.settings import McpSettings, Settings
 from quell.core.mcp import ServerState
@@ -25,17 +26,15 @@ if TYPE_CHECKING:
 
 
 class ConfiguredServers:
-    """`settings(workspace)` are those of a folder, or of none; `environment` the process's own; `hidden` are variables that no server gets to see."""
+    """`settings(workspace)` are those of a folder, or of none; `hidden` are variables that no server gets to see."""
 
     def __init__(
         self,
         settings: Callable[[str | None], Settings],
-        environment: Mapping[str, str],
         hidden: Collection[str],
         secrets: Collection[str],
     ) -> None:
         self._settings = settings
-        self._environment = environment
         self._hidden = frozenset(hidden)
         self._secrets = secrets
         self._servers: McpServers | None = None
@@ -68,13 +67,18 @@ class ConfiguredServers:
     def instructions(self, session: Session) -> str:
         return "" if self._servers is None or session.parent is not None else self._servers.instructions(session.id)
 
-    def states(self, workspace: str) -> tuple[ServerState, ...]:
-        """How they stand. One that was never needed has not been loaded for that."""
+    def states(self, workspace: str, environment: Mapping[str, str] | None) -> tuple[ServerState, ...]:
+        """How they stand for a session with this environment; None: nobody knows yet which variables are set. One that was never needed has not
+        been loaded for that."""
         configured = self._settings(workspace).mcp
-        wanted = [_options(name, server, self._environment) for name, server in configured.items()]
+        wanted = [_options(name, server, environment or {}) for name, server in configured.items()]
+        if environment is None:
+            wanted = [replace(options, problem="") for options in wanted]
         if self._servers is not None:
-            return self._servers.states(os.path.realpath(workspace), wanted)
-        return tuple(map(_never_needed, wanted))
+            states = self._servers.states(os.path.realpath(workspace), wanted)
+        else:
+            states = tuple(map(_never_needed, wanted))
+        return tuple(_with_needs(state, server) for state, server in zip(states, configured.values(), strict=True))
 
     async def warm(self) -> None:
         """Load what speaks to servers, if there may be any."""
@@ -115,6 +119,18 @@ def _options(name: str, server: McpSettings, environment: Mapping[str, str]) -> 
         disabled=server.disabled,
         enabled_tools=server.enabled_tools,
         disabled_tools=server.disabled_tools,
+        written=msgspec.json.encode(server).decode(),
+    )
+
+
+def _with_needs(state: ServerState, server: McpSettings) -> ServerState:
+    """A program that a variable names, or that is looked for elsewhere, can only be found by starting it."""
+    texts = (server.command, *server.args, *server.env.values(), server.url, *server.headers.values())
+    return replace(
+        state,
+        remote=bool(server.url),
+        program="" if "$" in server.command or "PATH" in server.env else server.command,
+        variables=tuple(dict.fromkeys(name for text in texts for name in needed(text))),
     )
 
 

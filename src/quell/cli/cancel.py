@@ -8,6 +8,7 @@ import click
 
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
+from quell.cli.late import Late
 from quell.cli.lookup import find_session, real_folder, sessions, the_one
 from quell.client.oneshot import Connection, Json, Refused
 
@@ -37,10 +38,12 @@ def cancel(session: str | None, scope: str | None, prompt: str | None, as_json: 
             return
         path = f"/v1/sessions/{found.text('id')}"
         body = {"scope": scope or "all"} if prompt is None else {"prompt": _full_id(connection, path, prompt)}
-        covered = connection.request("POST", f"{path}/cancel", body)
-        prompts = covered.texts("prompts")
-        for each in prompts:
-            _wait(connection, f"{path}/prompts/{each}?wait={SETTLE_SECONDS}")
+        with Late("waiting for the server to record the cancel") as late:
+            covered = connection.request("POST", f"{path}/cancel", body)
+            late.waiting_for = "waiting for what runs to stop"
+            prompts = covered.texts("prompts")
+            for each in prompts:
+                _wait(connection, f"{path}/prompts/{each}?wait={SETTLE_SECONDS}")
     if as_json:
         print(json.dumps({"session": found.text("id")} | covered.raw))
     else:

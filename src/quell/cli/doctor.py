@@ -15,32 +15,22 @@ import sys
 import sysconfig
 import textwrap
 from collections.abc import Iterator
-from typing import Literal
 
 import click
 import msgspec
-from msgspec import Struct
 
 from quell import __version__
 from quell.cli import daemon, terminal
+from quell.cli.doctor_programs import programs
 from quell.cli.failure import COMPLETED, FAILED, USAGE, CommandFailed, of_refusal
+from quell.cli.finding import Finding, Health
 from quell.cli.models import known_models
 from quell.client.oneshot import Connection, Json, Refused, Unreachable, quoted
 from quell.config.file import ConfigError
 from quell.config.load import load
 from quell.config.paths import Paths
 
-Health = Literal["ok", "note", "bad"]
 _MARKS: dict[Health, tuple[str, str]] = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
-
-
-class Finding(Struct, frozen=True):
-    """One thing that was looked at. `mend` says what to do where something is to be done."""
-
-    health: Health
-    what: str
-    found: str
-    mend: str = ""
 
 
 @click.command("doctor", context_settings={"help_option_names": ["-h", "--help"]})
@@ -273,7 +263,7 @@ def _configured(connection: Connection, place: Paths) -> Iterator[Finding]:
     yield _search(status)
     if "problem" not in status:
         yield _sandbox(status)
-        yield from map(_tool_server, status.items("mcp"))
+        yield from programs(status, folder or "/")
     yield _model(known_models(connection, None if "problem" in status else folder))
 
 
@@ -289,22 +279,6 @@ def _search(status: Json) -> Finding:
     if "search_key" in status and not os.environ.get(status.text("search_key")):
         return Finding("note", "web search", f"{engine}, without a key", f"export {status.text('search_key')}=…")
     return Finding("ok", "web search", engine)
-
-
-def _tool_server(server: Json) -> Finding:
-    name, state = f"mcp {server.text('name')}", server.text("state")
-    if state == "failed":
-        return Finding("bad", name, server.text("problem"), "Mend it, or: disabled = true")
-    if state == "connected" and "problem" in server:
-        return Finding(
-            "note", name, f"connected, {server.number('tools')} tools, but {server.text('problem')}", "Mend that list"
-        )
-    told = {
-        "disabled": "off, by the settings",
-        "stopped": "is started when a session needs it",
-        "connected": f"connected, {server.number('tools')} tools",
-    }
-    return Finding("note" if state == "disabled" else "ok", name, told.get(state, state))
 
 
 def _socket(place: Paths) -> Finding:

@@ -15,6 +15,7 @@ import time
 
 from quell.cli import daemon, failure
 from quell.cli.failure import CommandFailed, InUse, of_refusal, wrong_usage
+from quell.cli.late import Late
 from quell.cli.lookup import find_session, last_session
 from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """Seconds to go on trying when the server is lost."""
-CANCEL_SECONDS = 5.0
+CANCEL_SECONDS = 12.0
+"""For the answer to a cancel: more than a server has patience with its journal, so that it can say what is wrong."""
+
+RECORDING = "cancelling: waiting for the server to record it. A second Ctrl-C leaves at once"
+STOPPING = "cancelling: waiting for what runs to stop. A second Ctrl-C leaves at once"
 
 
 def run(options: RunOptions) -> int:
@@ -100,6 +105,7 @@ class _Task:
         self.prompt = f"p{os.urandom(10).hex()}"
         self.sent = False
         self.uncancelled = False
+        self.late = Late()
         self._socket = socket
         self._options = options
         self._mode = "yolo" if options.yolo else options.mode
@@ -191,6 +197,7 @@ class _Task:
                 self._tell_place(narrator)
             if followed.ended:
                 break
+        self.late.end()
         narrator.end_line()
         return self._close(followed, narrator, time.monotonic() - self._began, interrupts)
 
@@ -204,14 +211,19 @@ class _Task:
     def cancel(self) -> None:
         """Cancel the prompt, on a connection of its own. When it cannot be told now, it will be with the next connection."""
         self.uncancelled = True
+        self.late.waiting_for = RECORDING
         try:
             with Connection(self._socket, timeout=CANCEL_SECONDS) as connection:
                 connection.request("POST", f"/v1/sessions/{self.session}/cancel", {"prompt": self.prompt})
             self.uncancelled = False
-        except (Unreachable, Refused):
-            pass
+            self.late.waiting_for = STOPPING
+        except Refused as refused:  # by its journal: the server stops the run all the same, and records it when it can
+            self.late.waiting_for = f"the cancel could not be recorded yet: {refused.detail}"
+        except Unreachable as lost:
+            self.late.waiting_for = f"the cancel was not answered: {lost}. It is sent again with the next connection"
 
     def forget_session(self) -> None:
+        self.late.waiting_for = "leaving: waiting for the server to remove the session, which is empty"
         try:
             with Connection(self._socket, timeout=CANCEL_SECONDS) as connection:
                 connection.request("DELETE", f"/v1/sessions/{self.session}")
@@ -293,6 +305,7 @@ class _Interrupts:
         if self.seen:
             os._exit(failure.CANCELLED)  # at once, whatever is blocked; the cancel has been sent
         self.seen = True
+        self._task.late.begin()
         if not self._task.sent:
             raise KeyboardInterrupt
         self._task.cancel()

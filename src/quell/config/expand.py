@@ -33,6 +33,15 @@ def expand(text: str, environment: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, text)
 
 
+def needed(text: str) -> list[str]:
+    """The variables in it that have to be set."""
+    return [match["plain"] or match["name"] for match in _VARIABLE.finditer(text) if _has_to_be_set(match)]
+
+
+def _has_to_be_set(match: re.Match[str]) -> bool:
+    return not match["dollar"] and match["other"] is None
+
+
 def written(text: str) -> str:
     """What of it stands there itself: a variable is nothing, but for what it is otherwise."""
     return _VARIABLE.sub(lambda match: "$" if match["dollar"] else match["other"] or "", text)

@@ -36,6 +36,7 @@ _NARROWER: dict[SandboxMode | None, tuple[SandboxMode, ...]] = {
     "strict": ("strict",),
 }
 """What allows no more than each: of the last two, one lets commands write in the workspace, the other read outside."""
+_OF_PROGRAMS = ", which came with the repository: it would have programs run. If you trust it, put it into your own"
 _ANSWERS: tuple[Answer, ...] = get_args(Answer)
 
 
@@ -186,7 +187,8 @@ def _narrowed(settings: Settings, project: SettingsFile) -> tuple[Settings, tupl
     """The settings with what a project may change, its rules, and remarks about what it may not."""
     wanted = project.settings()
     remarks = [
-        f"{project.place((key,))}: `{key}` is ignored in a project's file. It belongs into your own"
+        f"{project.place((key,))}: `{key}` is ignored in a project's file"
+        + (_OF_PROGRAMS if key in ("hooks", "lsp", "auto_lsp") else ". It belongs into your own")
         for key in project.content
         if key not in PROJECT_KEYS
     ]

@@ -13,6 +13,9 @@ from msgspec import Struct
 
 Severity = Literal["error", "warning", "information", "hint"]
 
+Relation = Literal["definition", "references"]
+"""Where a name is defined; where it is used, its definition included."""
+
 
 class Diagnostic(Struct, frozen=True):
     """What a server finds wrong, at a place."""
@@ -62,7 +65,7 @@ class ServerState(Struct, frozen=True):
 
 
 class Unanswered(Exception):
-    """The server of the file did not answer: why, for the model. `nobody`: there is none for it."""
+    """The server of the file did not answer: why, for the model. `nobody`: there is none for it, or none that can do what is asked."""
 
     nobody = False
 
@@ -86,17 +89,13 @@ class Languages(Protocol):
     def known(self, root: str) -> Sequence[Findings]:
         """What was last said of every file of the workspace, where anything was."""
 
-    def states(self, root: str) -> Sequence[ServerState]: ...
+    def states(self, root: str) -> Sequence[ServerState]:
+        """How those stand that are for this workspace now, as far as they were needed."""
 
-    async def definition(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    async def places(
+        self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
     ) -> Sequence[Spot]:
-        """Where what stands at a line and column is defined. Raises `Unanswered`."""
-
-    async def references(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        """Where it is used, its definition included. Raises `Unanswered`."""
+        """Of what stands at a line and column. Raises `Unanswered`."""
 
     async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
         """The outline of a file. Raises `Unanswered`."""

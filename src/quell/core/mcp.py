@@ -14,12 +14,19 @@ READ_RESOURCE = "read_mcp_resource"
 
 
 class ServerState(Struct, frozen=True, kw_only=True):
-    """How a configured server stands. `problem`: why it cannot be used, or what of its settings cannot; `tools` are those that a model gets to see."""
+    """How a configured server stands. `problem`: why it cannot be used, or what of its settings cannot; `tools` are those that a model gets to see.
+
+    Of the terminal that a session comes from it needs `program`, if that can be looked for, and `variables`. `remote`: it is no program of ours, and
+    was there when it was last asked.
+    """
 
     name: str
     state: Literal["disabled", "stopped", "starting", "connected", "failed"]
     problem: str | None = None
     tools: int = 0
+    program: str = ""
+    remote: bool = False
+    variables: tuple[str, ...] = ()
 
 
 def is_of_servers(tool: str) -> bool:

@@ -155,9 +155,12 @@ class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class UserMessage(Struct, frozen=True, kw_only=True, tag="user", tag_field="role", omit_defaults=True):
+    """`noted`: no prompt, but what the session was told, such as that a job has ended."""
+
     id: str
     text: str
     attachments: tuple[Attachment, ...] = ()
+    noted: bool = False
 
 
 class AssistantMessage(Struct, frozen=True, kw_only=True, tag="assistant", tag_field="role", omit_defaults=True):

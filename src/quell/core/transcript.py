@@ -146,7 +146,7 @@ class Transcript:
             case f.SteerJoined():
                 return self._user(seq, fact.prompt)
             case f.Noted():
-                return UserMessage(id=f"n{seq}", text=f"[{fact.text}]")
+                return UserMessage(id=f"n{seq}", text=f"[{fact.text}]", noted=True)
             case f.Replied():
                 self._calls.update((call.id, call.name) for call in fact.reply.calls)
                 reply = fact.reply

@@ -227,7 +227,7 @@ class Actor:
 
         async def foresee(after: Session) -> i.Unwound | None:
             stopped.extend(self._effects.stop_ending(due(after), (Sample, Compact, Expire)))
-            unwound = await self._effects.unwound(after, stopped)
+            unwound = await self._effects.unwound(after)
             may_settle = self._performer.ownership.owns and not self._recovering and not self._inbox.waiting
             return unwound if may_settle else None
 

@@ -56,7 +56,11 @@ class Actors:
         return actor
 
     async def shut(self) -> None:
-        """Close all of them; return when what they had to record is on disk."""
+        """Close all of them; return when what they had to record is on disk.
+
+        What a guest records from now on is not looked for: after any last look there would be a moment more, and whoever owns next is given
+        what is unfinished with its claim.
+        """
         self._shut = True
         for actor in self:
             actor.close(ShuttingDown("The server is shutting down."))

@@ -75,16 +75,17 @@ class Effects:
             task.cancel()
         del self._scene  # it leads to the actor, which would stay until the garbage collector comes
 
-    async def unwound(self, after: Session, ending: Collection[Effect]) -> i.Unwound | None:
-        """How a run ends in the state `after` its cancel, if what is `ending` has stopped in a moment and there is nothing else to do.
+    async def unwound(self, after: Session) -> i.Unwound | None:
+        """How a run ends in the state `after` its cancel, if all that it does was told to stop, and has in a moment.
 
-        None: it takes longer, or something was found out meanwhile, or there is no run that ends.
+        None: it takes longer, or goes on until the cancel is recorded, as tools do, or there is no run that ends.
         """
         unwind = next((effect for effect in due(after) if isinstance(effect, Unwind)), None)
         if unwind is None or keeping.leaves(after):
             return None
-        if stopping := [task for effect in ending if (task := self._running[effect]) is not None]:
-            await asyncio.wait(stopping, timeout=MOMENT)
+        others = self._others()
+        if others and all(task.cancelling() for task in others):
+            await asyncio.wait(others, timeout=MOMENT)
         return None if self._others() else self._report(unwind)
 
     def _unwind(self, effect: Unwind) -> Coroutine[None, None, None] | None:

@@ -9,6 +9,7 @@ prompt (its last reply stands for all further ones). Otherwise the n-th `[[reply
 assistant messages and the prompts that got none (cancelled or failed before the first word, and followed by another).
 A sub-agent plays the first `[[agent]]` that matches, in the way of a `[[when]]`, and nothing else.
 
+What a session was told without being asked (a job has ended, a tool server is missing) is no prompt: it is as if it were not there.
 A request for a title is no part of the conversation: only branches on the system prompt, and the file's `title`, answer it.
 
 The form of the file is in `script`.
@@ -22,6 +23,8 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, assert_never
+
+from msgspec.structs import replace
 
 from quell.core.errors import ModelFailed
 from quell.core.messages import (
@@ -98,6 +101,7 @@ class ScriptedModel:
         self._failures: dict[tuple[str, int], int] = {}
 
     async def sample(self, request: ModelRequest, emit: Callable[[PartDelta], None]) -> Reply:
+        request = replace(request, messages=tuple(message for message in request.messages if not _noted(message)))
         reply = self._choose(request)
         stage = _Stage(request.message, emit)
         for number, step in enumerate(reply.step):
@@ -227,6 +231,10 @@ def _part(kind: Literal["text", "reasoning", "tool_input"], call: str | None, to
 def _again(text: str) -> Iterator[str]:
     while True:
         yield text
+
+
+def _noted(message: Message) -> bool:
+    return isinstance(message, UserMessage) and message.noted
 
 
 def _matches(branch: Branch | Role, request: ModelRequest) -> bool:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from quell.core.languages import Findings, Nobody, ServerState, Spot, Symbol, Unanswered
+from quell.core.languages import Findings, Nobody, Relation, ServerState, Spot, Symbol, Unanswered
 from quell.core.programs import Programs
 from quell.lsp import values
 from quell.lsp.server import LanguageServer, Server, last_used
@@ -29,7 +30,14 @@ AGAIN = 30.0
 MOST = 12
 """Servers that run at the same time."""
 
+_ASKED_FOR = {
+    "textDocument/definition": "where a name is defined",
+    "textDocument/references": "where a name is used",
+    "textDocument/documentSymbol": "what is in a file",
+}
+
 Key = tuple[str, str]
+T = TypeVar("T")
 
 
 class LanguageServers:
@@ -66,24 +74,22 @@ class LanguageServers:
         ]
 
     def states(self, root: str) -> Sequence[ServerState]:
-        return [server.state() for server in self._of_root(root)]
+        wanted = self._servers(root)
+        return [server.state() for server in self._of_root(root) if server.server in wanted]
 
-    async def definition(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    async def places(
+        self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
     ) -> Sequence[Spot]:
-        return await self._spots("textDocument/definition", root, path, text, at, environment)
-
-    async def references(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        return await self._spots("textDocument/references", root, path, text, at, environment)
+        method = f"textDocument/{relation}"
+        server = await self._one(method, root, path, environment)
+        more = {"context": {"includeDeclaration": True}} if relation == "references" else {}
+        answer = await server.ask(method, path, text, server.at(text, at) | more)
+        return _understood(server, values.spots, answer)
 
     async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
-        server = self._one(root, path, environment)
-        try:
-            return values.symbols(await server.ask("textDocument/documentSymbol", path, text, {}))
-        except msgspec.DecodeError:
-            raise Unanswered(f"{server.server.name} has answered what cannot be understood.") from None
+        method = "textDocument/documentSymbol"
+        server = await self._one(method, root, path, environment)
+        return _understood(server, values.symbols, await server.ask(method, path, text, {}))
 
     def restart(self, root: str, name: str = "") -> Sequence[str]:
         ended = [key for key, server in self._running.items() if server in self._of_root(root) and name in ("", key[0])]
@@ -106,22 +112,16 @@ class LanguageServers:
         server.end()
         server.when_gone(lambda: self._ending.discard(server))
 
-    async def _spots(
-        self, method: str, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        server = self._one(root, path, environment)
-        more = server.at(text, at) | ({"context": {"includeDeclaration": True}} if "references" in method else {})
-        try:
-            return values.spots(await server.ask(method, path, text, more))
-        except msgspec.DecodeError:
-            raise Unanswered(f"{server.server.name} has answered what cannot be understood.") from None
-
-    def _one(self, root: str, path: str, environment: Mapping[str, str]) -> LanguageServer:
-        """The first that works: it is configured so."""
+    async def _one(self, method: str, root: str, path: str, environment: Mapping[str, str]) -> LanguageServer:
+        """The first that works and can do it: it is configured so."""
         found = [*self._of(root, path, environment)]
         if not found:
             raise Nobody(f"No language server is for {os.path.basename(path)}.")
-        return next((server for server in found if not server.problem), found[0])
+        for server in [server for server in found if not server.problem] or found:
+            if await server.can(method):
+                return server
+        names = " and ".join(server.server.name for server in found)
+        raise Nobody(f"{names} cannot tell {_ASKED_FOR[method]}.")
 
     def _of(self, root: str, path: str, environment: Mapping[str, str]) -> Iterator[LanguageServer]:
         """Those that are for a file, started if they do not run."""
@@ -168,6 +168,13 @@ class LanguageServers:
 
     def _of_root(self, root: str) -> Sequence[LanguageServer]:
         return [server for server in self._running.values() if _within(server.folder, root)]
+
+
+def _understood(server: LanguageServer, meaning: Callable[[msgspec.Raw], T], answer: msgspec.Raw) -> T:
+    try:
+        return meaning(answer)
+    except msgspec.DecodeError:
+        raise Unanswered(f"{server.server.name} has answered what cannot be understood.") from None
 
 
 def _within(path: str, folder: str) -> bool:

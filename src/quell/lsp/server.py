@@ -80,7 +80,7 @@ class LanguageServer:
         self._signs: set[tuple[str, asyncio.Event]] = set()
         self._ready = asyncio.Event()
         self._until: float | None = None
-        self._capabilities = values.Capabilities()
+        self._offers = values.Offers()
         self._errors = bytearray()
         loop = asyncio.get_running_loop()
         self._connection = Connection(self._send, self._notified, self._asked)
@@ -150,7 +150,7 @@ class LanguageServer:
         if self.problem or answer.cancelled():
             return
         try:
-            self._capabilities = values.initialized.decode(answer.result()).capabilities
+            self._offers.begun(answer.result())
         except (Broken, msgspec.DecodeError) as error:
             self.end(f"it did not start: {error}")
             return
@@ -217,10 +217,11 @@ class LanguageServer:
                 return self._introduction()["workspaceFolders"]
             case "workspace/applyEdit":
                 return {"applied": False, "failureReason": "files are edited by tools"}
+            case "client/registerCapability" | "client/unregisterCapability":
+                self._offers.changed(params)
+                return None
             case (
-                "client/registerCapability"
-                | "client/unregisterCapability"
-                | "window/workDoneProgress/create"
+                "window/workDoneProgress/create"
                 | "window/showMessageRequest"
                 | "workspace/diagnostic/refresh"
                 | "workspace/semanticTokens/refresh"
@@ -278,10 +279,14 @@ class LanguageServer:
             self._signs.discard((path, sign))
         return Findings(self.server.name, path, self.said.get(path, ()), self.problem)
 
-    async def ask(self, method: str, path: str, text: str, more: Mapping[str, Any]) -> Raw:
-        """Raises `Unanswered`."""
+    async def can(self, method: str) -> bool:
+        """Whether it answers such requests, as it says once it has begun. Raises `Unanswered`."""
         if not await self._is_ready(ANSWER_WITHIN):
             raise Unanswered(f"{self.server.name} cannot answer: {self.problem or 'it is still starting'}.")
+        return self._offers.has(method)
+
+    async def ask(self, method: str, path: str, text: str, more: Mapping[str, Any]) -> Raw:
+        """Of one that can. Raises `Unanswered`."""
         self._tell(path, text)
         request = {"textDocument": {"uri": values.uri_of(path)}, **more}
         try:
@@ -293,8 +298,9 @@ class LanguageServer:
             raise Unanswered(f"{self.server.name} cannot answer: {error}.") from None
 
     def at(self, text: str, place: tuple[int, int]) -> dict[str, Any]:
+        """As it counts, which it says once it has begun."""
         line, column = place
-        encoding = self._capabilities.position_encoding
+        encoding = self._offers.position_encoding
         return {"position": {"line": line - 1, "character": values.character(text, line, column, encoding)}}
 
     async def _is_ready(self, patience: float) -> bool:

@@ -101,10 +101,54 @@ class Initialized(Struct, frozen=True):
     capabilities: Capabilities = Capabilities()
 
 
+class Registration(Struct, frozen=True):
+    id: str
+    method: str
+
+
+class Registrations(Struct, frozen=True):
+    """What a server takes back as well: there the protocol has had the word misspelt from the beginning."""
+
+    registrations: list[Registration] = []
+    unregisterations: list[Registration] = []
+
+
 published = msgspec.json.Decoder(Published)
-initialized = msgspec.json.Decoder(Initialized)
+_initialized = msgspec.json.Decoder(Initialized)
+_registrations = msgspec.json.Decoder(Registrations)
 _locations = msgspec.json.Decoder(list[Location] | Location | None)
 _outline = msgspec.json.Decoder(list[Outlined] | None)
+
+
+class Offers:
+    """What a server can do: as it says when it has begun, and perhaps later. What cannot be understood raises `msgspec.DecodeError`."""
+
+    def __init__(self) -> None:
+        self._capabilities = Capabilities()
+        self._registered: dict[str, str] = {}
+
+    @property
+    def position_encoding(self) -> str:
+        return self._capabilities.position_encoding
+
+    def begun(self, answer: Raw) -> None:
+        self._capabilities = _initialized.decode(answer).capabilities
+
+    def changed(self, params: Raw) -> None:
+        said = _registrations.decode(params)
+        self._registered |= {each.id: each.method for each in said.registrations}
+        for each in said.unregisterations:
+            self._registered.pop(each.id, None)
+
+    def has(self, method: str) -> bool:
+        """A provider is true, or says how it works, perhaps with an empty object."""
+        said = self._capabilities
+        providers = {
+            "textDocument/definition": said.definition_provider,
+            "textDocument/references": said.references_provider,
+            "textDocument/documentSymbol": said.document_symbol_provider,
+        }
+        return providers[method] not in (None, False) or method in self._registered.values()
 
 
 def uri_of(path: str) -> str:

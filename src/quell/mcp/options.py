@@ -8,7 +8,8 @@ from msgspec import Struct
 
 
 class ServerOptions(Struct, frozen=True, kw_only=True):
-    """Variables are filled in. `problem`: why it cannot even be tried. Two that are equal are one server."""
+    """Variables are filled in. `problem`: why it cannot even be tried. `written` is what the settings say, without the values of variables.
+    Two that are equal are one server."""
 
     name: str
     type: Literal["stdio", "http", "sse"] = "stdio"
@@ -22,3 +23,4 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     enabled_tools: tuple[str, ...] = ()
     disabled_tools: tuple[str, ...] = ()
     problem: str = ""
+    written: str = ""

@@ -82,11 +82,13 @@ class McpServers:
         return "\n\n".join([_HEADING, *texts]) if texts else ""
 
     def states(self, root: str, wanted: Sequence[ServerOptions]) -> tuple[ServerState, ...]:
-        """How the servers of a folder stand, as far as they were ever needed."""
+        """How the servers of a folder stand, as far as they were ever needed with the settings that hold now, whatever their variables were."""
         found = []
         for options in wanted:
             alike = [
-                server for (at, known), server in self._servers.items() if (at, known.name) == (root, options.name)
+                server
+                for (at, known), server in self._servers.items()
+                if (at, known.name, known.written) == (root, options.name, options.written) and not known.problem
             ]
             live = [server.state for server in alike if server.state.state != "stopped" and not options.disabled]
             found.append(live[-1] if live else Server(options, root, {}, self._around).state)

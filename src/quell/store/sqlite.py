@@ -14,30 +14,30 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar
 
 import msgspec
 
-from quell.core.facts import Recorded
-from quell.core.ports import Claim, Draft, Snapshot
-from quell.core.session import Summary
+from quell.core.ports import Claim
 from quell.store import database, reading
 from quell.store.database import Lock, SqliteOptions
-from quell.store.orders import Delete, SaveSnapshot, appended, drafted, stale_owner
+from quell.store.orders import stale_owner
 from quell.store.refusals import refusal, unreadable
-from quell.store.rows import Search, make_decoders
 from quell.store.steps import Migration, migrations
 from quell.store.thread import Order, Worker
-from quell.store.writing import Look, Own, Write, Writer
+from quell.store.threaded import ThreadedJournal
+from quell.store.writing import Look, Own, Writer
 
 __all__ = ["SqliteJournal", "SqliteOptions"]
 
-T = TypeVar("T")
 Query = Callable[[sqlite3.Connection], object]
 
 
-class SqliteJournal:
+class SqliteJournal(ThreadedJournal[sqlite3.Connection]):
     """The `Journal` port. Made by `open`."""
+
+    worker: ClassVar[type[Worker[Any]]] = Worker
+    """What the work is done in."""
 
     def __init__(self, path: Path, lock: Lock, writer: Writer, reader: sqlite3.Connection) -> None:
         self._path = path
@@ -50,8 +50,11 @@ class SqliteJournal:
             finally:
                 lock.release()
 
-        self._writing: Worker[Write] = Worker("journal-writer", writer.work, finish)
-        self._reading: Worker[Query] = Worker("journal-reader", self._answer, reader.close)
+        super().__init__(
+            self.worker("journal-writer", writer.work, finish),
+            self.worker("journal-reader", self._answer, reader.close),
+            reading,
+        )
 
     @classmethod
     def open(
@@ -90,52 +93,6 @@ class SqliteJournal:
             undo.pop_all()
         return cls(path, lock, Writer(path, connection, partial(database.connect_writer, path, options)), reader)
 
-    async def append(
-        self,
-        session: str,
-        expected: int,
-        records: Sequence[Recorded],
-        summary: Summary,
-        generation: int | None = None,
-    ) -> None:
-        await self._writing.ask(appended(session, expected, records, summary, generation))
-
-    async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
-        return await self._query(lambda connection: reading.facts(connection, session, after, limit))
-
-    async def summary(self, session: str) -> Summary | None:
-        return await self._query(lambda connection: reading.summary(connection, session))
-
-    async def summaries(
-        self,
-        *,
-        workspace: str | None = None,
-        parent: str | None = None,
-        query: str = "",
-        limit: int = 50,
-        before: str | None = None,
-    ) -> Sequence[Summary]:
-        search = Search(workspace, parent, query, limit, before)
-        return await self._query(lambda connection: reading.summaries(connection, search))
-
-    async def busy(self) -> Sequence[str]:
-        return await self._query(reading.busy)
-
-    async def save_draft(self, session: str, draft: Draft, generation: int | None = None) -> None:
-        await self._writing.ask(drafted(session, draft, generation))
-
-    async def draft(self, session: str) -> Draft | None:
-        return await self._query(lambda connection: reading.draft(connection, session))
-
-    async def save_snapshot(self, session: str, snapshot: Snapshot) -> None:
-        await self._writing.ask(SaveSnapshot(session, snapshot))
-
-    async def snapshot(self, session: str) -> Snapshot | None:
-        return await self._query(lambda connection: reading.snapshot(connection, session))
-
-    async def delete(self, session: str, generation: int | None = None) -> None:
-        await self._writing.ask(Delete(session, generation))
-
     async def claim(self) -> Claim | None:
         if not self._lock.take():
             return None
@@ -148,15 +105,6 @@ class SqliteJournal:
 
     async def version(self) -> int:
         answer: int = await self._writing.ask(Look())  # type: ignore[assignment]  # what looking is answered with
-        return answer
-
-    async def close(self) -> None:
-        await self._reading.close()
-        await self._writing.close()
-
-    async def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        make_decoders()
-        answer: T = await self._reading.ask(query)  # type: ignore[assignment]  # it is what the query returned
         return answer
 
     def _answer(self, orders: Sequence[Order[Query]]) -> None:

@@ -1,7 +1,7 @@
 """Language servers in memory, the fake of the port `Languages`; and what every such port does.
 
 It finds an error in each line with the word `bad`; a name is defined where `def NAME` stands. A check gets a port with a server for `.txt` files
-that works so, and one whose server answers nothing.
+that works so, one whose server answers nothing, and one whose server finds errors and can do nothing else.
 """
 
 from __future__ import annotations
@@ -10,19 +10,44 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from quell.core.languages import Diagnostic, Findings, Languages, Nobody, ServerState, Spot, Symbol, Unanswered
+from msgspec import Struct
 
-LanguagesCheck = Callable[[Languages, Languages, str, Mapping[str, str]], Awaitable[None]]
+from quell.core.languages import (
+    Diagnostic,
+    Findings,
+    Languages,
+    Nobody,
+    Relation,
+    ServerState,
+    Spot,
+    Symbol,
+    Unanswered,
+)
+
+
+class Given(Struct, frozen=True):
+    """What is checked, in the workspace `root`."""
+
+    works: Languages
+    deaf: Languages
+    linter: Languages
+    root: str
+    environment: Mapping[str, str]
+
+
+LanguagesCheck = Callable[[Given], Awaitable[None]]
 TEXT = "def go():\n    bad\ngo()\n"
 
 
 class FakeLanguages:
-    """One server, `fake`, for files that end in `.txt`; a `deaf` one never answers. `heard` is what it was told of files, by path."""
+    """One server, `fake`, for files that end in `.txt`; a `deaf` one never answers, a `linter` only finds errors. `heard` is what it was told
+    of files, by path."""
 
-    def __init__(self, *, deaf: bool = False, problem: str = "") -> None:
+    def __init__(self, *, deaf: bool = False, linter: bool = False, problem: str = "") -> None:
         self.heard: dict[str, str] = {}
         self.asked = asyncio.Event()
         self._deaf = deaf
+        self._linter = linter
         self._problem = problem
 
     def offered(self, root: str) -> bool:
@@ -43,29 +68,26 @@ class FakeLanguages:
     def states(self, root: str) -> Sequence[ServerState]:
         return (ServerState("fake", root, "ready"),)
 
-    async def definition(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
+    async def places(
+        self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
     ) -> Sequence[Spot]:
-        await self._asked(path, text)
+        await self._asked(path, text, "where a name is defined" if relation == "definition" else "where a name is used")
         line = text.split("\n")[at[0] - 1]
         word = next((m[0] for m in re.finditer(r"\w+", line) if m.start() < at[1] <= m.end()), "")
         return [spot for name, spot in _definitions(path, text) if name == word]
 
-    async def references(
-        self, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]
-    ) -> Sequence[Spot]:
-        return await self.definition(root, path, text, at, environment)
-
     async def symbols(self, root: str, path: str, text: str, environment: Mapping[str, str]) -> Sequence[Symbol]:
-        await self._asked(path, text)
+        await self._asked(path, text, "what is in a file")
         return [Symbol(name, "function", spot.line, spot.line) for name, spot in _definitions(path, text)]
 
     def restart(self, root: str, name: str = "") -> Sequence[str]:
         return ("fake",) if name in ("", "fake") else ()
 
-    async def _asked(self, path: str, text: str) -> None:
+    async def _asked(self, path: str, text: str, what: str) -> None:
         if not path.endswith(".txt"):
             raise Nobody(f"No language server is for {path}.")
+        if self._linter:
+            raise Nobody(f"fake cannot tell {what}.")
         await self._hear(path, text)
         if self._problem:
             raise Unanswered(f"fake cannot answer: {self._problem}.")
@@ -93,38 +115,61 @@ def _definitions(path: str, text: str) -> Sequence[tuple[str, Spot]]:
     ]
 
 
-async def what_is_wrong_is_of_the_content(works: Languages, deaf: Languages, root: str, env: Mapping[str, str]) -> None:
-    path = f"{root}/a.txt"
-    (found,) = await works.changed(root, path, TEXT, env)
+async def what_is_wrong_is_of_the_content(given: Given) -> None:
+    path = f"{given.root}/a.txt"
+    (found,) = await given.works.changed(given.root, path, TEXT, given.environment)
     assert found.diagnostics == (Diagnostic(2, 5, "error", "bad is here", "", "7"),)
-    assert [each.path for each in works.known(root)] == [path]
-    (found,) = await works.changed(root, path, "well", env)
+    assert [each.path for each in given.works.known(given.root)] == [path]
+    (found,) = await given.works.changed(given.root, path, "well", given.environment)
     assert found.diagnostics == ()
-    assert not works.known(root)
+    assert not given.works.known(given.root)
 
 
-async def of_other_files_nobody_knows(works: Languages, deaf: Languages, root: str, env: Mapping[str, str]) -> None:
-    assert not await works.changed(root, f"{root}/a.md", TEXT, env)
+async def of_other_files_nobody_knows(given: Given) -> None:
+    assert not await given.works.changed(given.root, f"{given.root}/a.md", TEXT, given.environment)
     refused: Unanswered | None = None
     try:
-        await works.symbols(root, f"{root}/a.md", TEXT, env)
+        await given.works.symbols(given.root, f"{given.root}/a.md", TEXT, given.environment)
     except Unanswered as problem:
         refused = problem
     assert refused is not None, "answered"
     assert refused.nobody
 
 
-async def a_name_is_found_where_it_is_defined(
-    works: Languages, deaf: Languages, root: str, env: Mapping[str, str]
-) -> None:
-    path = f"{root}/a.txt"
-    assert list(await works.definition(root, path, TEXT, (3, 1), env)) == [Spot(path, 1, 5)]
-    assert list(await works.symbols(root, path, TEXT, env)) == [Symbol("go", "function", 1, 1)]
+async def a_name_is_found_where_it_is_defined(given: Given) -> None:
+    path = f"{given.root}/a.txt"
+    assert list(await given.works.places("definition", given.root, path, TEXT, (3, 1), given.environment)) == [
+        Spot(path, 1, 5)
+    ]
+    assert list(await given.works.symbols(given.root, path, TEXT, given.environment)) == [
+        Symbol("go", "function", 1, 1)
+    ]
 
 
-async def who_waits_can_be_cancelled(works: Languages, deaf: Languages, root: str, env: Mapping[str, str]) -> None:
+async def what_a_server_cannot_do_is_said(given: Given) -> None:
+    path = f"{given.root}/a.txt"
+    (found,) = await given.linter.changed(given.root, path, TEXT, given.environment)
+    assert [each.line for each in found.diagnostics] == [2]
+    refused: list[tuple[bool, str]] = []
+    for asking in (
+        given.linter.places("definition", given.root, path, TEXT, (3, 1), given.environment),
+        given.linter.places("references", given.root, path, TEXT, (3, 1), given.environment),
+        given.linter.symbols(given.root, path, TEXT, given.environment),
+    ):
+        try:
+            await asking
+        except Unanswered as problem:
+            refused.append((problem.nobody, str(problem).partition(" cannot ")[2]))
+    assert refused == [
+        (True, "tell where a name is defined."),
+        (True, "tell where a name is used."),
+        (True, "tell what is in a file."),
+    ]
+
+
+async def who_waits_can_be_cancelled(given: Given) -> None:
     async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(deaf.symbols(root, f"{root}/a.txt", TEXT, env))
+        waiting = group.create_task(given.deaf.symbols(given.root, f"{given.root}/a.txt", TEXT, given.environment))
         for _ in range(3):
             await asyncio.sleep(0)
         waiting.cancel()
@@ -135,5 +180,6 @@ LANGUAGES: tuple[LanguagesCheck, ...] = (
     what_is_wrong_is_of_the_content,
     of_other_files_nobody_knows,
     a_name_is_found_where_it_is_defined,
+    what_a_server_cannot_do_is_said,
     who_waits_can_be_cancelled,
 )

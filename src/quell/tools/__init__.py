@@ -1,4 +1,5 @@
-"""What a model may do. Each tool is one module with its description for the model in a `.md` file beside it, and one line in `table`.
+"""What a model may do. Each tool is one module with its description for the model in a `.md` file beside it, and one line in `table`; two
+that differ in a word share the module.
 
 They are loaded when somebody first asks what there is: a server answers before.
 

@@ -1,22 +1,19 @@
-"""What tools share of language servers: what is said after an edit, and how places and diagnostics are told."""
+"""What tools share of language servers: what is said after an edit, and how diagnostics are told."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
 
 from msgspec.structs import replace
 
-from quell.core.languages import Diagnostic, Findings, Languages, Spot, Unanswered
+from quell.core.languages import Diagnostic, Findings, Languages
 from quell.core.messages import ToolResult
-from quell.core.ports import Match, Place, ToolContext, Workspace
+from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools.text import decode
-from quell.tools.tool import Options, Refused, failed, shown_name
+from quell.tools.tool import Options, Refused
 
 Act = Callable[[ToolContext], Awaitable[ToolResult]]
-T = TypeVar("T")
 
 AFTER_EDITS = 10
 """Diagnostics that are told after an edit."""
@@ -27,8 +24,8 @@ LONGEST = 2 * 1024 * 1024
 MOST = 100
 """Places, or diagnostics, that are told when they were asked for."""
 
-_TRIES = 5
-_WIDTH = 300
+WIDTH = 300
+"""Characters of a line."""
 
 
 def diagnosed(act: Act, where: Place, options: Options) -> Act:
@@ -44,7 +41,7 @@ def diagnosed(act: Act, where: Place, options: Options) -> Act:
             return result
         root = context.workspace.root
         try:
-            text = await _text(context.workspace, where.path) if languages.offered(root) else None
+            text = await read(context.workspace, where.path) if languages.offered(root) else None
             found = () if text is None else await languages.changed(root, where.path, text, context.environment)
         except asyncio.CancelledError:
             return result
@@ -81,50 +78,10 @@ async def text_of(workspace: Workspace, where: Place) -> str:
     """What a server is told of a file."""
     if not where.inside:
         raise Refused(f"{where.shown} is outside of the workspace; language servers are asked about what is in it.")
-    text = await _text(workspace, where.path)
+    text = await read(workspace, where.path)
     if text is None:
         raise Refused(f"{where.shown} is no text, or too long for a language server.")
     return text
-
-
-async def asked_at(
-    symbol: str,
-    where: Place,
-    context: ToolContext,
-    ask: Callable[[str, str, tuple[int, int]], Awaitable[Sequence[Spot]]],
-) -> ToolResult:
-    """Look a name up, and ask at the places where it stands, until there is an answer."""
-    name = re.split(r"[.#/:\\]+", symbol.strip("()"))[-1].strip()
-    if not name:
-        raise Refused("The symbol is empty. Send a name as it stands in the code.")
-    pattern = rf"\b{re.escape(name)}\b" if re.fullmatch(r"\w+", name) else re.escape(name)
-    found = await context.workspace.search(where.path, pattern, literal=False, include="", limit=MOST)
-    if not found.matches:
-        return failed(f"`{name}` stands nowhere in {where.shown}. Ignored files are not searched.")
-    problem = ""
-    for match in _spread(found.matches):
-        text = await _text(context.workspace, match.path)
-        if text is None:
-            continue
-        try:
-            spots = await ask(match.path, text, (match.line, match.column))
-        except Unanswered as unanswered:
-            if not unanswered.nobody:
-                return failed(str(unanswered))
-            problem = problem or str(unanswered)
-            continue
-        if spots:
-            return await _told(symbol, spots, context)
-        problem = "The language server knows nothing of it where it was looked for."
-    return failed(f"`{symbol}` was not found. {problem} Use `grep`, or name a file with `path`.")
-
-
-async def answered(asking: Awaitable[T]) -> T:
-    """Without an answer, why: for the model."""
-    try:
-        return await asking
-    except Unanswered as problem:
-        raise Refused(str(problem)) from None
 
 
 def counted(diagnostics: Iterable[Diagnostic]) -> str:
@@ -160,34 +117,11 @@ def _after_edit(found: Findings, shown: str) -> str:
 
 def _line(each: Diagnostic) -> str:
     code = f" ({each.code})" if each.code else ""
-    return f"{each.severity} {each.line}:{each.column} {each.message[:_WIDTH]}{code}"
+    return f"{each.severity} {each.line}:{each.column} {each.message[:WIDTH]}{code}"
 
 
-def _spread(matches: Sequence[Match]) -> Sequence[Match]:
-    """A few of them, the first of each file before others of one."""
-    firsts = {match.path: match for match in reversed(matches)}
-    first = [match for match in matches if firsts[match.path] is match]
-    return [*first, *(match for match in matches if firsts[match.path] is not match)][: _TRIES + len(first)]
-
-
-async def _told(symbol: str, spots: Sequence[Spot], context: ToolContext) -> ToolResult:
-    workspace = context.workspace
-    lines: list[str] = []
-    texts: dict[str, list[str] | None] = {}
-    unique = list(dict.fromkeys(spots))
-    for spot in unique[:MOST]:
-        where = workspace.place(spot.path)
-        if spot.path not in texts:
-            text = await _text(workspace, where.path) if where.inside and len(texts) < _TRIES * 4 else None
-            texts[spot.path] = None if text is None else text.split("\n")
-        known = texts[spot.path]
-        line = known[spot.line - 1].strip()[:_WIDTH] if known is not None and 0 < spot.line <= len(known) else ""
-        lines.append(f"{shown_name(where.shown)}:{spot.line}:{spot.column}{line and f'  {line}'}")
-    more = [f"… and {len(unique) - MOST} more"] if len(unique) > MOST else []
-    return ToolResult(text="\n".join([*lines, *more]), metadata={"symbol": symbol, "places": len(unique)})
-
-
-async def _text(workspace: Workspace, path: str) -> str | None:
+async def read(workspace: Workspace, path: str) -> str | None:
+    """None: it is no text, or too long to be shown to one."""
     try:
         content = await workspace.read(path, limit=LONGEST + 1)
     except OSError:

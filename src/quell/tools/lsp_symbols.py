@@ -7,10 +7,11 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from quell.core.languages import Unanswered
 from quell.core.messages import ToolResult
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.tools import language
-from quell.tools.tool import Call, Options, place, touches
+from quell.tools.tool import Call, Options, failed, place, touches
 
 _MOST = 500
 
@@ -28,7 +29,10 @@ def prepare_lsp_symbols(asked: Symbols, workspace: Workspace, options: Options) 
 async def _symbols(where: Place, options: Options, context: ToolContext) -> ToolResult:
     servers, root = language.servers(options, context.workspace), context.workspace.root
     text = await language.text_of(context.workspace, where)
-    found = await language.answered(servers.symbols(root, where.path, text, context.environment))
+    try:
+        found = await servers.symbols(root, where.path, text, context.environment)
+    except Unanswered as unanswered:
+        return failed(f"{unanswered} Use `view`, or `grep` for the words with which definitions begin.")
     lines = [f"{'  ' * each.depth}{each.kind} {each.name}  {each.line}-{each.end}" for each in found[:_MOST]]
     if len(found) > _MOST:
         lines.append(f"… and {len(found) - _MOST} more")

@@ -16,9 +16,8 @@ from quell.tools.in_force import InForce, prepare_quell_info
 from quell.tools.job_kill import JobKill, prepare_job_kill
 from quell.tools.job_output import JobOutput, prepare_job_output
 from quell.tools.ls import List, prepare_ls
-from quell.tools.lsp_definition import Definition, prepare_lsp_definition
 from quell.tools.lsp_diagnostics import Diagnostics, prepare_lsp_diagnostics
-from quell.tools.lsp_references import References, prepare_lsp_references
+from quell.tools.lsp_places import Named, prepare_lsp_definition, prepare_lsp_references
 from quell.tools.lsp_restart import Restart, prepare_lsp_restart
 from quell.tools.lsp_symbols import Symbols, prepare_lsp_symbols
 from quell.tools.multiedit import MultiEdit, prepare_multiedit
@@ -45,9 +44,9 @@ TOOLS: Mapping[str, Tool] = {
         Tool("job_kill", "think", JobKill, prepare_job_kill),
         Tool("job_output", "think", JobOutput, prepare_job_output),
         Tool("ls", "read", List, prepare_ls),
-        Tool("lsp_definition", "search", Definition, prepare_lsp_definition),
+        Tool("lsp_definition", "search", Named, prepare_lsp_definition),
         Tool("lsp_diagnostics", "read", Diagnostics, prepare_lsp_diagnostics),
-        Tool("lsp_references", "search", References, prepare_lsp_references),
+        Tool("lsp_references", "search", Named, prepare_lsp_references),
         Tool("lsp_restart", "think", Restart, prepare_lsp_restart),
         Tool("lsp_symbols", "read", Symbols, prepare_lsp_symbols),
         Tool("multiedit", "edit", MultiEdit, prepare_multiedit),

@@ -282,6 +282,27 @@ class StatusQuery(Body, frozen=True, kw_only=True):
     workspace: Absolute
 
 
+class HookStatus(Struct, frozen=True, kw_only=True):
+    """A hook. `program` is what its command begins with, if that can be told; `denies`: what it is for is denied when it fails."""
+
+    event: str
+    name: str
+    matcher: str = ""
+    program: str = ""
+    denies: bool = False
+
+
+class LanguageServerStatus(Struct, frozen=True, kw_only=True):
+    """How a language server stands. One that nobody has needed yet is `stopped`; `folder` is where it works, `problem` why it has ended."""
+
+    name: str
+    state: Literal["disabled", "stopped", "starting", "ready", "ended"] = "stopped"
+    program: str = ""
+    filetypes: tuple[str, ...] = ()
+    folder: str = ""
+    problem: str | None = None
+
+
 class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     """What is configured for a folder, before anything that a caller's environment says.
 
@@ -290,7 +311,7 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     where none is set). `search` is the search engine, `search_key` the variable that its key has to be in and is not. `sandbox` is the one
     that commands run in, `sandbox_problem` why none can be made on this machine. `journal` is the database that sessions are kept in (null: a
     file in the data directory), `journal_problem` why it cannot be read now. `mcp` are the tool servers, in order; one
-    that nobody has needed yet is `stopped`.
+    that nobody has needed yet is `stopped`. `hooks` and `lsp` are the user's hooks and language servers.
     """
 
     workspace: str
@@ -306,6 +327,8 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
     sandbox_problem: str | None = None
     journal: str | None = None
     journal_problem: str | None = None
+    hooks: tuple[HookStatus, ...] = ()
+    lsp: tuple[LanguageServerStatus, ...] = ()
     mcp: tuple[ServerState, ...] = ()
 
 

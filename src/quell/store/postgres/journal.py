@@ -17,35 +17,34 @@ import msgspec
 import psycopg
 
 from quell.core.errors import StorageRefused
-from quell.core.facts import Recorded
-from quell.core.ports import Claim, Draft, Snapshot
-from quell.core.session import Summary
-from quell.store.orders import Delete, SaveSnapshot, appended, drafted
+from quell.core.ports import Claim
 from quell.store.postgres import reading, tables
 from quell.store.postgres.address import Address, PostgresOptions
 from quell.store.postgres.lease import Lease
 from quell.store.postgres.line import Line, Patient
 from quell.store.postgres.refusals import refusal
-from quell.store.postgres.writing import Write, Writer
-from quell.store.rows import Search, make_decoders
+from quell.store.postgres.writing import Writer
 from quell.store.steps import Migration, migrations
 from quell.store.thread import Order, Worker
+from quell.store.threaded import ThreadedJournal
 
 T = TypeVar("T")
 Query = Callable[[Patient], object]
 log = logging.getLogger(__name__)
 
 
-class PostgresJournal:
+class PostgresJournal(ThreadedJournal[Patient]):
     """The `Journal` port. Made by `open`."""
 
     def __init__(self, address: Address, options: PostgresOptions, lease: Lease, line: Line) -> None:
         reader = Line(address, options, options.patience)
         writer = Writer(Line(address, options, options.patience), lease)
-        self._shown = address.shown
+        super().__init__(
+            Worker("journal-writer", writer.work, writer.close),
+            Worker("journal-reader", _answering(reader, "read"), reader.close),
+            reading,
+        )
         self._lease = lease
-        self._writing: Worker[Write] = Worker("journal-writer", writer.work, writer.close)
-        self._reading: Worker[Query] = Worker("journal-reader", _answering(reader, "read"), reader.close)
         self._leasing: Worker[Query] = Worker(
             "journal-lease", _answering(line, "claimed"), lambda: _let_go(lease, line)
         )
@@ -74,52 +73,6 @@ class PostgresJournal:
             undo.pop_all()
         return cls(address, options, lease, line)
 
-    async def append(
-        self,
-        session: str,
-        expected: int,
-        records: Sequence[Recorded],
-        summary: Summary,
-        generation: int | None = None,
-    ) -> None:
-        await self._writing.ask(appended(session, expected, records, summary, generation))
-
-    async def read(self, session: str, after: int = 0, limit: int | None = None) -> Sequence[Recorded]:
-        return await self._query(lambda connection: reading.facts(connection, session, after, limit))
-
-    async def summary(self, session: str) -> Summary | None:
-        return await self._query(lambda connection: reading.summary(connection, session))
-
-    async def summaries(
-        self,
-        *,
-        workspace: str | None = None,
-        parent: str | None = None,
-        query: str = "",
-        limit: int = 50,
-        before: str | None = None,
-    ) -> Sequence[Summary]:
-        search = Search(workspace, parent, query, limit, before)
-        return await self._query(lambda connection: reading.summaries(connection, search))
-
-    async def busy(self) -> Sequence[str]:
-        return await self._query(reading.busy)
-
-    async def save_draft(self, session: str, draft: Draft, generation: int | None = None) -> None:
-        await self._writing.ask(drafted(session, draft, generation))
-
-    async def draft(self, session: str) -> Draft | None:
-        return await self._query(lambda connection: reading.draft(connection, session))
-
-    async def save_snapshot(self, session: str, snapshot: Snapshot) -> None:
-        await self._writing.ask(SaveSnapshot(session, snapshot))
-
-    async def snapshot(self, session: str) -> Snapshot | None:
-        return await self._query(lambda connection: reading.snapshot(connection, session))
-
-    async def delete(self, session: str, generation: int | None = None) -> None:
-        await self._writing.ask(Delete(session, generation))
-
     async def claim(self) -> Claim | None:
         return await self._hold(self._lease.claim)
 
@@ -130,17 +83,11 @@ class PostgresJournal:
         return await self._hold(self._lease.version)
 
     async def close(self) -> None:
-        await self._reading.close()
-        await self._writing.close()
+        await super().close()
         await self._leasing.close()
 
-    async def _query(self, query: Callable[[Patient], T]) -> T:
-        make_decoders()
-        answer: T = await self._reading.ask(query)  # type: ignore[assignment]  # it is what the query returned
-        return answer
-
     async def _hold(self, query: Callable[[Patient], T]) -> T:
-        answer: T = await self._leasing.ask(query)  # type: ignore[assignment]  # as above
+        answer: T = await self._leasing.ask(query)  # type: ignore[assignment]  # it is what the query returned
         return answer
 
 

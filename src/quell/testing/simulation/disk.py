@@ -8,7 +8,6 @@ not anybody waits for it (contract.md C10). The SQL is the real one, on a real f
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -19,11 +18,9 @@ from quell.core.errors import StorageRefused
 from quell.core.facts import Recorded
 from quell.core.ports import Claim, Draft, Journal, Snapshot
 from quell.core.session import Summary
-from quell.store.database import Lock
 from quell.store.memory import MemoryJournal
-from quell.store.sqlite import Query, SqliteJournal
+from quell.store.sqlite import SqliteJournal
 from quell.store.thread import Job, Order, Worker
-from quell.store.writing import Write, Writer
 from quell.testing.simulation.loop import Process, VirtualLoop
 from quell.testing.simulation.plan import Ailment
 
@@ -93,39 +90,29 @@ class Done(Order[Job]):
 class InPlace(Worker[Job]):
     """A worker without a thread: an order is worked off where it is given."""
 
-    def __init__(self, work: Callable[[Sequence[Order[Job]]], None], finish: Callable[[], None]) -> None:
-        self.work = work
-        self.finish = finish
+    def __init__(self, name: str, work: Callable[[Sequence[Order[Job]]], None], finish: Callable[[], None]) -> None:
+        self._work = work
+        self._finish = finish
 
     async def ask(self, job: Job) -> object:
         order = Done(job)
-        self.work([order])
+        self._work([order])
         if order.error is not None:
             raise order.error
         return order.value
 
     async def close(self) -> None:
-        self.finish()
+        self._finish()
 
 
 class ThreadlessJournal(SqliteJournal):
     """The real journal, with everything that its threads do done in place."""
 
-    def __init__(self, path: Path, lock: Lock, writer: Writer, reader: sqlite3.Connection) -> None:
-        self._path = path
-        self._lock = lock
-        self._reader = reader
-
-        def finish() -> None:
-            writer.close()
-            lock.release()
-
-        self._writing: InPlace[Write] = InPlace(writer.work, finish)
-        self._reading: InPlace[Query] = InPlace(self._answer, reader.close)
+    worker = InPlace
 
     def let_go(self) -> None:
-        self._reading.finish()
-        self._writing.finish()
+        self._querying._finish()
+        self._writing._finish()
 
 
 Weather = Counter[Ailment]
