@@ -115,7 +115,8 @@ async def test_a_cancelled_command_tells_what_it_had_printed(hands: Hands) -> No
 
 
 async def test_what_stays_in_the_background_is_ended_and_said(hands: Hands) -> None:
-    result = await hands.use("bash", command="sleep 100 & echo started")
+    it_is_there = "until grep -q sleep /proc/$!/comm; do :; done"  # and no shell any more that is about to become it
+    result = await hands.use("bash", command=f"sleep 100 & {it_is_there}; echo started")
     assert result.text == "started\nBackground processes were still running and were ended with the command: sleep."
 
 
