@@ -6,7 +6,7 @@ a provider's wire is the business of `llm`; how facts become messages is the bus
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -95,6 +95,11 @@ class ToolCall(Struct, frozen=True, tag="tool_call", tag_field="type", omit_defa
 
 
 Part = Text | Reasoning | ToolCall
+
+
+def said(parts: Iterable[Part]) -> str:
+    """Their text, without thoughts and calls."""
+    return "".join(part.text for part in parts if isinstance(part, Text))
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
@@ -222,6 +227,9 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     memo: Memo = field(default_factory=Memo)
 
 
+DeltaKind = Literal["text", "reasoning", "tool_input"]
+
+
 class PartDelta(Struct, frozen=True):
     """More of a part while it streams. `part` numbers the parts of the reply from 0; `text` is what to append.
 
@@ -229,7 +237,7 @@ class PartDelta(Struct, frozen=True):
     """
 
     part: int
-    kind: Literal["text", "reasoning", "tool_input"]
+    kind: DeltaKind
     text: str
     call: str | None = None
     name: str | None = None

@@ -27,6 +27,7 @@ from quell.core.messages import (
     ToolMessage,
     ToolResult,
     UserMessage,
+    said,
 )
 from quell.core.todos import Todo, reminder, todos_of
 
@@ -230,7 +231,7 @@ class Transcript:
         """The last thing that the model said in a run; the ids of its messages begin with the run's."""
         for message in reversed(self.messages):
             if isinstance(message, AssistantMessage) and message.id.startswith(f"{run}-"):
-                text = "".join(part.text for part in message.parts if isinstance(part, Text))
+                text = said(message.parts)
                 if text:
                     return text
         return ""

@@ -25,6 +25,7 @@ from quell.engine.inbox import RETRY_REFUSED
 from quell.engine.options import Options, Ports
 from quell.engine.owner import Ownership
 from quell.engine.scene import Scene
+from quell.wire import times
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Performer:
             case Title():
                 return await title.title(effect, scene, self.ports, environment)
             case Expire():
-                await self._sleep_until(sample.later(effect.started, effect.seconds))
+                await self._sleep_until(times.later(effect.started, effect.seconds))
                 return i.TimeUp(run=effect.run)
             case Erase():
                 await self._erase(scene)

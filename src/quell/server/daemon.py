@@ -17,7 +17,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -27,6 +26,7 @@ from quell.server.asgi import App, BodyLimits
 from quell.server.auth import Guard
 from quell.server.host import Host
 from quell.server.route import Choices, Site
+from quell.wire import times
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,7 @@ async def serve(
 ) -> None:
     """Answer requests until the server is to leave; then end in good order. `ready` is called when it answers."""
     stopping, hurry = asyncio.Event(), asyncio.Event()
-    started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    application = Application(Site(engine, choices, options.version, started, stopping), options.limits)
+    application = Application(Site(engine, choices, options.version, times.now(), stopping), options.limits)
     hosts = [Host(_guarded(application, listener), listener.socket) for listener in listeners]
     with _signals(stopping, hurry), _closing(hosts):
         for host in hosts:
