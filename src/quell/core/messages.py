@@ -6,11 +6,14 @@ a provider's wire is the business of `llm`; how facts become messages is the bus
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
 from msgspec import Struct, field
+
+_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 
 StopReason = Literal[
     "end_turn",  # the model said all it had to say
@@ -157,6 +160,11 @@ class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: ResultStatus = "completed"
     metadata: dict[str, Any] = {}
     images: tuple[Image, ...] = ()
+
+
+def printable(text: str) -> str:
+    """What a tool has found, as a transcript can hold it: without NUL, cut characters and file names that are not text."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 class UserMessage(Struct, frozen=True, kw_only=True, tag="user", tag_field="role", omit_defaults=True):

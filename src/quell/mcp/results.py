@@ -10,12 +10,11 @@ import base64
 import binascii
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from quell.core.images import image_of, image_path
-from quell.core.messages import Image, ToolResult
+from quell.core.messages import Image, ToolResult, printable
 from quell.core.pictures import LARGEST, WIDEST, recognise
 from quell.core.ports import ToolContext
 from quell.mcp.answers import Block, Called, Contents, Read, Resource, Resources
@@ -23,7 +22,6 @@ from quell.mcp.answers import Block, Called, Contents, Read, Resource, Resources
 CAP = 30_000
 """Characters that the model gets: the first half and the last."""
 MOST_IMAGES = 10
-_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 _EVERY = 0.05
 _SAID = 300
 _TOLD = 400
@@ -155,7 +153,7 @@ def _same(one: Any, told: tuple[str, Any]) -> bool:
 
 
 async def _capped(text: str, context: ToolContext) -> str:
-    text = _UNPRINTABLE.sub("\ufffd", text)
+    text = printable(text)
     if len(text) <= CAP:
         return text
     first, last = text[: CAP // 2], text[-CAP // 2 :]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from quell.core.errors import StorageRefused
+from quell.store.rules import closed
 
 Job = TypeVar("Job")
 
@@ -83,9 +83,7 @@ class Worker(Generic[Job]):
         order = Order(job)
         with self._door:
             if self._closed:
-                raise StorageRefused(
-                    "The journal was closed: nothing can be read or written any more. Start the server again."
-                )
+                raise closed()
             if self._turn is order.loop:
                 self._gathered.append(order)
             else:

@@ -249,7 +249,7 @@ def _write_row(connection: sqlite3.Connection, write: Append) -> None:
         )
     if replaced.rowcount != 1:
         _check_owner(connection, write.generation)
-        raise stale_writer(write)
+        raise stale_writer(write.session, write.expected)
 
 
 def _chunks(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:

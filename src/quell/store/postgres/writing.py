@@ -176,7 +176,7 @@ class Writer:
                 assert write.generation is not None
                 order.refuse(stale_owner(write.generation))
             elif write.session not in written:
-                order.refuse(stale_writer(write))
+                order.refuse(stale_writer(write.session, write.expected))
             else:
                 order.answer(None)
 
