@@ -1,4 +1,4 @@
-"""The client: typed methods for every route of the server, asynchronous, over a unix socket or TCP.
+"""The client: typed methods for what a front end asks of the server, asynchronous, over a unix socket or TCP.
 
     async with Client(UnixSocket(path)) as client:
         session = client.session((await client.create(NewSession(workspace="/src/project"))).id)

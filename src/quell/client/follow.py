@@ -52,7 +52,7 @@ class Found(Struct, frozen=True):
 
 
 class Source(Protocol):
-    """The session that is followed, as `client.RemoteSession` has it."""
+    """The session that is followed, as `client.client.RemoteSession` is one."""
 
     id: str
 

@@ -1,4 +1,4 @@
-"""What the model is told besides the conversation: the system prompt, the project's instructions; and the budget."""
+"""What the model is told besides the conversation: the system prompt, the project's instructions; and when to summarise."""
 
 from quell.context.budget import Thresholds, is_crowded
 from quell.context.build import SystemPrompts, prompt

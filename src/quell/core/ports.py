@@ -1,6 +1,7 @@
 """The ports: what the engine needs of the world, as Protocols. Adapters implement them and do not know each other.
 
-Every port has a fake in `quell.testing` and one contract suite for fake and real. What tools need of the web is in `core.web`.
+Every port has a fake in `quell.testing` and one contract suite for fake and real. Those with values of their own stand beside them: `core.web`,
+`core.hooks`, `core.languages`, `core.programs`, `core.checkpoints`.
 """
 
 from __future__ import annotations

@@ -326,7 +326,7 @@ def request_id(call: str) -> str:
 
 
 class Sample(Struct, frozen=True):
-    """Ask the model, not before a time; the outcome is `Reply` or `Failure`, named by (run, turn, attempt)."""
+    """Ask the model, not before a time; the outcome is `SampleReplied` or `SampleFailed`, named by (run, turn, attempt)."""
 
     run: str
     turn: int

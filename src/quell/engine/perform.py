@@ -1,7 +1,7 @@
 """Performs effects: each ends as one input to its session, whatever happens to it.
 
 An effect that raises has a bug; it is logged under an id and becomes the failure that its session knows how to go on from
-(design.md, rules 3 and 9). One that is cancelled reports nothing, but what it truly found out.
+(AGENTS.md, rules 3 and 9). One that is cancelled reports nothing, but what it truly found out.
 """
 
 from __future__ import annotations
