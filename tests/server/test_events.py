@@ -1,4 +1,4 @@
-"""The event stream as it is sent: contract.md E1–E4, read byte by byte."""
+"""The event stream as it is sent: contract E1–E4, read byte by byte."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Background jobs (contract.md T2), through the tools that start, read and end them."""
+"""Background jobs (contract T2), through the tools that start, read and end them."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -4,7 +4,7 @@
         async for happening in following:           # each one is folded into following.view and following.drafts first
             …
 
-Rules (contract.md E1–E4): the stream is the journal from `seq` on. A lost connection, a silent one and a restarted server are the same:
+Rules (contract E1–E4): the stream is the journal from `seq` on. A lost connection, a silent one and a restarted server are the same:
 the stream is opened again behind the last fact, after a pause that grows from 50 ms to 2 s. Drafts are what the open parts hold; a delta
 that does not fit at the end of its draft is dropped and the stream opened again, which sends the drafts anew. A `reset`, or a fact out of
 order, begins with a new snapshot. Facts that only a newer server knows are skipped.

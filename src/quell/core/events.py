@@ -1,6 +1,6 @@
 """What an event stream carries beside facts: text that still streams, and the ends of streams.
 
-None of it is recorded, numbered or replayed (contract.md E2). Offsets and lengths count code points.
+None of it is recorded, numbered or replayed (contract E2). Offsets and lengths count code points.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The transcript: facts → messages, for people and for models.
 
 `messages` is all that was said, in order. `to_send()` is made from it and is acceptable to every provider for any prefix of any
-journal (contract.md I5): no call without a result and no result without a call, results in call order, nothing empty, no reasoning
+journal (contract I5): no call without a result and no result without a call, results in call order, nothing empty, no reasoning
 that nobody signed, no half-streamed call, no fragment of an attempt that was repeated.
 """
 

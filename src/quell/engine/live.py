@@ -15,7 +15,7 @@ from quell.core.messages import DeltaKind, Part, PartDelta, Reasoning, Reply, Te
 from quell.engine.bus import Bus
 
 DRAFT_INTERVAL = 1.0
-"""Seconds from a piece of streamed text to its draft on disk, at most (contract.md K3)."""
+"""Seconds from a piece of streamed text to its draft on disk, at most (contract K3)."""
 
 OUTPUT_KEPT = 30_000
 """Code points of a running call's output that late followers, and the result of a stopped call, get to see."""

@@ -5,7 +5,7 @@
             await serve(engine, choices, [Listener(listening)], Options(…))
 
 Rules: SIGTERM, SIGINT, `POST /v1/shutdown` and idleness are one event. After it: nobody new is let in, event streams end at once, the
-engine settles what runs (contract.md K6), requests in flight are answered, and `serve` returns. A second signal does not wait for any
+engine settles what runs (contract K6), requests in flight are answered, and `serve` returns. A second signal does not wait for any
 of that: what it leaves is what a crash leaves. Which folders, which settings and which log are the business of `app`.
 """
 

@@ -2,7 +2,7 @@
 
 Rules: few statements, because after each one the thread has to get the interpreter's lock back from a busy loop; a
 stale append is found before anything of it is written, so the others of its batch are not touched by it; whether its writer
-still owns the database is asked by the statement that writes its first row, so it costs no other (contract.md I10); when the
+still owns the database is asked by the statement that writes its first row, so it costs no other (contract I10); when the
 transaction itself fails, every order is tried alone, so that one that does not fit refuses nobody else; nothing of a
 refused order is kept. Opening the file is the business of `database`.
 """
@@ -36,7 +36,7 @@ from quell.store.refusals import refusal
 from quell.store.thread import Order
 
 LONG = 64 * 1024
-"""Bodies above this many bytes are blobs (contract.md F2)."""
+"""Bodies above this many bytes are blobs (contract F2)."""
 
 ROWS = 50
 """Facts in one statement at most; more of them are written by several."""

@@ -1,4 +1,4 @@
-"""Background jobs: the commands that run on behind their calls (contract.md T2).
+"""Background jobs: the commands that run on behind their calls (contract T2).
 
 A job belongs to a session: it outlives the call and the run that started it, and ends with the session or the server, whole tree. When it
 ends by itself the session is told, once. Nothing here waits or has a task: a process calls back when it has ended.
