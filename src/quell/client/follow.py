@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from quell.core import facts as f
 from quell.core.errors import SessionNotFound, Unavailable
-from quell.core.events import Deleted, Delta, DraftPart, PartKind, Reset
+from quell.core.events import OUTPUT_KEPT, Deleted, Delta, DraftPart, PartKind, Reset
 from quell.core.session import Summary
 from quell.core.view import View, apply
 from quell.wire.api import Snapshot
@@ -31,8 +31,6 @@ from quell.wire.facts import UnknownFact
 from quell.wire.sse import Decoder, Frame, parse
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-OUTPUT_KEPT = 30_000
-"""Code points of a running call's output that are held: the last ones."""
 
 
 class Began(Struct, frozen=True):

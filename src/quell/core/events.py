@@ -12,6 +12,9 @@ from msgspec import Struct
 PartKind = Literal["text", "reasoning", "tool_input", "output"]
 """`output` is what a running call prints; the rest are parts of a message."""
 
+OUTPUT_KEPT = 30_000
+"""Code points of a running call's output that are held: the last ones. Late followers, and the result of a stopped call, get to see them."""
+
 
 class Delta(Struct, frozen=True, omit_defaults=True):
     """More of an open part: `text` goes after the first `offset` code points. `output` is of the call named."""

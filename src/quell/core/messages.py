@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+LONGEST_RESULT = 30_000
+"""Characters of what a command or a tool server has to say that the model gets: the first half and the last."""
+
 _UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 
 StopReason = Literal[

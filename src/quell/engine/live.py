@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from quell.core.events import Delta, DraftPart
+from quell.core.events import OUTPUT_KEPT, Delta, DraftPart
 from quell.core.facts import AnyFact, CallFinished, Replied, RunSettled, SampleFailed
 from quell.core.messages import DeltaKind, Part, PartDelta, Reasoning, Reply, Text
 from quell.engine.bus import Bus
 
 DRAFT_INTERVAL = 1.0
 """Seconds from a piece of streamed text to its draft on disk, at most (contract K3)."""
-
-OUTPUT_KEPT = 30_000
-"""Code points of a running call's output that late followers, and the result of a stopped call, get to see."""
 
 
 class OpenPart:
