@@ -27,3 +27,25 @@ def test_the_lock_pins_every_dependency_that_is_named() -> None:
     named = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
     pinned = set(re.findall(r"^([a-z0-9-]+)==", LOCK, flags=re.MULTILINE))
     assert {re.split(r"[\[<>=;! ]", line)[0] for line in named} - pinned == set()
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    assert len(pages) > 10
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())]
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_what_the_way_of_a_prompt_names_is_there() -> None:
+    text = (ROOT / "docs" / "reference" / "way-of-a-prompt.md").read_text(encoding="utf-8")
+    named = re.findall(r"\[`[^`]+\.py`\]\(\.\./\.\./(src/[^)]+)\)\s+`(\w+)`", text)
+    assert len(named) > 25
+    missing = [
+        f"{file}: {name}"
+        for file, name in named
+        if not re.search(rf"\b(def|class) {name}\b", (ROOT / file).read_text())
+    ]
+    assert missing == []
+    values = set(re.findall(r"`([A-Z][a-z]\w+)`", text)) - {name for _, name in named}
+    code = "".join(path.read_text() for path in (ROOT / "src" / "quell" / "core").glob("*.py"))
+    assert [name for name in values if f"class {name}(" not in code] == []

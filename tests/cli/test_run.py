@@ -373,7 +373,7 @@ def test_a_server_that_is_killed_in_the_middle(own_home: Home) -> None:
 
 
 def test_a_server_that_is_killed_before_the_first_word(own_home: Home) -> None:
-    """Nothing was said yet: the run begins again by itself in the new server (contract.md K3)."""
+    """Nothing was said yet: the run begins again by itself in the new server (contract K3)."""
     (own_home.root / "script.toml").write_text('[[reply]]\nstep = [{ wait = 1.5 }, { text = "Late." }]\n')
     running = own_home.start("run", "--stream-json", "--model", own_home.model, "wait")
     running.reads("run_started")

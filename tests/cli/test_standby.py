@@ -68,7 +68,7 @@ def test_the_owner_is_killed_in_the_middle(any_home: Home, stopped: bool) -> Non
 
 
 def test_the_owner_is_killed_before_the_first_word(own_home: Home) -> None:
-    """The standby begins the run again (contract.md K3), and the command sees it through; Ctrl-C would reach it there."""
+    """The standby begins the run again (contract K3), and the command sees it through; Ctrl-C would reach it there."""
     (own_home.root / "script.toml").write_text(WAITING, encoding="utf-8")
     with serving(own_home) as owner, serving(own_home, "--standby") as standby:
         running = own_home.start("run", "--stream-json", "--model", own_home.model, "wait")

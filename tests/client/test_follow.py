@@ -1,4 +1,4 @@
-"""Following a session across everything that can happen to a connection: contract.md E1–E4 from the client's side."""
+"""Following a session across everything that can happen to a connection: contract E1–E4 from the client's side."""
 
 import asyncio
 import random

@@ -24,7 +24,6 @@ def test_defaults() -> None:
     assert found.data_dir == f"{ACCOUNT}/.local/share/quell"
     assert found.database == f"{found.data_dir}/quell.db"
     assert found.log == f"{found.data_dir}/logs/daemon.log"
-    assert found.lock == f"{found.data_dir}/daemon.lock"
     assert found.token == f"{found.data_dir}/token"
     assert found.socket == "/run/user/7/quell/daemon.sock"
 

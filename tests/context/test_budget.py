@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quell.context import Thresholds, estimate, is_crowded
+from quell.context import Thresholds, is_crowded
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,3 @@ def test_thresholds_are_configured() -> None:
     assert [is_crowded(used, None, Thresholds(window=1_000)) for used in (799, 800)] == [False, True]
     assert [is_crowded(used, 1_000, Thresholds(share=0.5)) for used in (499, 500)] == [False, True]
     assert [is_crowded(used, 1_000, Thresholds(large_window=100, reserve=10)) for used in (989, 990)] == [False, True]
-
-
-@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("é" * 8, 2)])
-def test_estimate(text: str, tokens: int) -> None:
-    assert estimate(text) == tokens

@@ -1,4 +1,4 @@
-"""Sub-agents in the machine: a session that is created with its task, and what a restart makes of it (contract.md T4)."""
+"""Sub-agents in the machine: a session that is created with its task, and what a restart makes of it (contract T4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one more fact costs, however old its session is: contract.md F2."""
+"""What one more fact costs, however old its session is: contract F2."""
 
 from __future__ import annotations
 

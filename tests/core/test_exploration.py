@@ -1,4 +1,4 @@
-"""The machine in every order that the worlds allow, against the invariants of contract.md; and whether the search would notice."""
+"""The machine in every order that the worlds allow, against the invariants of the run contract; and whether the search would notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forks: contract.md K8. Every prefix of many journals, copied: what the copy is, and what it goes on with."""
+"""Forks: contract K8. Every prefix of many journals, copied: what the copy is, and what it goes on with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reverts (contract.md K8): what is left of a conversation is what it was before the message, and what comes back is all of it."""
+"""Reverts (contract K8): what is left of a conversation is what it was before the message, and what comes back is all of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sub-agents: a call that is a session of its own, and how it is cancelled (contract.md T4, C7)."""
+"""Sub-agents: a call that is a session of its own, and how it is cancelled (contract T4, C7)."""
 
 from __future__ import annotations
 

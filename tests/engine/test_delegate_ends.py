@@ -1,4 +1,4 @@
-"""Sub-agents in deletion, crash and shutdown (contract.md T4, K1, K3, K6, K7)."""
+"""Sub-agents in deletion, crash and shutdown (contract T4, K1, K3, K6, K7)."""
 
 from __future__ import annotations
 

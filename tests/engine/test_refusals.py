@@ -1,6 +1,6 @@
 """Races between the engine and a journal that refuses, is ahead of it, or loses its answer. The simulation found each of them.
 
-Virtual time: the second attempts of contract.md K5 come at once.
+Virtual time: the second attempts of contract K5 come at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What has to be true of every journal, read from its facts alone: contract.md I1–I5, at rest."""
+"""What has to be true of every journal, read from its facts alone: contract I1–I5, at rest."""
 
 from __future__ import annotations
 

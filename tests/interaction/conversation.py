@@ -30,7 +30,7 @@ from quell.client.client import Cancellation, Client, NewPrompt, NewSession, Pro
 from quell.core import facts as f
 from quell.core import inputs as i
 from quell.core.errors import QuellError
-from quell.core.messages import AssistantMessage, Message, Text, ToolMessage, UserMessage
+from quell.core.messages import AssistantMessage, Message, ToolMessage, UserMessage, said
 from quell.core.session import Summary
 from quell.core.view import View
 from quell.engine import Options
@@ -285,7 +285,7 @@ def results(messages: Sequence[Message]) -> list[tuple[str, str]]:
 def last_reply(messages: Sequence[Message]) -> tuple[str, str]:
     """Text and stop reason of the last assistant message."""
     message = next(m for m in reversed(messages) if isinstance(m, AssistantMessage))
-    return "".join(part.text for part in message.parts if isinstance(part, Text)), message.stop_reason
+    return said(message.parts), message.stop_reason
 
 
 async def facts_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[f.Recorded]:

@@ -1,4 +1,4 @@
-"""Accept: contract.md A1–A4."""
+"""Accept: contract A1–A4."""
 
 from __future__ import annotations
 

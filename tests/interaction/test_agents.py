@@ -1,4 +1,4 @@
-"""Sub-agents as a client sees them: sessions like any other, listed apart (contract.md T4, K7)."""
+"""Sub-agents as a client sees them: sessions like any other, listed apart (contract T4, K7)."""
 
 from __future__ import annotations
 

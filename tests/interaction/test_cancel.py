@@ -1,4 +1,4 @@
-"""Cancel: contract.md C1–C10, where the order of events needs no help. The races are in `test_races_of_cancel`."""
+"""Cancel: contract C1–C10, where the order of events needs no help. The races are in `test_races_of_cancel`."""
 
 from __future__ import annotations
 

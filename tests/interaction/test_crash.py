@@ -1,4 +1,4 @@
-"""kill -9 between any two transactions, and between a transaction and what is due after it: contract.md K1, K3, I1–I5.
+"""kill -9 between any two transactions, and between a transaction and what is due after it: contract K1, K3, I1–I5.
 
 One story, in which most things happen, is told once for every append that it makes. In each telling the process dies at another append,
 once before it is on disk and once right after; the next process dies as well, a little later; the third one comes to rest, and its

@@ -1,4 +1,4 @@
-"""Forks, as clients see them: contract.md K8."""
+"""Forks, as clients see them: contract K8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariants: contract.md I1–I10, on conversations of some length. Every journal that a test leaves is audited as well."""
+"""Invariants: contract I1–I10, on conversations of some length. Every journal that a test leaves is audited as well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools of MCP servers: the real composition, a scripted model, and servers that are real programs (contract.md T5, C7, C8).
+"""Tools of MCP servers: the real composition, a scripted model, and servers that are real programs (contract T5, C7, C8).
 
 One server of ours serves all tests of this file, because the protocol's SDK takes a second to import. Each has a folder of its own, whose
 project file leaves it the servers that it is about.

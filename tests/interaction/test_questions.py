@@ -1,4 +1,4 @@
-"""Questions of the model to a person (contract.md T6): durable, withdrawn with their call, answered once, from any client."""
+"""Questions of the model to a person (contract T6): durable, withdrawn with their call, answered once, from any client."""
 
 from __future__ import annotations
 

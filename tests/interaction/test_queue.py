@@ -1,4 +1,4 @@
-"""The queue: contract.md Q1–Q3."""
+"""The queue: contract Q1–Q3."""
 
 from __future__ import annotations
 

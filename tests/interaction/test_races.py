@@ -1,4 +1,4 @@
-"""The other races: contract.md, "Races to reproduce". Those that a cancel is in are in `test_races_of_cancel`.
+"""The races of the run contract that no cancel is in; the others are in `test_races_of_cancel`.
 
 Each docstring names the lines that it is about, and the change to the code that makes the test fail.
 """

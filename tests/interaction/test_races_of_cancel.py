@@ -1,4 +1,4 @@
-"""The races that a cancel can be in: contract.md, "Races to reproduce".
+"""The races of the run contract that a cancel can be in.
 
 Each docstring names the lines that it is about, and the change to the code that makes the test fail.
 """

@@ -1,4 +1,4 @@
-"""Crash, restart, shutdown, deletion: contract.md K2–K8. kill -9 between any two transactions is `test_crash`."""
+"""Crash, restart, shutdown, deletion: contract K2–K8. kill -9 between any two transactions is `test_crash`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Going back (contract.md K8), with the real server, real files and a scripted model."""
+"""Going back (contract K8), with the real server, real files and a scripted model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools under cancel: contract.md T1, T3, T6, with real commands, files and processes; and K1 on the real server.
+"""Tools under cancel: contract T1, T3, T6, with real commands, files and processes; and K1 on the real server.
 
 The server is `quell serve` as users have it, with a scripted model.
 """

@@ -1,4 +1,4 @@
-"""Two real servers on one journal, a file or a database: contract.md I10, E5, K2, K3. One is the owner, the other is on standby.
+"""Two real servers on one journal, a file or a database: contract I10, E5, K2, K3. One is the owner, the other is on standby.
 
 Both are `quell serve` as users have it, with a scripted model; each is asked through its own socket.
 """

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quell.core.messages import LONGEST_RESULT
 from quell.mcp.answers import Block, Called, Contents, Read, RemoteTool
 from quell.mcp.offers import LONGEST_NAME, SCHEMA, input_schema, offers, unknown
 from quell.mcp.options import ServerOptions
-from quell.mcp.results import CAP, Progress, of_call, of_contents
+from quell.mcp.results import Progress, of_call, of_contents
 from tests.mcp.kit import PIXEL
 from tests.tools.conftest import Hands
 
@@ -137,9 +138,9 @@ async def test_what_cannot_be_shown_is_named(hands: Hands, tmp_path_factory: pyt
 
 async def test_what_is_long_is_cut_and_kept(hands: Hands, tmp_path_factory: pytest.TempPathFactory) -> None:
     hands.keep(tmp_path_factory.mktemp("kept"))
-    text = "\0" + "x" * (2 * CAP)
+    text = "\0" + "x" * (2 * LONGEST_RESULT)
     result = await of_contents(Read((Contents("u", text=text),)), hands.context())
-    assert len(result.text) < CAP + 500
+    assert len(result.text) < LONGEST_RESULT + 500
     assert "\0" not in result.text
     path = result.text.partition("all of it is in ")[2].partition(", for")[0]
     with open(path, encoding="utf-8") as kept:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from quell.core.messages import ToolCall, ToolResult
+from quell.core.messages import LONGEST_RESULT, ToolCall, ToolResult
 from quell.core.ports import ToolContext
-from quell.tools.output import CAP, Output, clean
+from quell.tools.output import Output, clean
 from tests.tools.conftest import Hands
 
 
@@ -122,7 +122,7 @@ async def test_what_stays_in_the_background_is_ended_and_said(hands: Hands) -> N
 
 async def test_long_output_loses_its_middle(hands: Hands) -> None:
     text = (await hands.use("bash", command="seq 1 100000")).text
-    assert CAP * 0.9 < len(text) < CAP + 100
+    assert LONGEST_RESULT * 0.9 < len(text) < LONGEST_RESULT + 100
     assert text.startswith("1\n2\n3\n")
     assert text.endswith("99999\n100000")
     note = next(line for line in text.splitlines() if "truncated" in line)
@@ -133,7 +133,7 @@ async def test_long_output_loses_its_middle(hands: Hands) -> None:
 async def test_output_that_is_no_text(hands: Hands) -> None:
     result = await hands.use("bash", command=r"printf 'a\xff\xc3\xa9\0b\n'; head -c 300000 /dev/urandom")
     assert result.text.startswith("a\ufffdé\ufffdb\n")
-    assert len(result.text) < CAP + 200
+    assert len(result.text) < LONGEST_RESULT + 200
     result.text.encode()
 
 

@@ -1,4 +1,4 @@
-"""Background jobs (contract.md T2), through the tools that start, read and end them."""
+"""Background jobs (contract T2), through the tools that start, read and end them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from quell.core.messages import ToolCall, ToolResult
+from quell.core.messages import LONGEST_RESULT, ToolCall, ToolResult
 from quell.tools import Options, Tools
 from quell.tools.jobs import MOST
-from quell.tools.output import CAP
 from tests.tools.conftest import Hands
 
 
@@ -66,7 +65,7 @@ async def test_an_unknown_job_is_a_clear_refusal(working: Hands) -> None:
 
 
 async def test_t2_jobs_end_with_their_session_and_take_what_was_kept_with_them(working: Hands) -> None:
-    await working.use("bash", command=f"yes | head -c {2 * CAP}")
+    await working.use("bash", command=f"yes | head -c {2 * LONGEST_RESULT}")
     await started(working, "echo $$ > pid; exec sleep 1000")
     assert [job.running for job in working.tools.jobs("session")] == [True]
     assert list(working.kept.iterdir())

@@ -7,9 +7,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quell.core.messages import ToolCall, ToolResult
+from quell.core.messages import LONGEST_RESULT, ToolCall, ToolResult
 from quell.tools import Tools
-from quell.tools.output import CAP, Output
+from quell.tools.output import Output
 from quell.tools.reach import access
 from quell.tools.replace import NoMatch, locate
 from quell.tools.table import TOOLS
@@ -149,7 +149,7 @@ def test_any_output_is_bounded_and_keeps_its_ends(chunks: list[bytes]) -> None:
         return output.text()
 
     text = asyncio.run(collect())
-    assert len(text) <= CAP + 100
+    assert len(text) <= LONGEST_RESULT + 100
     whole = b"".join(chunks)
     if len(whole) < 10_000 and whole.isascii() and b"\r" not in whole and whole.decode().isprintable():
         assert text == whole.decode()

@@ -9,13 +9,13 @@ import click
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
 from quell.cli.late import Late
-from quell.cli.lookup import find_session, real_folder, sessions, the_one
+from quell.cli.lookup import find_session, path_of, real_folder, sessions, the_one
 from quell.client.oneshot import Connection, Json, Refused
 
 SETTLE_SECONDS = 10
 
 
-@click.command("cancel", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("cancel")
 @click.argument("session", required=False)
 @click.option(
     "--all", "scope", flag_value="all", help="The run and everything that waits behind it. This is the default."
@@ -36,7 +36,7 @@ def cancel(session: str | None, scope: str | None, prompt: str | None, as_json: 
         if found is None:
             print(json.dumps({"session": None, "run": None, "prompts": []}) if as_json else "nothing is running here")
             return
-        path = f"/v1/sessions/{found.text('id')}"
+        path = path_of(found)
         body = {"scope": scope or "all"} if prompt is None else {"prompt": _full_id(connection, path, prompt)}
         with Late("waiting for the server to record the cancel") as late:
             covered = connection.request("POST", f"{path}/cancel", body)

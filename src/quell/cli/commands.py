@@ -38,6 +38,8 @@ COMMANDS = {  # name: (where it is, what the help says of it)
     "demo": ("quell.cli.demo:demo", "Watch an agent repair a project, with a scripted model."),
 }
 
+_STATUSES = "Exit status: 0 completed, 1 failed, 2 wrong usage, 3 stopped by a permission or a limit, 130 cancelled."
+
 
 class _Commands(click.Group):
     """Knows its commands by name, and imports the one that is asked for."""
@@ -60,8 +62,8 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
-    epilog="Exit status: 0 completed, 1 failed, 2 wrong usage, 3 stopped by a permission or a limit, 130 cancelled.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_STATUSES,
+    context_settings={"help_option_names": ["-h", "--help"]},  # the commands inherit it
 )
 @click.version_option(__version__, "-V", "--version", message="quell %(version)s")
 @click.pass_context
@@ -163,6 +165,5 @@ run_command = click.Command(
     as it arrives, progress to standard error. On a terminal you are asked what needs a permission, and what the model wants to know;
     elsewhere, and with --no-ask, what would ask is denied, unless --allow or --yolo says otherwise. Ctrl-C cancels the run and waits until it has stopped; a second Ctrl-C leaves at once.
     """,
-    epilog="Exit status: 0 completed, 1 failed, 2 wrong usage, 3 stopped by a permission or a limit, 130 cancelled.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_STATUSES,
 )

@@ -8,12 +8,12 @@ import click
 
 from quell.cli import daemon
 from quell.cli.failure import CANCELLED, CommandFailed
-from quell.cli.lookup import chosen_session
+from quell.cli.lookup import chosen_session, path_of
 from quell.cli.outcome import Followed
 from quell.client.oneshot import Connection, follow
 
 
-@click.command("compact", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("compact")
 @click.argument("session", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with the summary.")
 def compact(session: str | None, as_json: bool) -> int:
@@ -24,7 +24,7 @@ def compact(session: str | None, as_json: bool) -> int:
     """
     with daemon.connect(daemon.here()) as connection:
         found = chosen_session(connection, session)
-        path = f"/v1/sessions/{found.text('id')}"
+        path = path_of(found)
         accepted = connection.request("POST", f"{path}/compact")
         followed = Followed(found.text("id"), accepted.text("prompt"), accepted.text("run") or None)
         summary, first = "", [connection]

@@ -302,7 +302,7 @@ def _said(log: str, since: int) -> str:
 def _wait_for_end(pid: int) -> None:
     """Return when the process is gone."""
     deadline = time.monotonic() + STOP_SECONDS
-    while _alive(pid):
+    while alive(pid):
         if time.monotonic() > deadline:
             raise CommandFailed(
                 f"the server (pid {pid}) was asked to stop and has not within {STOP_SECONDS:.0f} s. End it with: kill -9 {pid}"
@@ -310,7 +310,7 @@ def _wait_for_end(pid: int) -> None:
         time.sleep(PAUSE)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -47,7 +47,7 @@ SHOWN_LINES = 22
 """Of the recorded session."""
 
 
-@click.command("demo", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("demo")
 @click.option("--keep", is_flag=True, help="Keep the folder, to look at it afterwards.")
 def demo(keep: bool) -> int:
     """Watch an agent repair a project, with a scripted model. Needs no key, takes a few seconds."""
@@ -138,7 +138,7 @@ class _Stage:
                 took = time.monotonic() - began
             finally:
                 run.kill()
-        if status != 130 or _lives(pid) or self._sessions()[0].flag("busy"):
+        if status != 130 or daemon.alive(pid) or self._sessions()[0].flag("busy"):
             raise CommandFailed(f"the run did not stop as it should have: exit status {status}, process {pid}")
         print(
             f"\nStopped, settled and recorded {took * 1000:.0f} ms after Ctrl-C. Its command is gone; exit status 130."
@@ -209,11 +209,3 @@ def _verdicts(lines: list[str]) -> list[str]:
 def _beginning(lines: list[str]) -> list[str]:
     more = len(lines) - SHOWN_LINES
     return [*lines[:SHOWN_LINES], f"… and {more} more lines"] if more > 0 else lines
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -52,12 +52,15 @@ def of_refusal(refused: Refused) -> CommandFailed:
     return CommandFailed(text, status)
 
 
+_NOT_OURS = (
+    "The socket belongs to another program; `quell doctor` names it. Remove it, or set QUELL_DATA_DIR to another folder"
+)
 _ADVICE = {
     "session_not_found": "`quell sessions list` shows those that exist",
     "unknown_model": "`quell models` shows those that are known",
     "queue_full": "Wait for some to finish, or drop some with `quell queue drop`",
     "not_waiting": "`quell queue list` shows what waits",
     "shutting_down": "Give the command again in a moment: a new server will be started",
-    "not_http": "The socket belongs to another program; `quell doctor` names it. Remove it, or set QUELL_DATA_DIR to another folder",
-    "not_json": "The socket belongs to another program; `quell doctor` names it. Remove it, or set QUELL_DATA_DIR to another folder",
+    "not_http": _NOT_OURS,
+    "not_json": _NOT_OURS,
 }

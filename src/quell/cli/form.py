@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from quell.cli.terminal import visible
+from quell.cli.terminal import one_line, visible
 from quell.client.oneshot import Json
 
 Shown = tuple[str, str]
@@ -51,8 +51,8 @@ class PermissionForm(Form):
 
     @property
     def head(self) -> list[Shown]:
-        tool, arguments = _one(self.request.text("tool")), _arguments(self.request.text("input"))
-        asked = f"May it use {tool}?" if arguments else f"May it use {tool}? {_one(self.request.text('title'))}"
+        tool, arguments = one_line(self.request.text("tool")), _arguments(self.request.text("input"))
+        asked = f"May it use {tool}?" if arguments else f"May it use {tool}? {one_line(self.request.text('title'))}"
         return [(asked, "bold"), *arguments, *_indented(self.request.text("reason"))]
 
     @property
@@ -72,7 +72,7 @@ class PermissionForm(Form):
 
     @property
     def _always(self) -> str:
-        return _one(self.request.text("always"))
+        return one_line(self.request.text("always"))
 
     def take(self, line: str | None) -> str:
         word, _, note = (line if line is not None else "n").strip().partition(" ")
@@ -85,7 +85,7 @@ class PermissionForm(Form):
             case "n" | "no":
                 self.answer = {"option": "reject_once", **({"note": note} if note else {})}
             case _:
-                return f"That is none of the answers: {_one(line or '')}" if word else "Answer with a letter."
+                return f"That is none of the answers: {one_line(line or '')}" if word else "Answer with a letter."
         return ""
 
 
@@ -100,17 +100,20 @@ class QuestionsForm(Form):
 
     @property
     def head(self) -> list[Shown]:
-        return [(f"A question: {_one(self.request.text('title'))}", "bold"), *_indented(self.request.text("reason"))]
+        return [
+            (f"A question: {one_line(self.request.text('title'))}", "bold"),
+            *_indented(self.request.text("reason")),
+        ]
 
     @property
     def lines(self) -> list[Shown]:
         question = self._question
         count = f"{len(self._answers) + 1}/{len(self._questions)} " if len(self._questions) > 1 else ""
-        lines: list[Shown] = [(f"  {count}{_one(question.text('question'))}", "")]
+        lines: list[Shown] = [(f"  {count}{one_line(question.text('question'))}", "")]
         lines += _indented(question.text("description"))
         for number, choice in enumerate(question.items("choices"), 1):
             more = choice.text("description")
-            lines.append((f"  {number}  {_one(choice.text('label'))}{f' – {_one(more)}' if more else ''}", ""))
+            lines.append((f"  {number}  {one_line(choice.text('label'))}{f' – {one_line(more)}' if more else ''}", ""))
         return lines
 
     @property
@@ -178,18 +181,13 @@ def _arguments(input: str) -> list[Shown]:
     for name, value in arguments.items():
         lines = visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).splitlines()
         if len(lines) < 2:
-            shown.append((f"  {_one(name)}: {''.join(lines)}", ""))
+            shown.append((f"  {one_line(name)}: {''.join(lines)}", ""))
             continue
         most = len(lines) if name == "command" else MOST_LINES
-        shown += [(f"  {_one(name)}:", ""), *((f"    {line}", "") for line in lines[:most])]
+        shown += [(f"  {one_line(name)}:", ""), *((f"    {line}", "") for line in lines[:most])]
         if len(lines) > most:
             shown.append((f"    … {len(lines) - most} more lines", "dim"))
     return shown
-
-
-def _one(text: str) -> str:
-    """In one line, and without what could rewrite the screen: it may be a model's."""
-    return " ".join(visible(text).split())
 
 
 def _indented(text: str) -> list[Shown]:

@@ -9,12 +9,12 @@ import click
 
 from quell.cli import daemon, terminal
 from quell.cli.failure import wrong_usage
-from quell.cli.lookup import find_session, real_folder, sessions
+from quell.cli.lookup import find_session, path_of, real_folder, sessions
 from quell.cli.times import when
 from quell.client.oneshot import Connection, Json, quoted
 
 
-@click.command("jobs", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("jobs")
 @click.argument("session", required=False)
 @click.option("--end", "ended", metavar="JOB", help="End this one, and every process that it has started.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, with what each has printed.")
@@ -26,7 +26,9 @@ def jobs(session: str | None, ended: str | None, as_json: bool) -> None:
     with daemon.connect(daemon.here()) as connection:
         places = [find_session(connection, session)] if session else [*sessions(connection, real_folder("."))]
         found = [
-            (place, job) for place in places for job in connection.request("GET", f"{_path(place)}/jobs").items("items")
+            (place, job)
+            for place in places
+            for job in connection.request("GET", f"{path_of(place)}/jobs").items("items")
         ]
         if ended is not None:
             _end(connection, found, ended)
@@ -44,16 +46,12 @@ def _end(connection: Connection, found: list[tuple[Json, Json]], id: str) -> Non
     meant = [(place, job) for place, job in found if job.text("id") == id]
     match meant:
         case [(place, job)]:
-            state = connection.request("DELETE", f"{_path(place)}/jobs/{quoted(id)}")
+            state = connection.request("DELETE", f"{path_of(place)}/jobs/{quoted(id)}")
             print(f"ended {id}" if job.flag("running") else f"{id} had ended already: {_state(state)}")
         case []:
             raise wrong_usage(f"there is no job {id} here; `quell jobs` shows those that there are")
         case _:
             raise wrong_usage(f"{len(meant)} sessions have a job {id}: say which session")
-
-
-def _path(session: Json) -> str:
-    return f"/v1/sessions/{session.text('id')}"
 
 
 def _row(session: Json, job: Json) -> list[str]:

@@ -15,7 +15,7 @@ BLOCK = 1 << 16
 PAUSE = 0.2
 
 
-@click.command("logs", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("logs")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
 @click.option(
     "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many lines of the end."

@@ -23,6 +23,11 @@ def real_folder(path: str) -> str:
         raise wrong_usage("the present folder is gone: it was deleted or moved. Go to one that exists") from None
 
 
+def path_of(session: Json) -> str:
+    """Where the server has it."""
+    return f"/v1/sessions/{session.text('id')}"
+
+
 def find_session(connection: Connection, id: str) -> Json:
     """The session with this id, or the only one whose id begins so. Raises `CommandFailed` for none and for several."""
     check_id(id, "a session; `quell sessions list` shows them")

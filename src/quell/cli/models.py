@@ -13,7 +13,7 @@ from quell.cli.lookup import real_folder
 from quell.client.oneshot import Connection, Json, quoted
 
 
-@click.command("models", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("models")
 @click.argument("terms", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Also those that cannot be used yet.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, of all.")

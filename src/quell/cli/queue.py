@@ -12,17 +12,15 @@ import click
 
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
-from quell.cli.lookup import chosen_session, the_one
+from quell.cli.lookup import chosen_session, path_of, the_one
 from quell.cli.times import when
 from quell.client.oneshot import Connection, Json, Refused
-
-HELP = {"help_option_names": ["-h", "--help"]}
 
 _session = click.option("-s", "--session", metavar="ID", help="The session, instead of the last one of this folder.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 
 
-@click.group("queue", invoke_without_command=True, context_settings=HELP)
+@click.group("queue", invoke_without_command=True)
 @click.pass_context
 def queue(context: click.Context) -> None:
     """What waits in a session: list (also without a command), edit, drop, promote, move, resume.
@@ -40,7 +38,7 @@ def list_entries(session: str | None, as_json: bool) -> None:
     """List what waits in SESSION, in the order in which it will run."""
     with daemon.connect(daemon.here()) as connection:
         found = chosen_session(connection, session)
-        waiting = connection.request("GET", f"{_path(found)}/queue")
+        waiting = connection.request("GET", f"{path_of(found)}/queue")
     if as_json:
         print(json.dumps({"session": found.text("id")} | waiting.raw, ensure_ascii=False, indent=2))
         return
@@ -91,7 +89,7 @@ def drop(entry: tuple[str, ...], everything: bool, session: str | None, as_json:
     with daemon.connect(daemon.here()) as connection:
         found = chosen_session(connection, session)
         if everything:
-            items = connection.request("GET", f"{_path(found)}/queue").items("items")
+            items = connection.request("GET", f"{path_of(found)}/queue").items("items")
         else:
             items = [_waiting(connection, found, id) for id in entry]
         for item in items:
@@ -138,7 +136,7 @@ def move(entry: str, before: str | None, first: bool, last: bool, session: str |
         if before is not None:
             target = _waiting(connection, found, before).text("id")
         elif first:
-            target = connection.request("GET", f"{_path(found)}/queue").items("items")[0].text("id")
+            target = connection.request("GET", f"{path_of(found)}/queue").items("items")[0].text("id")
         if target == item.text("id"):
             noted = Json({"applied": False})
         else:
@@ -153,8 +151,8 @@ def resume(session: str | None, as_json: bool) -> None:
     """Release what is parked in SESSION, in order."""
     with daemon.connect(daemon.here()) as connection:
         found = chosen_session(connection, session)
-        parked = [item for item in connection.request("GET", f"{_path(found)}/queue").items("items") if _parked(item)]
-        noted = connection.request("POST", f"{_path(found)}/resume")
+        parked = [item for item in connection.request("GET", f"{path_of(found)}/queue").items("items") if _parked(item)]
+        noted = connection.request("POST", f"{path_of(found)}/resume")
     if as_json:
         print(json.dumps({"session": found.text("id"), "released": len(parked)} | noted.raw))
     elif noted.flag("applied"):
@@ -183,7 +181,7 @@ def _new_text(words: tuple[str, ...], old: str) -> str:
 
 def _waiting(connection: Connection, session: Json, id: str) -> Json:
     """The waiting entry with this id, or the only one whose id begins so. Raises `CommandFailed`."""
-    items = connection.request("GET", f"{_path(session)}/queue").items("items")
+    items = connection.request("GET", f"{path_of(session)}/queue").items("items")
     item = the_one(id, items, "entries of the queue", _text)
     if item is None:
         raise _not_waiting(connection, session, id)
@@ -192,7 +190,7 @@ def _waiting(connection: Connection, session: Json, id: str) -> Json:
 
 def _not_waiting(connection: Connection, session: Json, id: str) -> CommandFailed:
     """Why there is no such entry: it has started, it has ended, or it never was."""
-    run = connection.request("GET", f"{_path(session)}/view?tail=0").inner("view").inner("run")
+    run = connection.request("GET", f"{path_of(session)}/view?tail=0").inner("view").inner("run")
     if run.text("entry").startswith(id):
         started = run.text("entry")
         return CommandFailed(
@@ -200,7 +198,7 @@ def _not_waiting(connection: Connection, session: Json, id: str) -> CommandFaile
             f" {session.text('id')}"
         )
     try:
-        prompt = connection.request("GET", f"{_path(session)}/prompts/{id}")
+        prompt = connection.request("GET", f"{path_of(session)}/prompts/{id}")
     except Refused as refused:
         if refused.status != 404:
             raise
@@ -212,12 +210,8 @@ def _not_waiting(connection: Connection, session: Json, id: str) -> CommandFaile
     return CommandFailed(f"{id} does not wait: {fate}")
 
 
-def _path(session: Json) -> str:
-    return f"/v1/sessions/{session.text('id')}"
-
-
 def _entry_path(session: Json, item: Json) -> str:
-    return f"{_path(session)}/queue/{item.text('id')}"
+    return f"{path_of(session)}/queue/{item.text('id')}"
 
 
 def _parked(item: Json) -> bool:

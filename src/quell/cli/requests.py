@@ -15,10 +15,8 @@ import click
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
 from quell.cli.form import form_of
-from quell.cli.lookup import check_id, find_session, real_folder, sessions
+from quell.cli.lookup import check_id, find_session, path_of, real_folder, sessions
 from quell.client.oneshot import Connection, Json, Refused
-
-HELP = {"help_option_names": ["-h", "--help"]}
 
 OPTIONS = {"allow": "allow_once", "always": "allow_always", "reject": "reject_once"}
 
@@ -26,7 +24,7 @@ Found = tuple[Json, Json]
 """A session, and a request that is open in it."""
 
 
-@click.command("requests", context_settings=HELP)
+@click.command("requests")
 @click.argument("session", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def requests(session: str | None, as_json: bool) -> None:
@@ -45,7 +43,7 @@ def requests(session: str | None, as_json: bool) -> None:
         sys.stderr.write("quell: nothing waits for a person\n")
 
 
-@click.command("answer", context_settings=HELP)
+@click.command("answer")
 @click.argument("request")
 @click.argument("option", required=False, type=click.Choice(list(OPTIONS)))
 @click.option(
@@ -86,7 +84,7 @@ def _open(connection: Connection, session: str | None) -> Iterator[Found]:
     """The open requests of a session, or of all sessions of the present folder."""
     for place in _places(connection, session):
         if place.number("awaiting"):
-            for each in connection.request("GET", f"/v1/sessions/{place.text('id')}/requests").items("items"):
+            for each in connection.request("GET", f"{path_of(place)}/requests").items("items"):
                 yield place, each
 
 
@@ -144,7 +142,7 @@ def _check(request: Json, body: dict[str, object] | None) -> None:
 
 def _filled_in(connection: Connection, place: Json, request: Json) -> dict[str, object]:
     """What the person at the terminal answers."""
-    items = connection.request("GET", f"/v1/sessions/{place.text('id')}/view").inner("view").items("items")
+    items = connection.request("GET", f"{path_of(place)}/view").inner("view").items("items")
     call = next((item for item in items if item.text("id") == request.text("call")), Json(None))
     form = form_of(Json(request.raw | {"input": call.text("input")}))
     colours = terminal.has_colours(sys.stderr)
@@ -179,7 +177,7 @@ def _late(connection: Connection, session: str | None, id: str, body: dict[str, 
 
 
 def _path(session: Json, request: str) -> str:
-    return f"/v1/sessions/{session.text('id')}/requests/{request}"
+    return f"{path_of(session)}/requests/{request}"
 
 
 def _asked(request: Json) -> str:

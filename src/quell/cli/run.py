@@ -16,7 +16,7 @@ import time
 from quell.cli import daemon, failure
 from quell.cli.failure import CommandFailed, InUse, of_refusal, wrong_usage
 from quell.cli.late import Late
-from quell.cli.lookup import find_session, last_session
+from quell.cli.lookup import find_session, last_session, path_of
 from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
 from quell.cli.outcome import Followed
@@ -386,7 +386,7 @@ def _session(
     if extra:
         wanted["extra"] = sorted({*session.texts("extra"), *extra})
     if wanted:
-        session = connection.request("PATCH", f"/v1/sessions/{session.text('id')}", wanted)
+        session = connection.request("PATCH", path_of(session), wanted)
     return session, False
 
 

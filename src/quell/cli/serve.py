@@ -11,7 +11,7 @@ import click
 from quell.cli import daemon, serving
 
 
-@click.command("serve", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("serve")
 @click.option("--stop", is_flag=True, help="Stop the running server. Refused while it works.")
 @click.option("--force", is_flag=True, help="With --stop: also while it works. What runs is settled as interrupted.")
 @click.option(

@@ -9,7 +9,7 @@ import click
 
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
-from quell.cli.lookup import chosen_session, find_session, real_folder, sessions
+from quell.cli.lookup import chosen_session, find_session, path_of, real_folder, sessions
 from quell.cli.narrate import describe_call, result_state
 from quell.cli.outcome import STOPPED_BY
 from quell.cli.revert import revert
@@ -20,7 +20,7 @@ RESULT_LINES = 12
 """Of a tool's result, how many `show` prints."""
 
 
-@click.group("sessions", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("sessions", invoke_without_command=True)
 @click.pass_context
 def sessions_command(context: click.Context) -> None:
     """List (also without a command), show, export, fork, revert, rename and delete sessions.
@@ -71,11 +71,11 @@ def show_session(session: str | None, as_json: bool, full: bool) -> None:
     with daemon.connect(daemon.here()) as connection:
         found = chosen_session(connection, session)
         if as_json:
-            _write(connection.fetch("GET", f"/v1/sessions/{found.text('id')}/export?format=json"))
+            _write(connection.fetch("GET", f"{path_of(found)}/export?format=json"))
             return
         pages: list[list[Json]] = []
         children = [*sessions(connection, parent=found.text("id"))]
-        path = f"/v1/sessions/{found.text('id')}/view?tail=2000"
+        path = f"{path_of(found)}/view?tail=2000"
         snapshot = connection.request("GET", path)
         view = snapshot.inner("view")
         pages.append(view.items("items"))
@@ -96,7 +96,7 @@ def export_session(session: str, form: str, output: str | None) -> None:
     """Write the whole of SESSION, to keep it or to pass it on."""
     with daemon.connect(daemon.here()) as connection:
         found = find_session(connection, session)
-        content = connection.fetch("GET", f"/v1/sessions/{found.text('id')}/export?format={form}")
+        content = connection.fetch("GET", f"{path_of(found)}/export?format={form}")
     if output is None:
         _write(content)
         return
@@ -114,7 +114,7 @@ def rename_session(session: str, title: tuple[str, ...]) -> None:
     """Give SESSION another title."""
     with daemon.connect(daemon.here()) as connection:
         found = find_session(connection, session)
-        named = connection.request("PATCH", f"/v1/sessions/{found.text('id')}", {"title": " ".join(title)})
+        named = connection.request("PATCH", path_of(found), {"title": " ".join(title)})
     print(f"{named.text('id')}  {terminal.one_line(named.text('title'))}")
 
 
@@ -131,7 +131,7 @@ def fork_session(session: str, at: int | None, as_json: bool) -> None:
     """Begin a new session with a copy of SESSION, to go on in another way. SESSION itself is not touched."""
     with daemon.connect(daemon.here()) as connection:
         found = find_session(connection, session)
-        made = connection.request("POST", f"/v1/sessions/{found.text('id')}/fork", {} if at is None else {"at": at})
+        made = connection.request("POST", f"{path_of(found)}/fork", {} if at is None else {"at": at})
     if as_json:
         print(json.dumps(made.raw, ensure_ascii=False))
         return
@@ -158,7 +158,7 @@ sessions_command.add_command(revert)
 
 
 def _delete(connection: Connection, session: Json) -> None:
-    connection.request("DELETE", f"/v1/sessions/{session.text('id')}")
+    connection.request("DELETE", path_of(session))
 
 
 def _confirmed(question: str) -> bool:

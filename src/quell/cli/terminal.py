@@ -71,7 +71,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The whole text in one line."""
+    """The whole text in one line, without what could rewrite the screen: it may be a model's."""
     return " ".join(visible(text).split())
 
 

@@ -1,4 +1,4 @@
-"""The client: typed methods for every route of the server, asynchronous, over a unix socket or TCP.
+"""The client: typed methods for what a front end asks of the server, asynchronous, over a unix socket or TCP.
 
     async with Client(UnixSocket(path)) as client:
         session = client.session((await client.create(NewSession(workspace="/src/project"))).id)
@@ -7,7 +7,7 @@
 
 Rules: bodies and answers are the values of `wire.api` and of the core; what the server refuses is raised as the error of `core.errors`
 that it is. No server, or one that is lost, is `Unavailable`. What may be asked twice (looking, and submitting: the prompt's id is chosen
-here, contract.md A3) is asked again for `patience` seconds while the connection is lost; anything else is not, since nobody can know
+here, contract A3) is asked again for `patience` seconds while the connection is lost; anything else is not, since nobody can know
 whether it was done. Finding and starting a server is up to the caller; following is `client.follow`.
 """
 

@@ -4,7 +4,7 @@
         async for happening in following:           # each one is folded into following.view and following.drafts first
             …
 
-Rules (contract.md E1–E4): the stream is the journal from `seq` on. A lost connection, a silent one and a restarted server are the same:
+Rules (contract E1–E4): the stream is the journal from `seq` on. A lost connection, a silent one and a restarted server are the same:
 the stream is opened again behind the last fact, after a pause that grows from 50 ms to 2 s. Drafts are what the open parts hold; a delta
 that does not fit at the end of its draft is dropped and the stream opened again, which sends the drafts anew. A `reset`, or a fact out of
 order, begins with a new snapshot. Facts that only a newer server knows are skipped.
@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from quell.core import facts as f
 from quell.core.errors import SessionNotFound, Unavailable
-from quell.core.events import Deleted, Delta, DraftPart, PartKind, Reset
+from quell.core.events import OUTPUT_KEPT, Deleted, Delta, DraftPart, PartKind, Reset
 from quell.core.session import Summary
 from quell.core.view import View, apply
 from quell.wire.api import Snapshot
@@ -31,8 +31,6 @@ from quell.wire.facts import UnknownFact
 from quell.wire.sse import Decoder, Frame, parse
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-OUTPUT_KEPT = 30_000
-"""Code points of a running call's output that are held: the last ones."""
 
 
 class Began(Struct, frozen=True):
@@ -52,7 +50,7 @@ class Found(Struct, frozen=True):
 
 
 class Source(Protocol):
-    """The session that is followed, as `client.RemoteSession` has it."""
+    """The session that is followed, as `client.client.RemoteSession` is one."""
 
     id: str
 

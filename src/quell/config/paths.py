@@ -4,8 +4,8 @@
     config_file  $QUELL_CONFIG, else $XDG_CONFIG_HOME/quell/config.toml
     data_dir     $QUELL_DATA_DIR, else $XDG_DATA_HOME/quell
     database     data_dir/quell.db          log    data_dir/logs/daemon.log
-    lock         data_dir/daemon.lock       token  data_dir/token
-  outputs      data_dir/outputs: what commands printed that was too long for a result, a folder for each session
+    token        data_dir/token
+    outputs      data_dir/outputs: what commands printed that was too long for a result, a folder for each session
     address      data_dir/daemon.address: where the running daemon's socket is, for those whose environment says otherwise
     socket       $XDG_RUNTIME_DIR/quell/daemon.sock, else /tmp/quell-$UID/daemon.sock; with a data directory other than
                  the one in the account's home, daemon-<hash of it>.sock, so that tests never meet the user's daemon;
@@ -46,7 +46,6 @@ class Paths:
         "config_file",
         "data_dir",
         "database",
-        "lock",
         "log",
         "outputs",
         "socket",
@@ -60,7 +59,6 @@ class Paths:
     database: str
     log: str
     outputs: str
-    lock: str
     token: str
     socket: str
 
@@ -73,7 +71,6 @@ class Paths:
             "database": os.path.join(data_dir, "quell.db"),
             "log": os.path.join(data_dir, "logs", "daemon.log"),
             "outputs": os.path.join(data_dir, "outputs"),
-            "lock": os.path.join(data_dir, "daemon.lock"),
             "token": os.path.join(data_dir, "token"),
             "socket": socket,
         }

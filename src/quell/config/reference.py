@@ -70,7 +70,7 @@ and what else decides what other programs run. Mode `plan` stays read only whate
 ## Example
 
 ```toml
-model = "anthropic/claude-sonnet-4-5"
+model = "anthropic/claude-sonnet-5-5"
 mode = "edits"
 
 [permissions.rules]

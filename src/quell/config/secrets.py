@@ -61,11 +61,6 @@ def key_variables(known: Iterable[str], settings: Settings) -> frozenset[str]:
     return frozenset(known) | {name for name in named if name}
 
 
-def without_keys(environment: Mapping[str, str], variables: Collection[str]) -> dict[str, str]:
-    """What a tool may see of an environment."""
-    return {name: value for name, value in environment.items() if name not in variables}
-
-
 def secret_values(environment: Mapping[str, str], variables: Collection[str], settings: Settings) -> frozenset[str]:
     """The keys themselves, as far as they are long enough to be one."""
     found = {environment.get(name, "") for name in variables}

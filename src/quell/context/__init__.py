@@ -1,6 +1,6 @@
-"""What the model is told besides the conversation: the system prompt, the project's instructions; and the budget."""
+"""What the model is told besides the conversation: the system prompt, the project's instructions; and when to summarise."""
 
-from quell.context.budget import Thresholds, estimate, is_crowded
+from quell.context.budget import Thresholds, is_crowded
 from quell.context.build import SystemPrompts, prompt
 
-__all__ = ["SystemPrompts", "Thresholds", "estimate", "is_crowded", "prompt"]
+__all__ = ["SystemPrompts", "Thresholds", "is_crowded", "prompt"]

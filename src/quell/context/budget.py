@@ -1,7 +1,4 @@
-"""How much of a model's window is taken. Pure.
-
-Rules: what a provider reports is believed; an estimate is only for text that no provider has counted yet.
-"""
+"""Whether so much of a model's window is taken that the conversation should be summarised. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +16,6 @@ class Thresholds(Struct, frozen=True, kw_only=True):
     reserve: int = 20_000
     share: float = 0.2
     window: int | None = None
-
-
-def estimate(text: str) -> int:
-    """Tokens, roughly: four characters each."""
-    return (len(text) + 3) // 4
 
 
 def is_crowded(used: int, window: int | None, thresholds: Thresholds = Thresholds()) -> bool:

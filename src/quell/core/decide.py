@@ -1,7 +1,7 @@
 """What each input decides: `decide(session, input, at) -> Decision`.
 
 Pure: the caller appends the facts in one transaction and answers when they are on disk. An input that no longer applies decides
-nothing. A request that is refused raises one of `core.errors`, and nothing is written. The lettered comments are contract.md's.
+nothing. A request that is refused raises one of `core.errors`, and nothing is written. The lettered comments name lines of the run contract.
 """
 
 from __future__ import annotations

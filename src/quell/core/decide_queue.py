@@ -1,4 +1,4 @@
-"""Decisions on what waits: accept, cancel, and the edits of the queue (contract.md Accept, Cancel, Queue, K7)."""
+"""Decisions on what waits: accept, cancel, and the edits of the queue (contract A, C, Q, K7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decisions on checkpoints, and on going back to one (contract.md K8).
+"""Decisions on checkpoints, and on going back to one (contract K8).
 
 A revert is recorded twice: before the first file is touched, and when the last one was. In between its effect is due, also after a crash,
 and doing it again is no different from doing it once. What files are changed was found out, and kept, before it is decided here.

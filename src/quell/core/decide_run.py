@@ -14,7 +14,7 @@ from quell.core.session import Call, Calling, Compacting, Run, Sampling, request
 from quell.core.step import Step
 
 RESUMES_PER_PROMPT = 2
-"""How often an interrupted prompt is gone on with by itself (contract.md K3)."""
+"""How often an interrupted prompt is gone on with by itself (contract K3)."""
 
 ATTEMPTS_AT_A_TITLE = 2
 

@@ -3,9 +3,11 @@
     QuellError                      what happened, why, what to do
     ├── InvalidRequest              the request itself is wrong
     │   ├── EmptyPrompt
-    │   └── UnknownModel            no model configured, or none of that name
+    │   └── UnknownModel            none of that name
+    │       └── NoModel             none is configured
     ├── Unauthorized
-    ├── NotFound                    an unknown session, prompt, request …
+    ├── NotFound                    an unknown prompt, request …
+    │   └── SessionNotFound
     ├── Refused                     right request, wrong moment
     │   ├── Conflict                same id, other content
     │   ├── Stale                   answered already, or withdrawn
@@ -19,6 +21,8 @@
     ├── WebRefused                  an address that is not asked, or does not answer; becomes a tool's result
     ├── StorageRefused              disk full, read-only, locked, corrupt, too new
     │   └── InUse                   another server has it
+    ├── StaleWriter                 another writer was first; never leaves the engine
+    ├── StaleOwner                  another process has claimed the journal; never leaves the engine
     └── ModelFailed                 a provider's refusal, classified; becomes a fact, never a status
 
 `code` is what programs compare; `STATUS` and `EXIT` are the only tables from codes to HTTP and exit status.

@@ -1,6 +1,6 @@
 """What an event stream carries beside facts: text that still streams, and the ends of streams.
 
-None of it is recorded, numbered or replayed (contract.md E2). Offsets and lengths count code points.
+None of it is recorded, numbered or replayed (contract E2). Offsets and lengths count code points.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from msgspec import Struct
 
 PartKind = Literal["text", "reasoning", "tool_input", "output"]
 """`output` is what a running call prints; the rest are parts of a message."""
+
+OUTPUT_KEPT = 30_000
+"""Code points of a running call's output that are held: the last ones. Late followers, and the result of a stopped call, get to see them."""
 
 
 class Delta(Struct, frozen=True, omit_defaults=True):

@@ -1,7 +1,7 @@
 """The facts: everything that can have happened in a session. The journal is made of nothing else.
 
 Rules: a fact is recorded once and never rewritten; it names its subjects; every field that is added later has a default. The tag
-(`kind`) is its name in the journal and in the event stream; its version is kept by `wire`. `contract.md` F1.
+(`kind`) is its name in the journal and in the event stream; its version is kept by `wire`. Contract F1.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Forked(Fact, frozen=True, kw_only=True, tag="forked"):
     """The facts before this one are copies of the first ones of `source`; from here on it is a session of its own.
 
     It settles `run` as interrupted, gives the open `calls` their results, and empties the queue of `entries`; prompt ids, requests, cost
-    and parent are not inherited (contract.md K8).
+    and parent are not inherited (contract K8).
     """
 
     source: str

@@ -67,7 +67,7 @@ class Submit(Struct, frozen=True, kw_only=True):
     shutting_down: bool = False
 
     def digest(self) -> str:
-        """Of what makes two submissions the same: text, attachments, delivery (contract.md A3)."""
+        """Of what makes two submissions the same: text, attachments, delivery (contract A3)."""
         content = msgspec.json.encode((self.text, self.attachments, self.delivery))
         return hashlib.sha256(content).hexdigest()
 

@@ -1,7 +1,7 @@
 """Is the model going round in circles? A pure look at the last turns of a run.
 
 A turn's signature is what was asked for and what came of it: names, inputs and results of its calls. More than `REPEATS` equal ones
-among the last `WINDOW` turns are a loop: it would go on for ever, and cost for ever (contract.md I9).
+among the last `WINDOW` turns are a loop: it would go on for ever, and cost for ever (contract I9).
 """
 
 from __future__ import annotations

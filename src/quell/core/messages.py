@@ -6,11 +6,17 @@ a provider's wire is the business of `llm`; how facts become messages is the bus
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
 from msgspec import Struct, field
+
+LONGEST_RESULT = 30_000
+"""Characters of what a command or a tool server has to say that the model gets: the first half and the last."""
+
+_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 
 StopReason = Literal[
     "end_turn",  # the model said all it had to say
@@ -97,6 +103,11 @@ class ToolCall(Struct, frozen=True, tag="tool_call", tag_field="type", omit_defa
 Part = Text | Reasoning | ToolCall
 
 
+def said(parts: Iterable[Part]) -> str:
+    """Their text, without thoughts and calls."""
+    return "".join(part.text for part in parts if isinstance(part, Text))
+
+
 class Usage(Struct, frozen=True, omit_defaults=True):
     """Tokens of one reply, or of many added up. `input` counts what was neither read from nor written to a cache."""
 
@@ -152,6 +163,11 @@ class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: ResultStatus = "completed"
     metadata: dict[str, Any] = {}
     images: tuple[Image, ...] = ()
+
+
+def printable(text: str) -> str:
+    """What a tool has found, as a transcript can hold it: without NUL, cut characters and file names that are not text."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 class UserMessage(Struct, frozen=True, kw_only=True, tag="user", tag_field="role", omit_defaults=True):
@@ -225,6 +241,9 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     memo: Memo = field(default_factory=Memo)
 
 
+DeltaKind = Literal["text", "reasoning", "tool_input"]
+
+
 class PartDelta(Struct, frozen=True):
     """More of a part while it streams. `part` numbers the parts of the reply from 0; `text` is what to append.
 
@@ -232,7 +251,7 @@ class PartDelta(Struct, frozen=True):
     """
 
     part: int
-    kind: Literal["text", "reasoning", "tool_input"]
+    kind: DeltaKind
     text: str
     call: str | None = None
     name: str | None = None

@@ -30,7 +30,7 @@ from quell.core.messages import ToolKind
 
 Steps = tuple[str, ...]
 
-# Wildcards, as they stand in steps. Neither a path nor a word of a command can hold these characters.
+# Wildcards, as they stand in steps. No rule holds these characters, and no path or word of a command the first of them.
 ANY = "\x00"
 ONE = "\x01"
 MANY = "\x00\x00"
@@ -139,16 +139,16 @@ def path_steps(pattern: str, root: str, home: str, whole_folders: bool) -> Steps
     """
     anchor: Steps | None
     if pattern == "~" or pattern.startswith("~/"):
-        anchor, pattern = (_names(home) if home else None), pattern[1:]
+        anchor, pattern = (path_names(home) if home else None), pattern[1:]
     elif pattern.startswith("/"):
         anchor = ()
     else:
-        anchor = _names(root) if root else None
+        anchor = path_names(root) if root else None
     if anchor is None:
         if not whole_folders:
             return None
         anchor = (MANY,)
-    steps = tuple(MANY if name == "**" else _wild(name) for name in _names(pattern))
+    steps = tuple(MANY if name == "**" else _wild(name) for name in path_names(pattern))
     steps = anchor + steps
     return with_contents(steps) if whole_folders or pattern.endswith("/") else steps
 
@@ -189,11 +189,7 @@ def is_wild(step: str) -> bool:
 
 
 def path_names(path: str) -> Steps:
-    """The steps of a real path."""
-    return tuple(_names(path))
-
-
-def _names(path: str) -> Steps:
+    """The steps of a path."""
     return tuple(name for name in path.split("/") if name not in ("", "."))
 
 

@@ -1,6 +1,7 @@
 """The ports: what the engine needs of the world, as Protocols. Adapters implement them and do not know each other.
 
-Every port has a fake in `quell.testing` and one contract suite for fake and real. What tools need of the web is in `core.web`.
+Every port has a fake in `quell.testing` and one contract suite for fake and real. Those with values of their own stand beside them: `core.web`,
+`core.hooks`, `core.languages`, `core.programs`, `core.checkpoints`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def position(summary: Summary) -> str:
 class Journal(Protocol):
     """The facts of every session, in order, without gaps; with each append, in one transaction, the session's row.
 
-    One of the processes on it is the owner, which performs effects (contract.md I10). What only the owner may write carries the
+    One of the processes on it is the owner, which performs effects (contract I10). What only the owner may write carries the
     generation of its claim, and raises `StaleOwner`, with nothing written, once another has claimed: whatever became of the
     sign (a lock, a lease) by which the former one was known to live. Without a generation anyone may write.
 
@@ -133,7 +134,7 @@ class Journal(Protocol):
 
 
 class Doorbell(Protocol):
-    """Between the processes on one journal: who has appended rings, the others look (contract.md E5). A ring may be lost."""
+    """Between the processes on one journal: who has appended rings, the others look (contract E5). A ring may be lost."""
 
     def ring(self, session: str) -> None:
         """Tell the others that there is something new in a session; "": anywhere. Never waits, never raises."""
@@ -335,7 +336,7 @@ class Workspace(Protocol):
 
 
 class JobState(Struct, frozen=True, kw_only=True):
-    """A command that runs on behind its call (contract.md T2). `status` is its exit status; `printed` is cut in the middle when long."""
+    """A command that runs on behind its call (contract T2). `status` is its exit status; `printed` is cut in the middle when long."""
 
     id: str
     command: str
@@ -455,7 +456,7 @@ class Toolset(Protocol):
         """Stop one, its whole tree. Raises `NotFound`."""
 
     async def forget(self, session: str) -> None:
-        """End all that its calls have left running, and remove what was kept for it (contract.md K7, T2)."""
+        """End all that its calls have left running, and remove what was kept for it (contract K7, T2)."""
 
 
 class Clock(Protocol):

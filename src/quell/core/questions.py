@@ -1,6 +1,6 @@
 """Questions that a model asks a person while its run goes on, and what is answered.
 
-A question waits like a permission request does (contract.md T6): it has an id of ours, is withdrawn when its call ends, and is answered
+A question waits like a permission request does (contract T6): it has an id of ours, is withdrawn when its call ends, and is answered
 once. What is asked is the model's, within the limits that are here; that an answer fits its question is checked here, too.
 """
 

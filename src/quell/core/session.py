@@ -5,7 +5,7 @@
     due(session) -> effects                         here
 
 The state is the fold of the facts, and of nothing else. Effects are read off it: the owner starts what is due and not running,
-and stops what runs and is no longer due (contract.md, The machine). What grows with a session's age (prompts, runs, requests)
+and stops what runs and is no longer due (docs/decisions/0001). What grows with a session's age (prompts, runs, requests)
 is kept in persistent maps, whose updates share structure.
 """
 
@@ -227,7 +227,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
     @property
     def busy(self) -> bool:
-        """A run, or something that waits for one and is not parked (contract.md I4), or a deletion or a revert that is not done yet."""
+        """A run, or something that waits for one and is not parked (contract I4), or a deletion or a revert that is not done yet."""
         working = self.run is not None or self.deleting or self.reverting is not None
         return working or any(not entry.parked for entry in self.waiting)
 
@@ -250,7 +250,7 @@ class Session(Struct, frozen=True, kw_only=True):
 class Summary(Struct, frozen=True, kw_only=True):
     """A session as a list shows it; a row beside the journal, written with every append. Field meanings: the HTTP API's Session.
 
-    `ended`: how the last run did, that has. `stalled`: why nothing can be recorded in it at present (contract.md K5). Its owner knows and says so; no row holds it.
+    `ended`: how the last run did, that has. `stalled`: why nothing can be recorded in it at present (contract K5). Its owner knows and says so; no row holds it.
     """
 
     id: str
@@ -310,7 +310,7 @@ def run_seq(run: str) -> int:
 
 
 def child_id(session: str, call: str) -> str:
-    """The session of the sub-agent that a call starts: to start it twice is to start it once (contract.md T4)."""
+    """The session of the sub-agent that a call starts: to start it twice is to start it once (contract T4)."""
     return f"{session}-{call}"
 
 
@@ -326,7 +326,7 @@ def request_id(call: str) -> str:
 
 
 class Sample(Struct, frozen=True):
-    """Ask the model, not before a time; the outcome is `Reply` or `Failure`, named by (run, turn, attempt)."""
+    """Ask the model, not before a time; the outcome is `SampleReplied` or `SampleFailed`, named by (run, turn, attempt)."""
 
     run: str
     turn: int

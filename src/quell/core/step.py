@@ -1,7 +1,7 @@
 """One decision in the making: the facts so far, and the state that they lead to.
 
 Also the two moves that every other decision is composed of: ending a run, and starting the next one in the same decision, so that
-no follower ever sees a gap (contract.md I2, I4).
+no follower ever sees a gap (contract I2, I4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The transcript: facts → messages, for people and for models.
 
 `messages` is all that was said, in order. `to_send()` is made from it and is acceptable to every provider for any prefix of any
-journal (contract.md I5): no call without a result and no result without a call, results in call order, nothing empty, no reasoning
+journal (contract I5): no call without a result and no result without a call, results in call order, nothing empty, no reasoning
 that nobody signed, no half-streamed call, no fragment of an attempt that was repeated.
 """
 
@@ -27,6 +27,7 @@ from quell.core.messages import (
     ToolMessage,
     ToolResult,
     UserMessage,
+    said,
 )
 from quell.core.todos import Todo, reminder, todos_of
 
@@ -230,7 +231,7 @@ class Transcript:
         """The last thing that the model said in a run; the ids of its messages begin with the run's."""
         for message in reversed(self.messages):
             if isinstance(message, AssistantMessage) and message.id.startswith(f"{run}-"):
-                text = "".join(part.text for part in message.parts if isinstance(part, Text))
+                text = said(message.parts)
                 if text:
                     return text
         return ""

@@ -1,7 +1,7 @@
 """The view: facts → what a screen shows. One fold for the server's snapshot, the terminal, editors and `--json`.
 
 A view is plain data: it is sent as a snapshot `{seq, view}`, and whoever holds one goes on with `apply` for every fact after `seq`.
-Text that still streams is not in it: deltas and drafts are for the follower to show (contract.md E2).
+Text that still streams is not in it: deltas and drafts are for the follower to show (contract E2).
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class View(Struct, omit_defaults=True):
 
     @property
     def busy(self) -> bool:
-        """As the session's (contract.md I4)."""
+        """As the session's (contract I4)."""
         working = self.run is not None or self.reverting is not None
         return working or any(not item.parked for item in self.queue)
 

@@ -1,9 +1,9 @@
 """The actor: one per open session, the only writer of its state in this process.
 
 It takes one input at a time, has it recorded and answers; then it compares what is due with what runs, starts the one and stops the
-other (contract.md, The machine). Nothing else starts or stops an effect. What an effect finds out comes back as an input.
+other (docs/decisions/0001). Nothing else starts or stops an effect. What an effect finds out comes back as an input.
 
-In a guest nothing is due: it decides what is asked for, and looks when another process has appended (contract.md I10).
+In a guest nothing is due: it decides what is asked for, and looks when another process has appended (contract I10).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Actor:
         self.look()
 
     def close(self, why: QuellError) -> None:
-        """End. What runs is stopped, and settled as a crash would be (contract.md K6), unless the session is gone."""
+        """End. What runs is stopped, and settled as a crash would be (contract K6), unless the session is gone."""
         self.closed = why
         self._inbox.wake()
 
@@ -306,7 +306,7 @@ class Actor:
 
 
 async def _found(ledger: Ledger, performer: Performer) -> i.Restarted:
-    """What a new owner finds (contract.md K2, K3): whoever ran this before is gone, and nothing of it runs."""
+    """What a new owner finds (contract K2, K3): whoever ran this before is gone, and nothing of it runs."""
     options, ports = performer.options, performer.ports
     draft = await ports.journal.draft(ledger.id)
     down = datetime.fromisoformat(ports.clock.now()) - datetime.fromisoformat(ledger.session.updated)

@@ -1,6 +1,6 @@
 """The open actors of a process: one for each session that something happens in; those that have been idle the longest are closed.
 
-It also knows what a change of owner means for them (contract.md I10, K2–K4): a new owner recovers what was unfinished when it claimed,
+It also knows what a change of owner means for them (contract I10, K2–K4): a new owner recovers what was unfinished when it claimed,
 and starts what other processes' requests make due from then on; a former one stops.
 """
 

@@ -1,7 +1,7 @@
 """The bus: who follows a session, and what they get.
 
 A subscription is a bounded buffer. A follower that does not keep up loses its buffer, not events: it is sent back to the journal,
-which is the event stream (contract.md E1, E4). Publishing never waits, so no follower can slow a run.
+which is the event stream (contract E1, E4). Publishing never waits, so no follower can slow a run.
 """
 
 from __future__ import annotations

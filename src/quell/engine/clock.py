@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+from quell.wire import times
+
 
 class WallClock:
     """The `Clock` port."""
 
     def now(self) -> str:
-        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return times.now()
 
     async def sleep_until(self, at: str) -> None:
         remaining = (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds()

@@ -1,4 +1,4 @@
-"""Sub-agents: a tool call has a task done by a session of its own, its child (contract.md T4, K7).
+"""Sub-agents: a tool call has a task done by a session of its own, its child (contract T4, K7).
 
 A child is a session like any other: this module asks the engine for what every client can ask for, and follows it as a client does. It is
 named after the call, and made together with its task, so that it is started once, and never without something to do. It settles before
@@ -97,7 +97,7 @@ class Delegates:
         return found
 
     async def erase(self, session: str) -> None:
-        """Delete the children of a session; return when they are gone (contract.md K7)."""
+        """Delete the children of a session; return when they are gone (contract K7)."""
         while rows := await self.journal.summaries(parent=session):
             for row in rows:
                 with suppress(SessionNotFound):  # it went meanwhile

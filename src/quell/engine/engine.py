@@ -5,7 +5,7 @@
         async with engine.follow(session, after=0) as events: …
 
 One process at a time owns the journal and performs effects; in another one the engine is a guest: it answers, decides and appends what is
-asked for, and takes over when the owner is gone (contract.md I10).
+asked for, and takes over when the owner is gone (contract I10).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Engine:
         await self._tasks.__aexit__(kind, error, trace)
 
     async def shutdown(self) -> None:
-        """Refuse new prompts, stop what runs, settle it as a crash would be; return when all of it is on disk (contract.md K6)."""
+        """Refuse new prompts, stop what runs, settle it as a crash would be; return when all of it is on disk (contract K6)."""
         self.shutting_down = True
         for task in self._watching:
             task.cancel()
@@ -91,7 +91,7 @@ class Engine:
 
     @property
     def busy(self) -> int:
-        """Sessions that are not idle: while there is one, the owner must not leave by itself (contract.md K6). A guest has none."""
+        """Sessions that are not idle: while there is one, the owner must not leave by itself (contract K6). A guest has none."""
         if not self.ownership.owns:
             return 0
         return sum(actor.ledger.session.busy or actor.works_behind for actor in self._actors)
@@ -102,7 +102,7 @@ class Engine:
 
     @property
     def stalled(self) -> Mapping[str, str]:
-        """The sessions in which nothing can be recorded at present, and why (contract.md K5)."""
+        """The sessions in which nothing can be recorded at present, and why (contract K5)."""
         return {actor.ledger.id: str(actor.stalled) for actor in self._actors if actor.stalled is not None}
 
     # Changing
@@ -373,7 +373,7 @@ async def _only(event: Event) -> AsyncIterator[list[Event]]:
 
 
 def _rests(session: Session, prompt: str) -> bool:
-    """Whether there is nothing to wait for, at the moment or for ever (contract.md I1)."""
+    """Whether there is nothing to wait for, at the moment or for ever (contract I1)."""
     record = session.prompts.get(prompt)
     if record is None or record.dropped:
         return True

@@ -1,4 +1,4 @@
-"""The inbox of a session: what has arrived, and what could not be recorded and is tried again (contract.md K5).
+"""The inbox of a session: what has arrived, and what could not be recorded and is tried again (contract K5).
 
 What is tried again goes before what has arrived since, so that a busy session cannot keep it waiting.
 """

@@ -1,6 +1,6 @@
 """The ledger of one session: its state and transcript, and the one way to change them: decide, append, apply, publish.
 
-What effects report is the owner's to record (contract.md I10); what is asked for, anybody's.
+What effects report is the owner's to record (contract I10); what is asked for, anybody's.
 """
 
 from __future__ import annotations

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Literal
 
-from quell.core.events import Delta, DraftPart
+from quell.core.events import OUTPUT_KEPT, Delta, DraftPart
 from quell.core.facts import AnyFact, CallFinished, Replied, RunSettled, SampleFailed
-from quell.core.messages import Part, PartDelta, Reasoning, Reply, Text
+from quell.core.messages import DeltaKind, Part, PartDelta, Reasoning, Reply, Text
 from quell.engine.bus import Bus
 
 DRAFT_INTERVAL = 1.0
-"""Seconds from a piece of streamed text to its draft on disk, at most (contract.md K3)."""
-
-OUTPUT_KEPT = 30_000
-"""Code points of a running call's output that late followers, and the result of a stopped call, get to see."""
+"""Seconds from a piece of streamed text to its draft on disk, at most (contract K3)."""
 
 
 class OpenPart:
     """The text of one part so far, in pieces."""
 
-    def __init__(self, kind: Literal["text", "reasoning", "tool_input"], call: str | None, name: str | None) -> None:
-        self.kind: Literal["text", "reasoning", "tool_input"] = kind
+    def __init__(self, kind: DeltaKind, call: str | None, name: str | None) -> None:
+        self.kind = kind
         self.call = call
         self.name = name
         self.pieces: list[str] = []

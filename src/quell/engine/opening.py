@@ -1,4 +1,4 @@
-"""Opening a session: from its newest snapshot, if that fits its facts, and the facts after it (contract.md F2).
+"""Opening a session: from its newest snapshot, if that fits its facts, and the facts after it (contract F2).
 
 A snapshot is never trusted over the facts: the fact that it ends with has to be in the journal, at the time that the snapshot says.
 """

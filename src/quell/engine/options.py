@@ -15,7 +15,7 @@ from quell.core.session import Session
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """`recover_within`: after being down for longer (seconds), queues are parked instead of going on by themselves (contract.md K2).
+    """`recover_within`: after being down for longer (seconds), queues are parked instead of going on by themselves (contract K2).
 
     `titles`: a model is asked what to call a session. `unwind_grace`: seconds from a cancel to its settlement, whatever hangs (C7).
     `stop_grace`: seconds that a shutdown waits for tools. `sub_agents`: how many of one session work at the same time.

@@ -1,4 +1,4 @@
-"""Which part this process has on its journal: the owner performs effects, a guest reads and decides what is asked (contract.md I10).
+"""Which part this process has on its journal: the owner performs effects, a guest reads and decides what is asked (contract I10).
 
     Ownership   the part, and who is told when it changes; everybody of this process looks at the same one
     keep        goes on owning, or waits to, and looks for appends that were not heard
@@ -26,7 +26,7 @@ CLAIM_SECONDS = 0.1
 """Between two attempts of a guest to become the owner."""
 
 LOOK_SECONDS = 1.0
-"""Between two looks for what no bell told of (contract.md E5), and between two renewals of a claim."""
+"""Between two looks for what no bell told of (contract E5), and between two renewals of a claim."""
 
 
 class Ownership:

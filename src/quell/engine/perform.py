@@ -1,7 +1,7 @@
 """Performs effects: each ends as one input to its session, whatever happens to it.
 
 An effect that raises has a bug; it is logged under an id and becomes the failure that its session knows how to go on from
-(design.md, rules 3 and 9). One that is cancelled reports nothing, but what it truly found out.
+(AGENTS.md, rules 3 and 9). One that is cancelled reports nothing, but what it truly found out.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from quell.engine.inbox import RETRY_REFUSED
 from quell.engine.options import Options, Ports
 from quell.engine.owner import Ownership
 from quell.engine.scene import Scene
+from quell.wire import times
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Performer:
             case Title():
                 return await title.title(effect, scene, self.ports, environment)
             case Expire():
-                await self._sleep_until(sample.later(effect.started, effect.seconds))
+                await self._sleep_until(times.later(effect.started, effect.seconds))
                 return i.TimeUp(run=effect.run)
             case Erase():
                 await self._erase(scene)

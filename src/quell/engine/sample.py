@@ -7,18 +7,18 @@ connection to the provider, and what had arrived stays in `scene.streams`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
 from quell.core import inputs as i
 from quell.core.errors import ModelFailed
 from quell.core.loops import is_looping
-from quell.core.messages import Message, ModelRequest, PartDelta, Reply, Text, ToolMessage, UserMessage
+from quell.core.messages import Message, ModelRequest, Reply, ToolMessage, UserMessage, said
 from quell.core.session import Compact, Sample, Session, message_id
 from quell.engine import images
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
+from quell.wire import times
 
 RESULT_SUMMED_UP = 8_000
 """Code points of a tool's result that a compaction sends."""
@@ -76,8 +76,8 @@ async def compact(effect: Compact, scene: Scene, ports: Ports, environment: Mapp
     )
     try:
         model = await ports.models.open(session.model, environment)
-        reply = await model.sample(request, _ignore)
-        summary = "".join(part.text for part in reply.parts if isinstance(part, Text)).strip()
+        reply = await model.sample(request, lambda _: None)
+        summary = said(reply.parts).strip()
         if not summary:
             raise ModelFailed("garbled", "The model answered the request for a summary with no text.")
     except ModelFailed as failure:
@@ -107,10 +107,6 @@ def _shortened(message: Message) -> Message:
     return replace(message, result=replace(message.result, text=text[:half] + left_out + text[-half:]))
 
 
-def _ignore(delta: PartDelta) -> None:
-    pass
-
-
 def _failed(effect: Sample | Compact, failure: ModelFailed, fragment: Reply | None, ports: Ports) -> i.SampleFailed:
     delay = ports.retry_delay(effect.attempt, failure)
     return i.SampleFailed(
@@ -120,12 +116,6 @@ def _failed(effect: Sample | Compact, failure: ModelFailed, fragment: Reply | No
         failure=failure.reason,
         detail=failure.detail,
         reply=fragment if fragment is not None and fragment.parts else None,
-        retry_at=None if delay is None else later(ports.clock.now(), delay),
+        retry_at=None if delay is None else times.later(ports.clock.now(), delay),
         attempts=ports.retry_attempts(),
     )
-
-
-def later(at: str, seconds: float) -> str:
-    """The time `seconds` after `at`, both RFC 3339."""
-    moment = datetime.fromisoformat(at) + timedelta(seconds=seconds)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

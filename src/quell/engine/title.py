@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from quell.core import inputs as i
 from quell.core.errors import InvalidRequest, ModelFailed
-from quell.core.messages import ModelRequest, PartDelta, Reply, Text, Usage, UserMessage, headline
+from quell.core.messages import ModelRequest, Reply, Usage, UserMessage, headline, said
 from quell.core.session import Title
 from quell.engine.options import Ports
 from quell.engine.scene import Scene
@@ -44,7 +44,7 @@ async def title(effect: Title, scene: Scene, ports: Ports, environment: Mapping[
     for spec in dict.fromkeys(filter(None, (session.small_model, session.model))):
         try:
             async with asyncio.timeout(PATIENCE):
-                reply = await (await ports.models.open(spec, environment)).sample(request, _ignore)
+                reply = await (await ports.models.open(spec, environment)).sample(request, lambda _: None)
         except (ModelFailed, InvalidRequest, TimeoutError) as failure:
             log.info("session %s: %s gave no title: %s", session.id, spec, str(failure) or "it took too long")
             continue
@@ -57,8 +57,7 @@ async def title(effect: Title, scene: Scene, ports: Ports, environment: Mapping[
 
 def clean(reply: Reply) -> str | None:
     """The one line that was asked for, without what models like to put around it."""
-    text = "".join(part.text for part in reply.parts if isinstance(part, Text))
-    return headline(headline(_THOUGHTS.sub("", text), SHOWN).removeprefix("Title:").strip(_MARKS)) or None
+    return headline(headline(_THOUGHTS.sub("", said(reply.parts)), SHOWN).removeprefix("Title:").strip(_MARKS)) or None
 
 
 def _text(scene: Scene, prompt: str) -> str:
@@ -68,7 +67,3 @@ def _text(scene: Scene, prompt: str) -> str:
         return entry.text
     messages = scene.ledger.transcript.messages
     return next((each.text for each in messages if isinstance(each, UserMessage) and each.id == prompt), "")
-
-
-def _ignore(delta: PartDelta) -> None:
-    pass

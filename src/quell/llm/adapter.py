@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -29,6 +28,7 @@ from pydantic_ai.usage import RequestUsage
 
 from quell.core.errors import ModelFailed
 from quell.core.messages import (
+    DeltaKind,
     Memo,
     ModelRequest,
     Part,
@@ -264,7 +264,7 @@ class _Deltas:
     def _start(
         self,
         index: int,
-        kind: Literal["text", "reasoning", "tool_input"],
+        kind: DeltaKind,
         text: str,
         call: str | None = None,
         name: str | None = None,
@@ -285,6 +285,6 @@ class _Deltas:
 
 class _Open(Struct, frozen=True):
     number: int
-    kind: Literal["text", "reasoning", "tool_input"]
+    kind: DeltaKind
     call: str | None
     name: str | None

@@ -23,7 +23,7 @@ from quell.llm.providers import Access
 from quell.llm.schemas import PreparedOnce
 from quell.llm.sending import BuiltOnce
 from quell.llm.streams import Events, Straight
-from quell.llm.transport import AGENT, pool, timeout
+from quell.llm.transport import AGENT, NO_KEY, pool, timeout
 
 OFFICIAL = "api.anthropic.com"
 REHEARSAL = b"""\
@@ -47,8 +47,6 @@ data: {"type":"message_stop"}
 
 """
 """An answer as it comes over the wire, for `rehearsal`."""
-
-_NO_KEY = "none"  # the SDK insists on one; servers that need none ignore it
 
 
 class _Messages(AsyncMessages):
@@ -107,12 +105,12 @@ class AnthropicConnection:
 
     def __init__(self, access: Access, via: httpx2.AsyncBaseTransport | None) -> None:
         # The SDK sends the key as a bearer token; servers that copied an older protocol look for it here.
-        older = {} if access.host == OFFICIAL else {"X-Api-Key": access.api_key or _NO_KEY}
+        older = {} if access.host == OFFICIAL else {"X-Api-Key": access.api_key or NO_KEY}
         self._line = Line(access=access, marks=True, apart="always", ended=_ended)
         self._pool = pool(access, via)
         self._client = _Client(
             base_url=access.base_url,
-            api_key=access.api_key or _NO_KEY,
+            api_key=access.api_key or NO_KEY,
             http_client=self._pool,
             max_retries=0,
             timeout=timeout(access),

@@ -32,7 +32,7 @@ from quell.llm.providers import Access
 from quell.llm.schemas import PreparedOnce
 from quell.llm.sending import BuiltOnce
 from quell.llm.streams import Events, Straight
-from quell.llm.transport import AGENT, pool, timeout
+from quell.llm.transport import AGENT, NO_KEY, pool, timeout
 
 PROFILES: dict[str, Callable[[str], ModelProfile | None]] = {
     "deepseek": DeepSeekProvider.model_profile,
@@ -55,7 +55,6 @@ data: [DONE]
 """
 """An answer as it comes over the wire, for `rehearsal`."""
 
-_NO_KEY = "none"  # the SDK insists on one; servers that need none ignore it
 _T = TypeVar("_T")
 
 
@@ -161,7 +160,7 @@ class OpenAIConnection:
         self._pool = pool(access, via)
         self._client = _Client(
             base_url=access.base_url,
-            api_key=access.api_key or _NO_KEY,
+            api_key=access.api_key or NO_KEY,
             http_client=self._pool,
             max_retries=0,
             timeout=timeout(access),

@@ -12,6 +12,9 @@ from quell.llm.network import Network
 from quell.llm.providers import Access
 
 AGENT = f"quell/{__version__}"
+NO_KEY = "none"
+"""What an SDK is given where there is no key: it insists on one, and servers that need none ignore it."""
+
 CONNECT_TIMEOUT = 10.0
 
 

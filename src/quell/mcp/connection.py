@@ -1,4 +1,4 @@
-"""A connection to a server: the handshake, its lists, and calls that can be given up (contract.md T5).
+"""A connection to a server: the handshake, its lists, and calls that can be given up (contract T5).
 
 A call that is cancelled, or takes too long, is told to its server with the protocol's notification and waited for a little longer: what it
 really did by then is its result. Then it is abandoned: nobody waits for an answer any more, one that comes is dropped, and the connection

@@ -10,20 +10,16 @@ import base64
 import binascii
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from quell.core.images import image_of, image_path
-from quell.core.messages import Image, ToolResult
+from quell.core.messages import LONGEST_RESULT, Image, ToolResult, printable
 from quell.core.pictures import LARGEST, WIDEST, recognise
 from quell.core.ports import ToolContext
 from quell.mcp.answers import Block, Called, Contents, Read, Resource, Resources
 
-CAP = 30_000
-"""Characters that the model gets: the first half and the last."""
 MOST_IMAGES = 10
-_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 _EVERY = 0.05
 _SAID = 300
 _TOLD = 400
@@ -155,10 +151,10 @@ def _same(one: Any, told: tuple[str, Any]) -> bool:
 
 
 async def _capped(text: str, context: ToolContext) -> str:
-    text = _UNPRINTABLE.sub("\ufffd", text)
-    if len(text) <= CAP:
+    text = printable(text)
+    if len(text) <= LONGEST_RESULT:
         return text
-    first, last = text[: CAP // 2], text[-CAP // 2 :]
+    first, last = text[: LONGEST_RESULT // 2], text[-LONGEST_RESULT // 2 :]
     first, last = first[: first.rfind("\n") + 1] or first, last[last.find("\n") + 1 :] or last
     where = ""
     if kept := context.workspace.kept:

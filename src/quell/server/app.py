@@ -2,7 +2,7 @@
 
 Rules: a row says all there is to know of a route; dispatch and `/openapi.json` read the same rows. A request is parsed and checked
 against its row before its function sees it, and answered by its row's type and status. One broad `except` turns everything that is
-raised into a problem document. What happens to a request whose client has gone is up to its function: appends go on (contract.md A4),
+raised into a problem document. What happens to a request whose client has gone is up to its function: appends go on (contract A4),
 because the session's actor makes them and the request only waits.
 """
 

@@ -5,7 +5,7 @@
             await serve(engine, choices, [Listener(listening)], Options(…))
 
 Rules: SIGTERM, SIGINT, `POST /v1/shutdown` and idleness are one event. After it: nobody new is let in, event streams end at once, the
-engine settles what runs (contract.md K6), requests in flight are answered, and `serve` returns. A second signal does not wait for any
+engine settles what runs (contract K6), requests in flight are answered, and `serve` returns. A second signal does not wait for any
 of that: what it leaves is what a crash leaves. Which folders, which settings and which log are the business of `app`.
 """
 
@@ -17,7 +17,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -27,6 +26,7 @@ from quell.server.asgi import App, BodyLimits
 from quell.server.auth import Guard
 from quell.server.host import Host
 from quell.server.route import Choices, Site
+from quell.wire import times
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,7 @@ async def serve(
 ) -> None:
     """Answer requests until the server is to leave; then end in good order. `ready` is called when it answers."""
     stopping, hurry = asyncio.Event(), asyncio.Event()
-    started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    application = Application(Site(engine, choices, options.version, started, stopping), options.limits)
+    application = Application(Site(engine, choices, options.version, times.now(), stopping), options.limits)
     hosts = [Host(_guarded(application, listener), listener.socket) for listener in listeners]
     with _signals(stopping, hurry), _closing(hosts):
         for host in hosts:

@@ -2,7 +2,7 @@
 
 Rules: a stream ends when its client goes, when its session does, and at once when the server stops. Nothing is buffered here: while a
 client does not take what was sent, nothing more is asked of its subscription, which is bounded and goes back to the journal
-(contract.md E4). A client that takes nothing for a whole minute is dropped.
+(contract E4). A client that takes nothing for a whole minute is dropped.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ HEADERS: dict[str, tuple[str, str, Json]] = {
     "POST /v1/sessions/{session}/prompts": (
         "Idempotency-Key",
         "The same as the field `id`.",
-        {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "maxLength": 128},
+        msgspec.json.schema(api.Id),
     ),
     "GET /v1/sessions/{session}/events": (
         "Last-Event-ID",

@@ -7,6 +7,8 @@ import binascii
 import os
 from decimal import Decimal
 
+import msgspec
+
 from quell.core import inputs as i
 from quell.core.errors import InvalidRequest, NotFound, ShuttingDown
 from quell.core.facts import Limits
@@ -48,12 +50,12 @@ async def submit(call: Call[api.Nothing, api.NewPrompt]) -> i.Accepted:
 
 def _checked_key(key: str) -> str:
     """A header comes unchecked; what it holds has to be fit for an id."""
-    if not (0 < len(key) <= 128 and key.isascii() and key[0].isalnum() and key.translate(_ID_MARKS).isalnum()):
-        raise InvalidRequest("The header Idempotency-Key is no id: letters, digits, `.`, `_` and `-`, 128 at most.")
-    return key
-
-
-_ID_MARKS = str.maketrans("._-", "000")
+    try:
+        return msgspec.convert(key, api.Id)
+    except msgspec.ValidationError:
+        raise InvalidRequest(
+            "The header Idempotency-Key is no id: letters, digits, `.`, `_` and `-`, 128 at most."
+        ) from None
 
 
 def _attachment(sent: api.NewAttachment) -> Attachment:

@@ -1,1 +1,1 @@
-"""Journals: where the facts are kept. `sqlite` on disk, `memory` for tests; both are the `Journal` port."""
+"""Journals: where the facts are kept. `sqlite` on disk, `postgres` on a database server, `memory` for tests; all are the `Journal` port."""

@@ -1,7 +1,7 @@
 """The journal's file: opening it, owning it, bringing it up to date.
 
 Rules: nothing is written to a file before it is known to be ours; a file that cannot be used is left as it was; one
-process owns it, for as long as it lives (contract.md I10: the kernel releases the lock with the process), and only the owner
+process owns it, for as long as it lives (contract I10: the kernel releases the lock with the process), and only the owner
 brings it up to date. What is in the tables is the business of `writing` and `reading`.
 """
 

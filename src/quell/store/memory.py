@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quell.core.errors import StaleOwner, StaleWriter, StorageRefused
 from quell.core.facts import Recorded
 from quell.core.ports import Claim, Draft, Snapshot, position
 from quell.core.session import Summary
-from quell.store.rules import check_append, recorded_message
+from quell.store.orders import stale_owner, stale_writer
+from quell.store.rules import check_append, closed, recorded_message
 
 
 class _Kept:
@@ -40,8 +40,8 @@ class _Memory:
         self.writes = 0
 
     def check_owner(self, generation: int | None) -> None:
-        if generation not in (None, self.generation):
-            raise StaleOwner(f"Another process has claimed the journal since the claim numbered {generation}.")
+        if generation is not None and generation != self.generation:
+            raise stale_owner(generation)
 
 
 class MemoryJournal:
@@ -72,7 +72,7 @@ class MemoryJournal:
         kept = memory.sessions.get(session)
         last = 0 if kept is None else len(kept.records)
         if session in memory.deleted or last != expected:
-            raise StaleWriter(f"Session {session} is not at fact {expected} any more.")
+            raise stale_writer(session, expected)
         if kept is None:
             kept = memory.sessions[session] = _Kept(summary)
         kept.records.extend(records)
@@ -180,6 +180,4 @@ class MemoryJournal:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StorageRefused(
-                "The journal was closed: nothing can be read or written any more. Start the server again."
-            )
+            raise closed()

@@ -89,5 +89,5 @@ def stale_owner(generation: int) -> StaleOwner:
     return StaleOwner(f"Another process has claimed the journal since the claim numbered {generation}.")
 
 
-def stale_writer(append: Append) -> StaleWriter:
-    return StaleWriter(f"Session {append.session} is not at fact {append.expected} any more.")
+def stale_writer(session: str, expected: int) -> StaleWriter:
+    return StaleWriter(f"Session {session} is not at fact {expected} any more.")

@@ -1,9 +1,10 @@
-"""What every journal asks of an append, and what an append does to a draft."""
+"""What every journal asks of an append, what an append does to a draft, and how a closed journal refuses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quell.core.errors import StorageRefused
 from quell.core.facts import AnyFact, Compacted, Recorded, Replied, SampleFailed
 from quell.core.session import Summary
 
@@ -26,3 +27,7 @@ def recorded_message(fact: AnyFact) -> str | None:
             return fact.message
         case _:
             return None
+
+
+def closed() -> StorageRefused:
+    return StorageRefused("The journal was closed: nothing can be read or written any more. Start the server again.")

@@ -4,7 +4,7 @@ Two threads, each with a connection of its own: one writes, all that has gathere
 loss; the other reads, so that a long history never delays an append. An append alone takes hardly longer than the
 disk's own flush. The tables are in `migrations/`.
 
-One process owns the file until it ends (contract.md I10); others that open it as guests read, and append what anybody may.
+One process owns the file until it ends (contract I10); others that open it as guests read, and append what anybody may.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A thread that works off its inbox in batches, for those who wait in an event loop.
 
 Rules: orders are worked off in the order they came, all that have gathered at once; an order that was given is carried
-out whether or not anybody still waits for it (contract.md C10); the loop is woken once for a batch, not once for an
+out whether or not anybody still waits for it (contract C10); the loop is woken once for a batch, not once for an
 order; of the orders of one turn of the loop, the first goes to the thread at once, so that nobody who is alone waits, and
 the others at the turn's end, so that they are one batch and the two do not fight for the interpreter order by order. What
 a batch means is the business of whoever owns the thread.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from quell.core.errors import StorageRefused
+from quell.store.rules import closed
 
 Job = TypeVar("Job")
 
@@ -83,9 +83,7 @@ class Worker(Generic[Job]):
         order = Order(job)
         with self._door:
             if self._closed:
-                raise StorageRefused(
-                    "The journal was closed: nothing can be read or written any more. Start the server again."
-                )
+                raise closed()
             if self._turn is order.loop:
                 self._gathered.append(order)
             else:

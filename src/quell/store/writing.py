@@ -3,7 +3,7 @@
 Rules: few statements, because after each one the thread has to get the interpreter's lock back from a busy loop: the appends of a
 batch are written together, by as many statements as one of them takes; a stale append is found before its facts are written,
 and those it was to be written with are then written one by one, so that they are not touched by it; whether a writer
-still owns the database is asked by the statement that writes its row, so it costs no other (contract.md I10); when the
+still owns the database is asked by the statement that writes its row, so it costs no other (contract I10); when the
 transaction itself fails, every order is tried alone, so that one that does not fit refuses nobody else; nothing of a
 refused order is kept. Opening the file is the business of `database`.
 """
@@ -38,7 +38,7 @@ from quell.store.thread import Order
 T = TypeVar("T")
 
 LONG = 64 * 1024
-"""Bodies above this many bytes are blobs (contract.md F2)."""
+"""Bodies above this many bytes are blobs (contract F2)."""
 
 ROWS = 50
 """Facts, or sessions, in one statement at most; more of them are written by several. Each number of them is a statement of its own to prepare."""
@@ -339,7 +339,7 @@ def _write_row(connection: sqlite3.Connection, write: Append) -> None:
         )
     if replaced.rowcount != 1:
         _check_owner(connection, write.generation)
-        raise stale_writer(write)
+        raise stale_writer(write.session, write.expected)
 
 
 def _chunks(all: Sequence[T], size: int) -> Iterator[Sequence[T]]:

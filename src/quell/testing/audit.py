@@ -1,4 +1,4 @@
-"""What must hold of a session, in a simulation and under torture: the journal against contract.md, and against what clients were told.
+"""What must hold of a session, in a simulation and under torture: the journal against the run contract, and against what clients were told.
 
 The journal is read by walking its facts, not by asking the machine that wrote them; only the comparison of fold, row and view uses that.
 Each finding is a line that names the requirement.

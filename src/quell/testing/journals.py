@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
@@ -27,6 +26,7 @@ from quell.core.facts import Recorded
 from quell.core.messages import Reply, Text
 from quell.core.ports import Claim, Draft, Journal, Snapshot, position
 from quell.core.session import Session, Summary, summary
+from quell.wire import times
 
 Check = Callable[[Journal], Awaitable[None]]
 
@@ -40,8 +40,7 @@ def name(check: Callable[..., object]) -> str:
 
 def moment(milliseconds: int) -> str:
     """Times that follow each other, without a clock."""
-    at = datetime(2026, 11, 2, 9, 30, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return times.later("2026-11-02T09:30:00.000Z", milliseconds / 1000)
 
 
 class Author:

@@ -10,13 +10,13 @@ import hashlib
 
 from msgspec import Struct
 
-from quell.core.messages import ToolResult
+from quell.core.messages import ToolResult, printable
 from quell.core.ports import Place, ToolContext
 from quell.tools.contents import Contents
 from quell.tools.diff import compare
 from quell.tools.paths import not_found
 from quell.tools.text import Document, Unwritable, decode
-from quell.tools.tool import Refused, printable
+from quell.tools.tool import Refused
 from quell.tools.view import EDITABLE
 
 _SHOWN = 40

@@ -23,6 +23,11 @@ class Flags(Struct, frozen=True):
     words: int | None = None
 
 
+def named(names: str) -> frozenset[str]:
+    """What a table lists, with spaces between."""
+    return frozenset(names.split())
+
+
 def option(flags: Flags, texts: Sequence[str], at: int) -> int | None:
     """Where the option at `at`, with its value, ends; None when it is not understood."""
     text = texts[at]

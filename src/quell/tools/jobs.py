@@ -1,4 +1,4 @@
-"""Background jobs: the commands that run on behind their calls (contract.md T2).
+"""Background jobs: the commands that run on behind their calls (contract T2).
 
 A job belongs to a session: it outlives the call and the run that started it, and ends with the session or the server, whole tree. When it
 ends by itself the session is told, once. Nothing here waits or has a task: a process calls back when it has ended.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from quell.core.access import short
 from quell.core.errors import NotFound
 from quell.core.ports import JobState, Process, ProcessEnd, ToolContext
 from quell.tools.output import Output
+from quell.wire import times
 
 MOST = 50
 """Jobs that one session may have running."""
@@ -31,7 +31,7 @@ class Job:
         self.id = context.call
         self.command = command
         self.description = description
-        self.started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.started = times.now()
         self.process = process
         self.output = output
         self.ended: float | None = None

@@ -14,13 +14,12 @@ import re
 from collections.abc import Callable
 from typing import BinaryIO
 
-CAP = 30_000
-"""Characters of output that the model gets: the first half and the last."""
+from quell.core.messages import LONGEST_RESULT
 
 FILE_LIMIT = 64 * 1024 * 1024
 """Bytes of one command's output that are put into a file."""
 
-_HALF = CAP // 2
+_HALF = LONGEST_RESULT // 2
 _KEPT = 4 * _HALF
 """Bytes that hold at least `_HALF` characters."""
 _TICK = 0.05
@@ -79,7 +78,7 @@ class Output:
         """What the model gets to see."""
         if not self._dropped:
             whole = clean(bytes(self._head + self._tail).decode("utf-8", "replace"))
-            if len(whole) <= CAP:
+            if len(whole) <= LONGEST_RESULT:
                 return whole
             first, last = whole[:_HALF], whole[-_HALF:]
         else:
@@ -116,7 +115,7 @@ class _File:
     def take(self, chunk: bytes) -> None:
         if self._head is not None:
             self._head += chunk
-            if len(self._head) <= CAP:
+            if len(self._head) <= LONGEST_RESULT:
                 return
             chunk, self._head = self._head, None
             self._file = self._open()

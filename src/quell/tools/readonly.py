@@ -14,16 +14,11 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from quell.tools.flags import Flags, fits
+from quell.tools.flags import Flags, fits, named
 from quell.tools.shell import Simple
 from quell.tools.wrappers import Word
 
-
-def _words(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
-PLAIN = _words(
+PLAIN = named(
     ": arch b2sum basename cat cksum cmp comm cut df dirname du egrep exit false fgrep free fold grep"
     " groups head id ls md5sum nl nproc od paste pwd readlink realpath rev seq sha1sum sha224sum"
     " sha256sum sha384sum sha512sum sleep stat sum tac tail tr true uname uptime users wc whereis"
@@ -32,7 +27,7 @@ PLAIN = _words(
 """Do nothing but read and print, whatever their words are."""
 
 
-_DIFF = _words(
+_DIFF = named(
     "abbrev abbrev= abbrev-commit after: all author: author-date-order before: branches cached cc check cherry cherry-pick clear-decorations"
     " color color= combined-all-paths committer: compact-summary count cumulative date: date-order decorate decorate= diff-algorithm= diff-filter="
     " dirstat dirstat= exit-code find-copies find-renames find-renames= first-parent follow format= full-diff full-history full-index"
@@ -50,16 +45,16 @@ _GIT: dict[str, Flags] = {
         "bceflnpstw",
         "L",
         "CM",
-        _words("abbrev= date= line-porcelain porcelain root show-email show-name show-number since="),
+        named("abbrev= date= line-porcelain porcelain root show-email show-name show-number since="),
     ),
     "cat-file": Flags("epst"),
-    "describe": Flags(long=_words("abbrev= all always contains exact-match first-parent long match: tags exclude:")),
+    "describe": Flags(long=named("abbrev= all always contains exact-match first-parent long match: tags exclude:")),
     "diff": _SHOW,
     "grep": Flags(
         "aEFGHhIiLlnoPqvWwz",
         "ABCem",
         "",
-        _words(
+        named(
             "after-context= all-match and basic-regexp before-context= break cached color color= column context= count"
             " extended-regexp files-with-matches files-without-match fixed-strings full-name function-context heading"
             " ignore-case invert-match line-number max-count= max-depth= name-only no-color not null only-matching or"
@@ -71,27 +66,27 @@ _GIT: dict[str, Flags] = {
         "cdfikmostuvz",
         "x",
         "",
-        _words("cached deleted exclude: exclude-standard full-name ignored modified others stage unmerged"),
+        named("cached deleted exclude: exclude-standard full-name ignored modified others stage unmerged"),
     ),
-    "ls-tree": Flags("dlrtz", long=_words("abbrev full-name full-tree long name-only name-status")),
-    "merge-base": Flags("a", long=_words("all is-ancestor octopus")),
-    "name-rev": Flags(long=_words("all always name-only tags")),
+    "ls-tree": Flags("dlrtz", long=named("abbrev full-name full-tree long name-only name-status")),
+    "merge-base": Flags("a", long=named("all is-ancestor octopus")),
+    "name-rev": Flags(long=named("all always name-only tags")),
     "rev-list": _SHOW,
     "rev-parse": Flags(
         "q",
-        long=_words(
+        long=named(
             "abbrev-ref absolute-git-dir git-common-dir git-dir is-bare-repository is-inside-git-dir is-inside-work-tree quiet short short="
             " show-cdup show-prefix show-superproject-working-tree show-toplevel symbolic symbolic-full-name verify"
         ),
     ),
-    "shortlog": Flags("cens", long=_words("all email numbered since= summary until=")),
+    "shortlog": Flags("cens", long=named("all email numbered since= summary until=")),
     "show": _SHOW,
-    "show-ref": Flags("dhqs", long=_words("abbrev branches dereference hash heads quiet tags verify")),
+    "show-ref": Flags("dhqs", long=named("abbrev branches dereference hash heads quiet tags verify")),
     "status": Flags(
         "bsvz",
         "",
         "u",
-        _words(
+        named(
             "ahead-behind branch ignored long no-ahead-behind porcelain porcelain= renames short show-stash untracked-files untracked-files="
         ),
     ),
@@ -99,12 +94,12 @@ _GIT: dict[str, Flags] = {
 }
 _BRANCH = Flags(
     "arv",
-    long=_words(
+    long=named(
         "all color= column contains format= ignore-case list merged no-color no-column no-contains no-merged points-at remotes show-current sort= verbose"
     ),
 )
 _TAG = Flags(
-    "lin", long=_words("color= column contains format= ignore-case list merged no-contains no-merged points-at sort=")
+    "lin", long=named("color= column contains format= ignore-case list merged no-contains no-merged points-at sort=")
 )
 _SIGNED = re.compile(r"%G|signature")
 """In a format: git asks the program that the configuration names whether a signature is good."""
@@ -129,24 +124,24 @@ _GIT_ONE_MORE = frozenset(
 )
 
 _OPTIONS: dict[str, Flags] = {
-    "column": Flags("texJ", "sNo", "", _words("json separator: table")),
-    "date": Flags("uR", "", "I", _words("iso-8601 iso-8601= rfc-3339= rfc-email universal utc"), words=0),
+    "column": Flags("texJ", "sNo", "", named("json separator: table")),
+    "date": Flags("uR", "", "I", named("iso-8601 iso-8601= rfc-3339= rfc-email universal utc"), words=0),
     "diff": Flags(
         "abBcdeEinNqrstTuwy",
         "CUWxX",
         "",
-        _words(
+        named(
             "brief color= ignore-all-space ignore-blank-lines ignore-case ignore-space-change new-file recursive report-identical-files side-by-side suppress-common-lines text unified unified="
         ),
     ),
-    "file": Flags("bhikLNrsv0", "F", "", _words("brief dereference mime mime-encoding mime-type")),
+    "file": Flags("bhikLNrsv0", "F", "", named("brief dereference mime mime-encoding mime-type")),
     "hostname": Flags("AdfIis", words=0),
-    "ps": Flags("AacdefjlmrTuvwxyHLZ", "CGgOopqstUu", "", _words("forest no-headers pid: ppid: sort="), words=0),
+    "ps": Flags("AacdefjlmrTuvwxyHLZ", "CGgOopqstUu", "", named("forest no-headers pid: ppid: sort="), words=0),
     "rg": Flags(
         "aFHIiLlNnopqSsUuvwx0ch.",
         "ABCEegjMmtTr",
         "",
-        _words(
+        named(
             "after-context: before-context: case-sensitive color: column context: count count-matches crlf files files-with-matches"
             " files-without-match fixed-strings follow glob: heading hidden iglob: ignore-case invert-match json line-number line-regexp"
             " max-columns: max-count: max-depth: max-filesize: multiline no-config no-filename no-heading no-ignore no-ignore-vcs no-line-number"
@@ -158,35 +153,35 @@ _OPTIONS: dict[str, Flags] = {
         "bcCdfgihMmnRrsuVz",
         "kt",
         "",
-        _words(
+        named(
             "check dictionary-order field-separator: human-numeric-sort ignore-case ignore-leading-blanks key: merge month-sort numeric-sort reverse stable unique version-sort zero-terminated"
         ),
     ),
-    "strings": Flags("af", "n", long=_words("all bytes: print-file-name")),
+    "strings": Flags("af", "n", long=named("all bytes: print-file-name")),
     "tree": Flags(
         "aACdDfFghilnpqrsStuvxJQX",
         "ILP",
         "",
-        _words("charset= dirsfirst du filelimit= gitignore matchdirs noreport prune si"),
+        named("charset= dirsfirst du filelimit= gitignore matchdirs noreport prune si"),
     ),
     "type": Flags("aPpt"),
     "uniq": Flags(
         "cdDiuz",
         "fsw",
         "",
-        _words("count ignore-case repeated skip-chars= skip-fields= unique zero-terminated"),
+        named("count ignore-case repeated skip-chars= skip-fields= unique zero-terminated"),
         words=1,
     ),
 }
 
-_FIND = _words(
+_FIND = named(
     "-H -L -P -a -amin -and -anewer -atime -cmin -cnewer -ctime -daystart -depth -empty -executable"
     " -false -follow -fstype -gid -group -ilname -iname -inum -ipath -iregex -links -lname -ls -maxdepth"
     " -mindepth -mmin -mount -mtime -name -newer -nogroup -not -nouser -o -or -path -perm -print -print0"
     " -printf -prune -quit -readable -regex -regextype -samefile -size -true -type -uid -user -wholename"
     " -writable -xdev -xtype ! ( ) ,"
 )
-_VERSIONS = _words("clang cmake g++ gcc git java javac make mypy node perl php pip pip3 python python3 ruby ruff uv")
+_VERSIONS = named("clang cmake g++ gcc git java javac make mypy node perl php pip pip3 python python3 ruby ruff uv")
 """What is asked for its version reads nothing in the folder that could name another program: cargo, go, mvn, npm, pytest and yarn do."""
 _SED = re.compile(r"(\d+|\$)(,(\d+|\$))?p")
 _SET = re.compile(r"[-+][eux]*o?|pipefail")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from quell.tools.flags import named
 from quell.tools.wrappers import NOTHING, Inside, Word, is_assignment, unwrap
 
 if TYPE_CHECKING:
@@ -35,28 +36,24 @@ _NESTED_SHELLS = 4
 _NESTED_WRAPPERS = 8
 
 
-def _kinds(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
-_STRUCTURE = _kinds(
+_STRUCTURE = named(
     "program redirected_statement list pipeline subshell compound_statement do_group if_statement"
     " elif_clause else_clause while_statement case_statement case_item negated_command"
     " command_substitution process_substitution string concatenation heredoc_redirect heredoc_body"
     " herestring_redirect variable_assignments array command_name subscript unary_expression"
     " binary_expression ternary_expression parenthesized_expression postfix_expression"
 )
-_LEAVES = _kinds(
+_LEAVES = named(
     "word number raw_string ansi_c_string string_content simple_expansion variable_name"
     " special_variable_name file_descriptor heredoc_start heredoc_end heredoc_content comment"
     " extglob_pattern regex test_operator translated_string brace_expression"
 )
-_WORDS = _kinds(
+_WORDS = named(
     "word number raw_string ansi_c_string string concatenation simple_expansion expansion command_substitution"
     " process_substitution arithmetic_expansion command_name variable_assignment extglob_pattern brace_expression"
     " translated_string herestring_redirect $"
 )
-_WITH_GAPS = _kinds("string heredoc_body heredoc_redirect expansion arithmetic_expansion translated_string regex")
+_WITH_GAPS = named("string heredoc_body heredoc_redirect expansion arithmetic_expansion translated_string regex")
 """Quoted, or dynamic whatever is in them."""
 _GAP = re.compile(rb"(?:[ \t\n]|\\\n)*")
 _SAME_LINE = re.compile(rb"(?:[ \t]|\\\n)*")

@@ -7,7 +7,6 @@ did not expect is told to the model in the system's words.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from msgspec import Struct, structs
 
 from quell.core.errors import WebRefused
 from quell.core.languages import Languages
-from quell.core.messages import ToolKind, ToolResult, ToolSpec
+from quell.core.messages import ToolKind, ToolResult, ToolSpec, printable
 from quell.core.permissions import Access
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.core.questions import Question
@@ -25,8 +24,6 @@ from quell.core.web import Web
 from quell.tools import parameters
 from quell.tools.contents import Contents
 from quell.tools.jobs import Jobs
-
-_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Refused(Exception):
@@ -122,11 +119,6 @@ def explain(error: OSError) -> str:
     """What the system refused, without the number of the error."""
     reason = error.strerror or (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
     return reason[0].lower() + reason[1:] if reason[1:2].islower() else reason
-
-
-def printable(text: str) -> str:
-    """File names that are not text, cut characters and NUL cannot go into a transcript."""
-    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def shown_name(name: str) -> str:

@@ -32,7 +32,7 @@ _FIRST = 256 * 1024
 _CHUNK = 4 * 1024 * 1024
 _PATIENCE = 32 * 1024 * 1024
 """Bytes that are read beyond the beginning of the section to find the ends of its lines."""
-_OTHERLARGESTS = {".bmp", ".ico", ".tif", ".tiff", ".heic", ".avif", ".jxl"}
+_OTHER_IMAGES = {".bmp", ".ico", ".tif", ".tiff", ".heic", ".avif", ".jxl"}
 
 
 class View(Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,7 +155,7 @@ async def _of_large(workspace: Workspace, asked: View, where: Place, size: int) 
 
 
 def _not_text(where: Place, size: int) -> str:
-    if os.path.splitext(where.path)[1].lower() in _OTHERLARGESTS:
+    if os.path.splitext(where.path)[1].lower() in _OTHER_IMAGES:
         return f"{where.shown} ({size:,} bytes) is of a kind that cannot be shown. Make a PNG copy with `bash`, if there is a program for it."
     return f"{where.shown} is a binary file ({size:,} bytes), not text. Inspect it with `bash` if you have to."
 

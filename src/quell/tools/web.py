@@ -9,11 +9,12 @@ from functools import partial
 from msgspec import Struct
 
 from quell.core.errors import WebRefused
+from quell.core.messages import printable
 from quell.core.permissions import Access
 from quell.core.ports import Place, Workspace
 from quell.core.web import Destination, Page, Web
 from quell.tools.text import looks_binary
-from quell.tools.tool import Options, Refused, printable
+from quell.tools.tool import Options, Refused
 
 READ = 5 * 1024 * 1024
 """Bytes of a page that are read."""

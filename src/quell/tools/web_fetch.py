@@ -9,11 +9,11 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from quell.core.messages import ToolResult
+from quell.core.messages import ToolResult, printable
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.core.web import Destination
 from quell.tools import web
-from quell.tools.tool import Call, Options, printable
+from quell.tools.tool import Call, Options
 
 _SECONDS = 60
 _LONG = 50_000

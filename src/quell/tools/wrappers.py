@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from quell.tools.flags import Flags, first_word, is_option
+from quell.tools.flags import Flags, first_word, is_option, named
 
 
 class Word(Struct, frozen=True):
@@ -59,10 +59,6 @@ class _Prefix(Struct, frozen=True):
     harmless: str | None = None
 
 
-def _long(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
 _PREFIXES: Mapping[str, _Prefix] = {
     "builtin": _Prefix(),
     "busybox": _Prefix(),
@@ -73,42 +69,42 @@ _PREFIXES: Mapping[str, _Prefix] = {
     "coproc": _Prefix(),
     "doas": _Prefix(Flags("Lns", "aCu")),
     "env": _Prefix(
-        Flags("0iv", "Cu", long=_long("chdir: debug ignore-environment null unset:")), assigns=True, harmless=""
+        Flags("0iv", "Cu", long=named("chdir: debug ignore-environment null unset:")), assigns=True, harmless=""
     ),
     "exec": _Prefix(Flags("cl", "a")),
-    "flock": _Prefix(Flags("enosux", "Ew", long=_long("close exclusive nonblock shared timeout: unlock")), operands=1),
+    "flock": _Prefix(Flags("enosux", "Ew", long=named("close exclusive nonblock shared timeout: unlock")), operands=1),
     "ionice": _Prefix(Flags("t", "cn"), harmless="cnt"),
     "ltrace": _Prefix(Flags("bcCfiLrStT", "aelnosux")),
-    "nice": _Prefix(Flags("0123456789", "n", long=_long("adjustment:")), harmless="n0123456789"),
+    "nice": _Prefix(Flags("0123456789", "n", long=named("adjustment:")), harmless="n0123456789"),
     "nohup": _Prefix(),
     "nocorrect": _Prefix(),
     "noglob": _Prefix(),
-    "parallel": _Prefix(Flags("Xkmqtuv0", "ajLNnPS", long=_long("jobs: keep-order null verbose")), joined=True),
-    "pkexec": _Prefix(Flags(long=_long("disable-internal-agent user:"))),
+    "parallel": _Prefix(Flags("Xkmqtuv0", "ajLNnPS", long=named("jobs: keep-order null verbose")), joined=True),
+    "pkexec": _Prefix(Flags(long=named("disable-internal-agent user:"))),
     "runuser": _Prefix(Flags("fl", "gGu")),
     "setarch": _Prefix(Flags("BFILRSTXZ3v"), operands=1),
     "setsid": _Prefix(Flags("cfw")),
     "ssh": _Prefix(Flags("46AaCfGgKkMNnqsTtVvXxYy", "BbcDEeFIiJLlmOopQRSWw"), operands=1, joined=True),
-    "stdbuf": _Prefix(Flags(valued="eio", long=_long("error: input: output:")), harmless="eio"),
+    "stdbuf": _Prefix(Flags(valued="eio", long=named("error: input: output:")), harmless="eio"),
     "strace": _Prefix(Flags("cCdDfFhiknqrtTvVwxyzZ", "aAbeEIoOpPsSuUX")),
     "sudo": _Prefix(
-        Flags("ABbEHikNnPSs", "CDghpRTtUu", long=_long("login non-interactive preserve-env= user: group:"))
+        Flags("ABbEHikNnPSs", "CDghpRTtUu", long=named("login non-interactive preserve-env= user: group:"))
     ),
     "taskset": _Prefix(Flags("ac"), operands=1),
     "time": _Prefix(Flags("p"), harmless="p"),
     "timeout": _Prefix(
-        Flags("v", "ks", long=_long("foreground kill-after: preserve-status signal: verbose")),
+        Flags("v", "ks", long=named("foreground kill-after: preserve-status signal: verbose")),
         operands=1,
         harmless="ksv",
     ),
     "unbuffer": _Prefix(Flags("p")),
-    "watch": _Prefix(Flags("bcdegtwx", "n", "", _long("color differences interval: no-title precise")), joined=True),
+    "watch": _Prefix(Flags("bcdegtwx", "n", "", named("color differences interval: no-title precise")), joined=True),
     "xargs": _Prefix(
         Flags(
             "0oprtx",
             "adEILnPs",
             "eil",
-            _long(
+            named(
                 "arg-file: delimiter: eof= exit interactive max-args: max-chars: max-lines= max-procs: no-run-if-empty"
                 " null open-tty replace= show-limits verbose"
             ),

@@ -2,7 +2,7 @@
 
 Rules: a request refuses unknown fields (a typo must not be ignored) and is checked here as far as its form goes; what it means is
 decided by the core. Where an answer is a value of the core already (`Summary`, `Accepted`, `Covered`, `Noted`, messages, the view),
-that value is the body and is not repeated here. Paths, statuses and which body goes where are the route table's (`quell.server.routes`).
+that value is the body and is not repeated here. Paths, statuses and which body goes where are the route table's (`quell.server.app`).
 """
 
 from __future__ import annotations

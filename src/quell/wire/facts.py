@@ -5,7 +5,7 @@
 Rules: one fact is one flat object without line breaks, `seq`, `at`, `kind` and `v` first, fields at their defaults left
 out. A change to the fields of a kind, an added one included, raises its version, so that an older quell refuses what it
 would misread. What was written is never rewritten: an older version is brought up to date when it is read.
-`contract.md` F1.
+Contract F1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Snapshots as bytes: what the facts of a session fold to, to go on from (contract.md F2).
+"""Snapshots as bytes: what the facts of a session fold to, to go on from (contract F2).
 
 Rules: a snapshot is a convenience. It is readable by the code that wrote it and by no other: its version is a digest of the
 core's modules, so that a change to any of them makes all of them again. What cannot be read is no error, it is no snapshot. Whether it fits

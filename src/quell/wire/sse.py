@@ -4,7 +4,7 @@
     Decoder().feed(bytes) -> frames            what a client reads, cut anywhere
     parse(frame) -> value                      a frame as the value that it carries
 
-Rules: only facts carry an `id`, which is their `seq` (contract.md E1); everything else is ephemeral and not replayed (E2). An event whose
+Rules: only facts carry an `id`, which is their `seq` (contract E1); everything else is ephemeral and not replayed (E2). An event whose
 blank line never came is not delivered. Reconnecting, and what a follower does with deltas, is the business of `client.follow`.
 """
 
@@ -106,7 +106,7 @@ class Decoder:
 
 
 def parse(frame: Frame) -> Recorded | Ephemeral | None:
-    """The value that a frame carries; None for a kind that only a newer server knows (contract.md F1)."""
+    """The value that a frame carries; None for a kind that only a newer server knows (contract F1)."""
     if frame.kind == "fact":
         return facts.decode(frame.content)
     kind = EPHEMERAL.get(frame.kind)

@@ -21,7 +21,7 @@ from quell.core.ports import Entry
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _swap = threading.Lock()
 """Held while a file is compared and replaced, so that of two writers of this process only one can win."""
@@ -144,7 +144,7 @@ class Replacement:
             require_regular(self._old.st_mode, self._path)
             if not self._old.st_mode & 0o222:
                 raise PermissionError(errno.EACCES, "the file is marked read-only", self._path)
-        self._file = os.open(self._temporary, _CREATE, 0o666, dir_fd=self._folder)
+        self._file = os.open(self._temporary, CREATE, 0o666, dir_fd=self._folder)
 
     def take(self, content: bytes) -> None:
         """Add to it."""

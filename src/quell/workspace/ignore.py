@@ -48,7 +48,6 @@ class Ignored:
     """Asked about names below `top`. It reads each ignore file once: make one for each walk."""
 
     def __init__(self, top: str, patterns: Sequence[str] = ()) -> None:
-        self._top = top
         self._asked = _Patterns(top, parse(tuple(patterns))) if patterns else None
         self._defaults = _Patterns(top, _defaults())
         repo = repository(top)

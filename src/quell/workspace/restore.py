@@ -14,11 +14,9 @@ from collections.abc import Iterator, Mapping
 
 from quell.core.checkpoints import CheckpointRefused
 from quell.workspace.blobs import Blobs, Item
-from quell.workspace.files import copy_marks, open_folder, sync
+from quell.workspace.files import CREATE, copy_marks, open_folder, sync
 from quell.workspace.snapshot import Camera
 from quell.workspace.walk import Stop
-
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Items = Mapping[bytes, Item | None]
 
@@ -124,7 +122,7 @@ def _write(temporary: bytes, name: bytes, item: Item, blobs: Blobs, folder: int)
     content = blobs.content(item.content)
     if content is None:
         raise FileNotFoundError(errno.ENOENT, "its content is not there any more")
-    file = os.open(temporary, _CREATE, 0o600, dir_fd=folder)
+    file = os.open(temporary, CREATE, 0o600, dir_fd=folder)
     with open(file, "wb", buffering=0) as writer:
         written = 0
         while written < len(content):

@@ -1,4 +1,4 @@
-"""The doorbell of a journal in PostgreSQL: NOTIFY rings, LISTEN hears (contract.md E5).
+"""The doorbell of a journal in PostgreSQL: NOTIFY rings, LISTEN hears (contract E5).
 
 Rules: one connection does both, and so knows its own rings; a thread waits for it, so that ringing never waits. What is rung for while the
 connection is lost is lost with it: whoever hears again after that looks everywhere, and the journal's version is looked at every second.

@@ -3,7 +3,7 @@
 Three threads, each with a connection of its own: one writes all that has gathered, one reads, one holds the lease, so that neither a long
 history nor a full disk keeps it from being renewed. A connection that was lost is opened again; meanwhile what is asked for is refused.
 
-One process owns the journal for as long as it renews its lease (contract.md I10); others are guests, which read, and append what anybody may.
+One process owns the journal for as long as it renews its lease (contract I10); others are guests, which read, and append what anybody may.
 """
 
 from __future__ import annotations

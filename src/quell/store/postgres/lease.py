@@ -1,4 +1,4 @@
-"""Who owns the journal: a lease, in the table's one row, that ends by the database's clock unless it is renewed (contract.md I10).
+"""Who owns the journal: a lease, in the table's one row, that ends by the database's clock unless it is renewed (contract I10).
 
 Rules: a lease only says when another may claim; what a former owner writes is refused by its generation, whatever became of the lease. The
 owner reckons with less than the lease: what it has started must have ended before another can claim, and commands take `STOPPING` seconds

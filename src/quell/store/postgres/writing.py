@@ -2,7 +2,7 @@
 
 Rules: the server never waits for us while it holds a lock, for a statement is sent whole and is its own transaction: a process that is
 stopped, or a network that fails, holds nobody up. Whether the writer still owns the journal is asked in that statement, with a lock
-that a claim waits for, and that waits for a claim (contract.md I10). A stale append writes nothing and leaves the others alone; a
+that a claim waits for, and that waits for a claim (contract I10). A stale append writes nothing and leaves the others alone; a
 statement that fails is tried again order by order. Where the connection was lost before the answer came, every order of
 the statement is refused, although it may have been written: whoever asked looks.
 """
@@ -176,7 +176,7 @@ class Writer:
                 assert write.generation is not None
                 order.refuse(stale_owner(write.generation))
             elif write.session not in written:
-                order.refuse(stale_writer(write))
+                order.refuse(stale_writer(write.session, write.expected))
             else:
                 order.answer(None)
 

@@ -1,4 +1,4 @@
-"""Forks (contract.md K8): what a copy of any prefix of a journal is, and what it goes on with."""
+"""Forks (contract K8): what a copy of any prefix of a journal is, and what it goes on with."""
 
 from __future__ import annotations
 

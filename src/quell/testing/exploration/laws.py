@@ -1,4 +1,4 @@
-"""What must hold of every move, line by line of contract.md: what an input may decide, must decide, and has to answer.
+"""What must hold of every move, line by line of the run contract: what an input may decide, must decide, and has to answer.
 
 The ledger knows which fact may follow which; here is what each input is for. Raises `AssertionError`, naming the line.
 """

@@ -1,4 +1,4 @@
-"""The laws of what is kept of a workspace, and of its coming back (contract.md K8)."""
+"""The laws of what is kept of a workspace, and of its coming back (contract K8)."""
 
 from __future__ import annotations
 

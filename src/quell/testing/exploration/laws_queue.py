@@ -1,4 +1,4 @@
-"""What must hold of what users ask for: accept, cancel, the edits of the queue, answers, deletion (contract.md A, C, Q, T6, K7).
+"""What must hold of what users ask for: accept, cancel, the edits of the queue, answers, deletion (contract A, C, Q, T6, K7).
 
 Written from the contract, in terms of the ledger: what a request has to change, and that it changes nothing else.
 """

@@ -2,7 +2,7 @@
 
 An operation is ordered, is carried out some time later, and is answered some time after that; a process can be killed anywhere in
 between. As with the threads of the real journal, writes wait for writes and reads for reads, and what was ordered is carried out whether or
-not anybody waits for it (contract.md C10). The SQL is the real one, on a real file: only the threads are left out.
+not anybody waits for it (contract C10). The SQL is the real one, on a real file: only the threads are left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must hold between a session and its sub-agents when a simulation has come to rest (contract.md T4, K7)."""
+"""What must hold between a session and its sub-agents when a simulation has come to rest (contract T4, K7)."""
 
 from __future__ import annotations
 

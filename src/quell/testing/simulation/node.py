@@ -1,7 +1,7 @@
 """A server process of the simulation: an engine, and the requests and streams that it serves. It can be killed, and stopped, at any callback.
 
 A client reaches it through `request` and `stream` only; both take time, and end with `ConnectionLost` when the process dies. What a client
-does with that is its own affair: the request goes on in the process, as on a real server (contract.md A4).
+does with that is its own affair: the request goes on in the process, as on a real server (contract A4).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from quell.core import facts as f
-from quell.core.messages import Reply, Text
+from quell.core.messages import Reply, said
 
 COMPACTION = "Summarise."
 """What a model is told instead of the session when it compacts one."""
@@ -191,7 +191,7 @@ class Witness:
         streamed = self._streamed.pop((session, message), None)
         if streamed is None:
             return
-        text = "".join(part.text for part in reply.parts if isinstance(part, Text))
+        text = said(reply.parts)
         died = self.reigns.ended.get(streamed.reign)
         if died is None:
             kept = streamed.text()

@@ -31,6 +31,7 @@ from quell.core.messages import (
 from quell.core.ports import LanguageModel
 from quell.testing.simulation.loop import VirtualLoop, running
 from quell.testing.simulation.witness import Witness
+from quell.wire import times
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 STUBBORN = 20.0
@@ -48,8 +49,7 @@ class VirtualClock:
         self._loop = loop
 
     def now(self) -> str:
-        moment = EPOCH + timedelta(seconds=self._loop.time())
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return times.as_text(EPOCH + timedelta(seconds=self._loop.time()))
 
     async def sleep_until(self, at: str) -> None:
         await asyncio.sleep(max(0.0, (datetime.fromisoformat(at) - EPOCH).total_seconds() - self._loop.time()))

@@ -1,4 +1,4 @@
-"""What must hold after a death, and what must hold at rest: journals, ledgers, files, against contract.md and against each other.
+"""What must hold after a death, and what must hold at rest: journals, ledgers, files, against the run contract and against each other.
 
 `learn` takes what clients have noted; `session` and `deleted` hold a journal against that. What runs in between is the business of `run`.
 """
