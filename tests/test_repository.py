@@ -49,3 +49,12 @@ def test_what_the_way_of_a_prompt_names_is_there() -> None:
     values = set(re.findall(r"`([A-Z][a-z]\w+)`", text)) - {name for _, name in named}
     code = "".join(path.read_text() for path in (ROOT / "src" / "quell" / "core").glob("*.py"))
     assert [name for name in values if f"class {name}(" not in code] == []
+
+
+def test_no_comment_sends_readers_to_a_page_that_they_do_not_have() -> None:
+    """The contract is cited by its lines, which docs/reference/contract-tests.md lists."""
+    folders = ("src", "benchmarks", "scripts")
+    code = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert [
+        path.name for path in code if re.search(r"\b(contract|design|features|anchors)\.md\b", path.read_text())
+    ] == []

@@ -35,35 +35,44 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Ports(Struct, frozen=True, kw_only=True):
-    """The world, as the engine sees it. Without a `doorbell` no other process is expected to append.
-
-    `toolset` are all tools, and knows of the jobs; `tools(session)` are those that a session has as it is configured now.
-    `rules(root)` are those that are configured for a workspace. `open_workspace(session)` raises `InvalidRequest` when the folder cannot be worked in. `retry_delay(attempt, failure)` is in
-    seconds, None to give up; `retry_attempts` says how many there are at most. `is_crowded(tokens, window)` says whether to compact before the
-    next sample. `environment` is the process's own, for sessions whose client has not sent one. `secrets(environment)` are the values that
-    must not be shown: those of the environment, and those that are configured. `describe(session, environment)` is what holds in a session.
-    Without `checkpoints()` a revert is one of the conversation alone. `hooks()` are the user's, None where there are none.
-    `equip(session, environment, attended)` has its tools ready before a sample, and
-    says what it should know of those that are not; `attended`: a person waits for it.
-    """
+    """The world, as the engine sees it. Functions are asked anew each time: what is configured may have changed."""
 
     journal: Journal
-    models: Models
-    toolset: Toolset
-    tools: Callable[[Session], Toolset]
+    doorbell: Doorbell | None = None
+    """None: no other process is expected to append."""
     clock: Clock
-    rules: Callable[[str], Sequence[Rule]]
+
     open_workspace: Callable[[Session], Workspace]
+    """Raises `InvalidRequest` when the folder cannot be worked in."""
+    checkpoints: Callable[[], Checkpoints] | None = None
+    """None: a revert is one of the conversation alone."""
+
+    models: Models
+    retry_delay: Callable[[int, ModelFailed], float | None]
+    """Seconds from a failed attempt, by its number, to the next; None to give up."""
+    retry_attempts: Callable[[], int | None] = lambda: None
+    """How many there are at most, to be shown."""
+    is_crowded: Callable[[int, int | None], bool]
+    """Whether to compact before the next sample, by the tokens that were used and those that the model's window holds."""
+
     system_prompt: Callable[[Session, Workspace], Awaitable[str]]
     compaction_prompt: str
-    retry_delay: Callable[[int, ModelFailed], float | None]
-    is_crowded: Callable[[int, int | None], bool]
-    environment: Mapping[str, str]
-    secrets: Callable[[Mapping[str, str]], Collection[str]] = lambda environment: ()
     title_prompt: str = ""
-    retry_attempts: Callable[[], int | None] = lambda: None
-    doorbell: Doorbell | None = None
-    describe: Callable[[Session, Mapping[str, str]], Sequence[Topic]] = lambda session, environment: ()
-    checkpoints: Callable[[], Checkpoints] | None = None
-    hooks: Callable[[], Hooks | None] = lambda: None
+
+    toolset: Toolset
+    """All tools; it knows of the jobs."""
+    tools: Callable[[Session], Toolset]
+    """Those that a session has."""
     equip: Callable[[Session, Mapping[str, str], bool], Awaitable[Sequence[str]]] | None = None
+    """Has a session's tools ready before a sample, with its environment, and says what it should know of those that are not. True: a person waits."""
+    rules: Callable[[str], Sequence[Rule]]
+    """Those for a workspace, by its root."""
+    hooks: Callable[[], Hooks | None] = lambda: None
+    """The user's; None where there are none."""
+
+    environment: Mapping[str, str]
+    """The process's own, for sessions whose client has not sent one."""
+    secrets: Callable[[Mapping[str, str]], Collection[str]] = lambda environment: ()
+    """The values that must not be shown: those of an environment, and those that are configured."""
+    describe: Callable[[Session, Mapping[str, str]], Sequence[Topic]] = lambda session, environment: ()
+    """What holds in a session with its environment, for its model."""
