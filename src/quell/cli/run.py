@@ -2,7 +2,8 @@
 
 The prompt is checked, accepted by the server under an id of ours (so that asking again is harmless), and followed to its end: across lost
 connections and a restarted server. The run belongs to the server. Ctrl-C and SIGTERM cancel it there and wait for it to settle; a second one
-leaves at once. When nobody reads our output any more, the run is cancelled as well, as a pipeline would end any other command.
+leaves at once. When nobody reads our output any more, the run is cancelled as well, as a pipeline would end any other command. A terminal that
+is gone ends the command alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
 from quell.cli.outcome import Followed
 from quell.cli.prompt import argument_text, attachments, compose
-from quell.cli.terminal import somebody_is_there
+from quell.cli.terminal import hung_up, somebody_is_there
 from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, follow, quoted
 
 TYPE_CHECKING = False
@@ -67,6 +68,8 @@ def _run(options: RunOptions, workspace: str, content: _Content, place: Paths) -
             notices = _notices(connection, workspace) if is_new and not options.quiet else []
             return task.follow(connection, accepted, session, notices, interrupts)
         except OSError:  # nobody reads on, or nothing more can be written
+            if hung_up():
+                _end_with_terminal()
             task.cancel()
             raise
 
@@ -296,6 +299,12 @@ class _Interrupts:
         if not self._task.sent:
             raise KeyboardInterrupt
         self._task.cancel()
+
+
+def _end_with_terminal() -> None:
+    """As the SIGHUP would that is on its way: the command ends, and the run goes on."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 def _check(options: RunOptions) -> None:
