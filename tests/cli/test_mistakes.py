@@ -40,10 +40,13 @@ from tests.cli.command import Home
         (["--file", "nowhere", "x"], "cannot attach nowhere"),
         (["--file", ".", "x"], "cannot attach .: it is a folder"),
         (["--file", "/dev/zero", "x"], "cannot attach /dev/zero: it is not a regular file"),
+        (["--file", "pipe", "x"], "cannot attach pipe: it is not a regular file"),
         (["--file", "binary", "x"], "cannot attach binary: it is neither UTF-8 text"),
         (["--allow", "bash((", "x"], "is not a permission rule"),
         (["--allow", "", "x"], "is not a permission rule"),
         (["--model", "nobody/nothing", "x"], "nobody"),
+        (["--model", "antropic/x", "x"], "did you mean anthropic? `quell models`"),
+        (["--model", "anthropic/", "x"], 'no model is named in "anthropic/"; write anthropic/ and the model'),
         (["--model", "scripted:nowhere.toml", "x"], "nowhere.toml"),
         (["--model", "scripted:broken.toml", "x"], "broken.toml:1"),
     ],
@@ -51,6 +54,8 @@ from tests.cli.command import Home
 )
 def test_wrong_usage(home: Home, arguments: list[str], said: str) -> None:
     (home.workspace / "file").touch()
+    if not (home.workspace / "pipe").exists():
+        os.mkfifo(home.workspace / "pipe")
     (home.workspace / "binary").write_bytes(b"abc\0\xff")
     (home.workspace / "broken.toml").write_text("reply =")
     before = len(home.sessions())

@@ -348,8 +348,9 @@ def test_when_nobody_reads_on_the_run_is_cancelled_quietly(home: Home) -> None:
     until(lambda: not any(each["busy"] for each in home.sessions()))
 
 
-def test_closed_streams_are_no_trouble(home: Home) -> None:
-    line = " ".join(f"'{word}'" for word in home.line("run", "--quiet", "--model", home.model, "say hello"))
+@pytest.mark.parametrize("options", [[], ["--quiet"]], ids=["", "quiet"])
+def test_closed_streams_are_no_trouble(home: Home, options: list[str]) -> None:
+    line = " ".join(f"'{word}'" for word in home.line("run", *options, "--model", home.model, "say hello"))
     done = subprocess.run(
         ["sh", "-c", f"{line} <&- >&- 2>&-"], env=home.environment, cwd=home.workspace, timeout=30, check=False
     )
