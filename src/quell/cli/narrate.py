@@ -53,6 +53,8 @@ def result_state(result: Json) -> tuple[str, str]:
                 return (f"+{metadata.number('additions')} −{metadata.number('removals')}", "dim")
             if "signal" in metadata:
                 return (f"ended by signal {metadata.number('signal')}", "yellow")
+            if metadata.flag("running"):
+                return ("runs on in the background: quell jobs", "yellow")
             exit = metadata.number("exit")
             why = "perhaps because of the sandbox" if metadata.flag("sandbox_suspected") else ""
             return (" · ".join(filter(None, (f"exit {exit}" if exit else "", why))), "yellow")
