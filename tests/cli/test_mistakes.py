@@ -69,6 +69,17 @@ def test_wrong_usage(home: Home, arguments: list[str], said: str) -> None:
     assert len(home.sessions()) == before
 
 
+@pytest.mark.parametrize("option", ["--json", "--stream-json"])
+def test_a_program_gets_a_result_of_what_could_not_be_asked(home: Home, option: str) -> None:
+    done = home.run(option, "--session", "0000nothing", "x")
+    assert done.status == 2
+    result = done.json()
+    assert result.pop("event", "result") == "result"
+    assert result.keys() == home.run("--json", "say hello").json().keys()
+    assert (result["session"], result["prompt"], result["outcome"], result["exit"]) == (None, None, None, 2)
+    assert f"quell: {result['error']}\n" == done.err
+
+
 def test_a_broken_script_is_not_looked_for_among_the_models(home: Home) -> None:
     (home.workspace / "broken.toml").write_text("reply =")
     done = home.quell("run", "--model", "scripted:broken.toml", "x")

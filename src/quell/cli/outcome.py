@@ -62,7 +62,8 @@ def named(hooks: Sequence[str]) -> str:
 class Followed:
     """One prompt of a session. Feed it the session's events; `begun` while its run is the active one, `ended` at its end."""
 
-    def __init__(self, session: str, prompt: str, run: str | None) -> None:
+    def __init__(self, session: str | None, prompt: str | None, run: str | None) -> None:
+        """`session` and `prompt` are None where there is none: nothing of it was asked."""
         self.session = session
         self.prompt = prompt
         self.run = run

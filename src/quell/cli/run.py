@@ -38,20 +38,39 @@ CANCEL_SECONDS = 5.0
 
 
 def run(options: RunOptions) -> int:
-    """The exit status. Raises `CommandFailed`."""
+    """The exit status. Raises `CommandFailed`; who wants JSON has a result by then."""
     _check(options)
+    known: dict[str, str] = {}
+    try:
+        return _checked(options, known)
+    except CommandFailed as failed:
+        if options.json or options.stream_json:
+            result = Followed(known.get("session"), known.get("prompt"), None).summary()
+            result |= {
+                "outcome": None,
+                "stop_reason": None,
+                "error": str(failed),
+                "exit": failed.status,
+                "seconds": None,
+            }
+            _print_json(({"event": "result"} if options.stream_json else {}) | result)
+        raise
+
+
+def _checked(options: RunOptions, known: dict[str, str]) -> int:
     workspace = _folder(options.cwd or ".", "work in")
     content = _Content(options)
     place = daemon.here()
     try:
-        return _run(options, workspace, content, place)
+        return _run(options, workspace, content, place, known)
     except Refused as refused:
         raise of_refusal(refused) from None
     except Unreachable as lost:
         raise CommandFailed(f"the server was lost and does not come back: {lost}. Its log: {place.log}") from None
 
 
-def _run(options: RunOptions, workspace: str, content: _Content, place: Paths) -> int:
+def _run(options: RunOptions, workspace: str, content: _Content, place: Paths, known: dict[str, str]) -> int:
+    """`known` becomes what is known of the run, for when it fails."""
     with daemon.connect(place) as connection:
         session, is_new = _session(connection, options, workspace, content.environment)
         task = _Task(connection.path, session.text("id"), options)
@@ -62,6 +81,7 @@ def _run(options: RunOptions, workspace: str, content: _Content, place: Paths) -
             if is_new:  # nothing was asked in it
                 task.forget_session()
             raise
+        known |= {"session": task.session, "prompt": task.prompt}
         if interrupts.seen:  # while it was being accepted: the cancel may have come before the prompt
             task.cancel()
         try:
