@@ -74,6 +74,8 @@ def _run(options: RunOptions, workspace: str, content: _Content, place: Paths, k
     with daemon.connect(place) as connection:
         session, is_new = _session(connection, options, workspace, content.environment)
         task = _Task(connection.path, session.text("id"), options)
+        if not is_new:
+            known["session"] = task.session
         interrupts = _Interrupts(task)
         try:
             accepted = task.submit(connection, content)
