@@ -373,6 +373,34 @@ def test_a_server_that_is_killed_in_the_middle(own_home: Home) -> None:
     assert [pid for pid in own_home.servers() if pid != server], "a new one has told what became of the run"
 
 
+def test_a_run_that_is_gone_on_with_is_followed_to_its_end(own_home: Home) -> None:
+    own_home.configure("resume_interrupted = true\n")
+    running = own_home.start("run", "--json", "--model", own_home.model, "look first")
+    until(lambda: bool(own_home.servers()) and own_home.sessions()[0]["busy"])
+    until(lambda: "First I look." in own_home.quell("sessions", "show").out)
+    own_home.kill_server()
+    done = running.end()
+    assert done.status == 0, done
+    result = done.json()
+    assert (result["outcome"], result["text"], result["error"]) == ("completed", "You said something.", None)
+    assert "the server was stopped in the middle; the run is gone on with" in done.err
+
+
+def test_a_run_that_is_gone_on_with_is_cancelled(own_home: Home) -> None:
+    own_home.configure("resume_interrupted = true\n")
+    script = own_home.root / "script.toml"
+    script.write_text(
+        script.read_text().replace("You said something.", "Well…").replace('text = "Well…"', 'endless = "well… "')
+    )
+    running = own_home.start("run", "--model", own_home.model, "look first")
+    running.reads("and on")
+    own_home.kill_server()
+    running.reads("well…")
+    running.process.send_signal(signal.SIGINT)
+    assert running.end().status == 130
+    assert not any(each["busy"] for each in own_home.sessions())
+
+
 def test_a_server_that_is_killed_before_the_first_word(own_home: Home) -> None:
     """Nothing was said yet: the run begins again by itself in the new server (contract.md K3)."""
     (own_home.root / "script.toml").write_text('[[reply]]\nstep = [{ wait = 1.5 }, { text = "Late." }]\n')

@@ -203,6 +203,8 @@ class Narrator:
                 self.line("another message joined the run")
             case "noted":
                 self.line(body.text("text"), "yellow", whole=True)
+            case "follow_up_accepted":
+                self.line("the server was stopped in the middle; the run is gone on with", "yellow")
             case "compaction_started":
                 self.line("summarising the conversation so far")
             case "run_recovered":

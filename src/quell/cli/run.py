@@ -122,7 +122,7 @@ class _Task:
 
     def __init__(self, socket: str, session: str, options: RunOptions) -> None:
         self.session = session
-        self.prompt = f"p{os.urandom(10).hex()}"
+        self.prompt = self.entry = f"p{os.urandom(10).hex()}"
         self.sent = False
         self.uncancelled = False
         self._socket = socket
@@ -214,10 +214,21 @@ class _Task:
                     _print_json(_line_of(event))
             elif not followed.begun and event.body.text("kind") == "run_settled":
                 self._tell_place(narrator)
-            if followed.ended:
+            self.entry = followed.entry or self.prompt
+            if followed.ended and not self._goes_on(followed, event):
                 break
         narrator.end_line()
         return self._close(followed, narrator, time.monotonic() - self._began, interrupts)
+
+    def _goes_on(self, followed: Followed, event: Event) -> bool:
+        """Whether there is more behind the end of an interrupted run, which can only be what follows it up: the facts are of one decision."""
+        if followed.outcome != "interrupted" or event.body.text("kind") != "run_settled":
+            return False
+        try:
+            with Connection(self._socket) as connection:
+                return connection.request("GET", f"/v1/sessions/{self.session}").number("seq") > (event.id or 0)
+        except (Unreachable, Refused):
+            return False
 
     def _asker(self, narrator: Narrator) -> Asker | None:
         if not self._asks:
@@ -231,7 +242,7 @@ class _Task:
         self.uncancelled = True
         try:
             with Connection(self._socket, timeout=CANCEL_SECONDS) as connection:
-                connection.request("POST", f"/v1/sessions/{self.session}/cancel", {"prompt": self.prompt})
+                connection.request("POST", f"/v1/sessions/{self.session}/cancel", {"prompt": self.entry})
             self.uncancelled = False
         except (Unreachable, Refused):
             pass
