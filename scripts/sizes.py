@@ -60,7 +60,7 @@ LAZY: dict[str, set[str]] = {
     "src/quell/cli/outcome.py": {"decimal"},
     "src/quell/cli/run.py": {"quell.cli.asking", "quell.cli.children"},
     "src/quell/cli/serving.py": {"quell"},
-    "src/quell/cli/terminal.py": {"shlex", "subprocess", "unicodedata"},
+    "src/quell/cli/terminal.py": {"shlex", "subprocess", "termios", "unicodedata"},
     "src/quell/config/file.py": {"difflib", "quell.config.languages"},
     "src/quell/config/paths.py": {"hashlib", "pwd"},
     "src/quell/testing/postgresql.py": {"psycopg"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import time
 
 from tests.cli.command import Home
@@ -15,11 +16,13 @@ INTERRUPT, END = "\x03", "\x04"
 class Person:
     """Types only once it has read what it waits for."""
 
-    def __init__(self, home: Home, *arguments: str) -> None:
+    def __init__(self, home: Home, *arguments: str, ignoring: tuple[signal.Signals, ...] = ()) -> None:
         line = home.line(*arguments)
         self._child, self._terminal = pty.fork()
         if self._child == 0:
             os.chdir(home.workspace)
+            for each in ignoring:
+                signal.signal(each, signal.SIG_IGN)
             os.execve(line[0], line, home.environment | {"TERM": "dumb"})
         self._shown = ""
         self._seen = 0
@@ -39,6 +42,10 @@ class Person:
         """The exit status."""
         while self._read():
             pass
+        return self.leaves()
+
+    def leaves(self) -> int:
+        """Close the window of the terminal; the exit status."""
         os.close(self._terminal)
         return os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -57,6 +59,11 @@ type = "free_text"
 question = "Its name?"
 [[when.reply]]
 step = [{ text = "Chosen." }]
+
+[[when]]
+prompt = "for ever"
+[[when.reply]]
+step = [{ endless = "and on… ", interval = 0.02 }]
 """
 
 ANSWERS = '[{"choices": ["drop"], "note": "soon"}, {"choices": ["A"]}, {"yes": false}, {}]'
@@ -70,8 +77,8 @@ def asked_home(own_home: Home) -> Home:
     return own_home
 
 
-def run(home: Home, *arguments: str) -> Person:
-    return Person(home, "run", "--model", home.model, *arguments)
+def run(home: Home, *arguments: str, ignoring: tuple[signal.Signals, ...] = ()) -> Person:
+    return Person(home, "run", "--model", home.model, *arguments, ignoring=ignoring)
 
 
 def result(home: Home) -> str:
@@ -198,6 +205,32 @@ def test_t6_an_answer_given_elsewhere_withdraws_the_form(asked_home: Home) -> No
     person.reads("Tried both.")
     assert person.ends() == 0
     assert touched(asked_home) == {"one.txt", "two.txt"}
+
+
+@pytest.mark.parametrize(("asked", "answer"), [("touch one", ["allow"]), ("choose", ["--answers", ANSWERS])])
+def test_a_terminal_that_is_closed_gives_no_answer_and_leaves_the_run_alone(
+    asked_home: Home, asked: str, answer: list[str]
+) -> None:
+    """The command sees the end of its terminal before its shell passes on the SIGHUP, which is not passed on at all here."""
+    person = run(asked_home, asked, ignoring=(signal.SIGHUP,))
+    person.reads("y, a or n? " if asked == "touch one" else "a number")
+    with ThreadPoolExecutor(1) as beside:
+        left = beside.submit(person.leaves)
+        (request,) = open_requests(asked_home)
+        assert left.running(), "it follows the run, and asks nobody any more"
+        assert asked_home.quell("answer", str(request["id"]), *answer).status == 0
+        assert left.result(30) == -signal.SIGHUP, "there was something to say, and nobody to say it to"
+    until(lambda: not any(each["busy"] for each in asked_home.sessions()))
+    (session,) = asked_home.sessions()
+    assert "'outcome': 'completed'" in str(session["ended"])
+
+
+def test_a_terminal_that_is_closed_while_text_arrives_leaves_the_run_alone(asked_home: Home) -> None:
+    person = run(asked_home, "for ever", ignoring=(signal.SIGHUP,))
+    person.reads("and on")
+    assert person.leaves() == -signal.SIGHUP
+    (session,) = asked_home.sessions()
+    assert session["busy"]
 
 
 def test_a_run_that_is_lost_and_found_asks_again(asked_home: Home) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from quell.cli import daemon
 from quell.cli.daemon import _older
+from quell.cli.failure import CommandFailed
 from quell.config.paths import paths
 from tests.cli.command import Ended, Home
 
@@ -73,6 +75,34 @@ def test_a_socket_of_somebody_else_is_left_alone(own_home: Home) -> None:
     assert "does not speak HTTP" in done.err
     assert "belongs to another program" in done.err
     assert own_home.servers() == []
+
+
+@pytest.mark.parametrize("command", [["sessions"], ["serve", "--stop"]], ids=" ".join)
+def test_a_server_that_does_not_answer_is_named(
+    own_home: Home, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_home.run("say hello")
+    [server] = own_home.servers()
+    os.kill(server, signal.SIGSTOP)
+    monkeypatch.setattr(daemon, "HEALTH_SECONDS", 0.2)
+    monkeypatch.setattr(os, "environ", own_home.environment)
+    place = daemon.here()
+    try:
+        with pytest.raises(CommandFailed, match=f"pid {server}\\) does not answer.*kill -9 {server}"):
+            daemon.connect(place).close() if command == ["sessions"] else daemon.stop(place, force=False)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert own_home.servers() == [server]
+
+
+def test_something_else_at_the_place_of_the_socket(own_home: Home) -> None:
+    path = Path(paths(own_home.environment).socket)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text("mine")
+    done = own_home.run("say hello")
+    assert done.status == 1
+    assert f"There is something at {path} that is no socket. Remove it" in done.err
+    assert path.read_text() == "mine"
 
 
 def test_a_server_that_cannot_start_says_why_and_no_more(own_home: Home) -> None:

@@ -195,6 +195,7 @@ def test_cancel_active_parks_what_waits(own_home: Home) -> None:
 def test_jobs_are_listed_and_ended(own_home: Home) -> None:
     assert own_home.quell("jobs").err == "quell: no background jobs\n"
     done = own_home.run("--yolo", "--json", "start a server")
+    assert "bash  sleep 1000\n  runs on in the background: quell jobs\n" in done.err
     session = str(done.json()["session"])
     (line,) = own_home.quell("jobs").out.splitlines()
     job, where, _, state, command = line.split("\t")

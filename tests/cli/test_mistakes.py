@@ -40,10 +40,13 @@ from tests.cli.command import Home
         (["--file", "nowhere", "x"], "cannot attach nowhere"),
         (["--file", ".", "x"], "cannot attach .: it is a folder"),
         (["--file", "/dev/zero", "x"], "cannot attach /dev/zero: it is not a regular file"),
+        (["--file", "pipe", "x"], "cannot attach pipe: it is not a regular file"),
         (["--file", "binary", "x"], "cannot attach binary: it is neither UTF-8 text"),
         (["--allow", "bash((", "x"], "is not a permission rule"),
         (["--allow", "", "x"], "is not a permission rule"),
         (["--model", "nobody/nothing", "x"], "nobody"),
+        (["--model", "antropic/x", "x"], "did you mean anthropic? `quell models`"),
+        (["--model", "anthropic/", "x"], 'no model is named in "anthropic/"; write anthropic/ and the model'),
         (["--model", "scripted:nowhere.toml", "x"], "nowhere.toml"),
         (["--model", "scripted:broken.toml", "x"], "broken.toml:1"),
     ],
@@ -51,6 +54,8 @@ from tests.cli.command import Home
 )
 def test_wrong_usage(home: Home, arguments: list[str], said: str) -> None:
     (home.workspace / "file").touch()
+    if not (home.workspace / "pipe").exists():
+        os.mkfifo(home.workspace / "pipe")
     (home.workspace / "binary").write_bytes(b"abc\0\xff")
     (home.workspace / "broken.toml").write_text("reply =")
     before = len(home.sessions())
@@ -62,6 +67,17 @@ def test_wrong_usage(home: Home, arguments: list[str], said: str) -> None:
     assert "Traceback" not in done.err
     assert done.out == ""
     assert len(home.sessions()) == before
+
+
+@pytest.mark.parametrize("option", ["--json", "--stream-json"])
+def test_a_program_gets_a_result_of_what_could_not_be_asked(home: Home, option: str) -> None:
+    done = home.run(option, "--session", "0000nothing", "x")
+    assert done.status == 2
+    result = done.json()
+    assert result.pop("event", "result") == "result"
+    assert result.keys() == home.run("--json", "say hello").json().keys()
+    assert (result["session"], result["prompt"], result["outcome"], result["exit"]) == (None, None, None, 2)
+    assert f"quell: {result['error']}\n" == done.err
 
 
 def test_a_broken_script_is_not_looked_for_among_the_models(home: Home) -> None:

@@ -348,8 +348,9 @@ def test_when_nobody_reads_on_the_run_is_cancelled_quietly(home: Home) -> None:
     until(lambda: not any(each["busy"] for each in home.sessions()))
 
 
-def test_closed_streams_are_no_trouble(home: Home) -> None:
-    line = " ".join(f"'{word}'" for word in home.line("run", "--quiet", "--model", home.model, "say hello"))
+@pytest.mark.parametrize("options", [[], ["--quiet"]], ids=["", "quiet"])
+def test_closed_streams_are_no_trouble(home: Home, options: list[str]) -> None:
+    line = " ".join(f"'{word}'" for word in home.line("run", *options, "--model", home.model, "say hello"))
     done = subprocess.run(
         ["sh", "-c", f"{line} <&- >&- 2>&-"], env=home.environment, cwd=home.workspace, timeout=30, check=False
     )
@@ -370,6 +371,34 @@ def test_a_server_that_is_killed_in_the_middle(own_home: Home) -> None:
     assert "the server was stopped in the middle of this run" in done.err
     assert "To go on: quell run --session" in done.err
     assert [pid for pid in own_home.servers() if pid != server], "a new one has told what became of the run"
+
+
+def test_a_run_that_is_gone_on_with_is_followed_to_its_end(own_home: Home) -> None:
+    own_home.configure("resume_interrupted = true\n")
+    running = own_home.start("run", "--json", "--model", own_home.model, "look first")
+    until(lambda: bool(own_home.servers()) and own_home.sessions()[0]["busy"])
+    until(lambda: "First I look." in own_home.quell("sessions", "show").out)
+    own_home.kill_server()
+    done = running.end()
+    assert done.status == 0, done
+    result = done.json()
+    assert (result["outcome"], result["text"], result["error"]) == ("completed", "You said something.", None)
+    assert "the server was stopped in the middle; the run is gone on with" in done.err
+
+
+def test_a_run_that_is_gone_on_with_is_cancelled(own_home: Home) -> None:
+    own_home.configure("resume_interrupted = true\n")
+    script = own_home.root / "script.toml"
+    script.write_text(
+        script.read_text().replace("You said something.", "Well…").replace('text = "Well…"', 'endless = "well… "')
+    )
+    running = own_home.start("run", "--model", own_home.model, "look first")
+    running.reads("and on")
+    own_home.kill_server()
+    running.reads("well…")
+    running.process.send_signal(signal.SIGINT)
+    assert running.end().status == 130
+    assert not any(each["busy"] for each in own_home.sessions())
 
 
 def test_a_server_that_is_killed_before_the_first_word(own_home: Home) -> None:

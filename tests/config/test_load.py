@@ -51,6 +51,10 @@ def test_nothing_configured(tmp_path: Path) -> None:
     assert loaded == Loaded(settings=Settings())
 
 
+def test_a_mark_at_the_beginning_is_no_mistake(place: Place) -> None:
+    assert place.load('\ufeffmode = "ask"').settings.mode == "ask"
+
+
 def test_everything_a_user_may_say(place: Place) -> None:
     loaded = place.load(
         """
@@ -127,6 +131,10 @@ def test_everything_a_user_may_say(place: Place) -> None:
         ('mode = "yes"', '`mode` has to be one of "ask", "edits", "auto", "plan", "yolo"; found the text "yes"'),
         ("permissions = 5", ":1: `permissions` has to be a table; found 5"),
         ("[providers]\na = 5", ":2: `providers.a` has to be a table; found 5"),
+        (
+            '[permissions]\nrules = [{ allow = "bash" }]',
+            ":2: `permissions.rules` has to be a table; found a list: write [permissions.rules], and below it allow, ask, deny",
+        ),
         ('permissions.rules.deny = "edit"', ':1: `permissions.rules.deny` has to be a list; found the text "edit"'),
         (
             "[permissions.rules]\ndeny = [\n  'edit',\n  5,\n]",

@@ -365,6 +365,13 @@ async def test_refusals_are_classified(
 
 
 @dialects
+async def test_a_page_instead_of_an_answer_points_at_the_address(dialect: Dialect) -> None:
+    async with asking(dialect, Refusal(status=200, body="<html>a login page</html>")) as (asked, _):
+        failed = await asked.fail()
+    assert failed.detail.endswith("sent nothing that is an answer in its protocol — check the provider's base URL")
+
+
+@dialects
 async def test_nobody_listens(dialect: Dialect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -84,6 +84,20 @@ def test_the_detail_is_for_people() -> None:
     assert failed.detail == "x/y at example.org is overloaded or broken at the moment (502): 502 Bad Gateway nginx"
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("30", ""),
+        ("90", " — it asks for a pause of 2 min"),
+        ("7200", " — it asks for a pause of 2 h"),
+        ("259200", " — it asks for a pause of 3 d"),
+    ],
+)
+def test_a_long_pause_that_is_asked_for_is_named(asked: str, said: str) -> None:
+    failed = failure(Report(status=429, body="", headers={"retry-after": asked}), "x/y", NOW)
+    assert failed.detail == f"x/y asks to slow down (429){said}"
+
+
 def test_a_long_message_is_cut() -> None:
     failed = failure(Report(status=400, body={"error": {"message": "x" * 100_000}}), "x/y", NOW)
     assert len(failed.detail) < 800

@@ -27,7 +27,7 @@ MINE = ProviderOptions(
         ("zzz/x", 'unknown provider "zzz" in "zzz/x"; the providers are anthropic, openai'),
         ("claude-opus-55", 'unknown model "claude-opus-55"; did you mean anthropic/claude-opus-5-5 or'),
         ("", 'unknown model ""; write provider/model'),
-        ("openai/", 'unknown provider "openai" in "openai/"'),
+        ("openai/", 'no model is named in "openai/"'),
     ],
 )
 async def test_what_is_unknown_is_said_with_what_is_near(spec: str, message: str) -> None:

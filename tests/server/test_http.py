@@ -51,6 +51,25 @@ async def wire(s: Serving) -> AsyncIterator[Wire]:
 
 
 @pytest.mark.parametrize(
+    "sent", [b"Dear server\r\n\r\n", b"x" * 200_000, b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"]
+)
+async def test_what_is_no_http_is_a_problem_as_well(tmp_path: Path, sent: bytes) -> None:
+    async with serving(tmp_path) as s, wire(s) as w:
+        w.writer.write(sent)
+        assert await w.problem() == (400, "invalid_http")
+        assert await w.reader.read() == b""
+
+
+async def test_a_protocol_that_is_wanted_instead_is_not_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path) as s, wire(s) as w:
+        w.writer.write(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert (await w.answer())[0] == 200
+    assert "pip install" not in caplog.text
+
+
+@pytest.mark.parametrize(
     ("line", "status", "code"),
     [
         ("GET /", 404, "not_found"),

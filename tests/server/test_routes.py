@@ -53,6 +53,8 @@ async def test_sessions_are_listed_in_pages_newest_first(tmp_path: Path) -> None
         made = [(await s.session(title=f"number {n}")).id for n in range(5)]
         first = await s.client.sessions(limit=3)
         second = await s.client.sessions(limit=3, cursor=first.next)
+        with pytest.raises(errors.InvalidRequest, match="cursor"):
+            await s.client.sessions(cursor="somewhere")
         assert len(first.items) == 3
         assert second.next is None
         assert {row.id for row in (*first.items, *second.items)} == set(made)

@@ -317,6 +317,10 @@ async def test_a_full_disk_is_called_by_its_name(tmp_path: Path) -> None:
         ballast.unlink()
         await author.prompt("there is room again")
         await journal.close()
+        with pytest.raises(OSError, match="No space left"):
+            ballast.write_bytes(b"x" * (2 << 20))
+        with pytest.raises(StorageRefused, match=r"cannot be opened, because the disk is full"):
+            SqliteJournal.open(folder / "journal.db")
     finally:
         run("umount", "--lazy", str(folder))
 

@@ -12,7 +12,7 @@ import termios
 import time
 
 from quell.cli.form import Form, form_of
-from quell.cli.terminal import one_line
+from quell.cli.terminal import hung_up, one_line
 from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable
 
 TYPE_CHECKING = False
@@ -39,6 +39,7 @@ class Asker:
         self._open: dict[str, Json] = {}
         self._form: Form | None = None
         self._typed = b""
+        self._deserted = False
 
     def take(self, event: Event) -> None:
         body = event.body
@@ -62,7 +63,7 @@ class Asker:
 
     def show(self) -> None:
         """The next form, if none is shown: to be called when all that was said before it has been."""
-        if self._form is None and self._open:
+        if self._form is None and self._open and not self._deserted:
             self._form = form_of(next(iter(self._open.values())))
             self._typed = b""
             _forget_typed()
@@ -85,6 +86,11 @@ class Asker:
             piece = os.read(INPUT, 4096)
         except OSError:  # the terminal is gone
             piece = b""
+        if (
+            not piece and hung_up()
+        ):  # who was asked is gone, and has not answered: the request waits for another terminal
+            self._form, self._deserted = None, True
+            return
         self._typed += piece
         if not piece:  # Ctrl-D
             self._narrator.asked()

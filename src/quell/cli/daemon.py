@@ -20,7 +20,7 @@ import time
 
 from quell import __version__
 from quell.cli.failure import CommandFailed, InUse, of_refusal
-from quell.client.oneshot import Connection, Json, Refused, Unreachable
+from quell.client.oneshot import ANSWER_SECONDS, Connection, Json, Refused, Silent, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 LISTEN_SECONDS = 5.0
+HEALTH_SECONDS = 20.0
+"""How long a server may take to say how it is. It does so in a millisecond; what takes longer is the machine."""
 FOUND_SECONDS = 5.0
 """How long a server that has the journal may take to say where it is: it has it already, so no lease is waited for."""
 PAUSE = 0.005
@@ -96,12 +98,27 @@ def connect(place: Paths) -> Connection:
 def running(place: Paths) -> Json | None:
     """What the present server says of itself; None when there is none."""
     try:
-        with Connection(place.socket, timeout=START_SECONDS) as connection:
-            return connection.request("GET", "/v1/health")
+        with Connection(place.socket) as connection:
+            return _health(connection, place)
     except Unreachable:
         return None
     except Refused as refused:
         raise of_refusal(refused) from None
+
+
+def _health(connection: Connection, place: Paths) -> Json:
+    """What the server says of itself. One that says nothing is no server that could be replaced: it holds the journal."""
+    connection.grant(HEALTH_SECONDS)
+    try:
+        health = connection.request("GET", "/v1/health")
+    except Silent:
+        pid = connection.peer
+        raise CommandFailed(
+            f"the server{'' if pid is None else f' (pid {pid})'} does not answer: it is stuck, or was stopped. Its log: {place.log}. What was accepted is"
+            f" on disk; to begin again with a new server, end this one: kill -9 {'PID' if pid is None else pid}"
+        ) from None
+    connection.grant(ANSWER_SECONDS)
+    return health
 
 
 def stop(place: Paths, *, force: bool) -> Json | None:
@@ -115,7 +132,7 @@ def stop(place: Paths, *, force: bool) -> Json | None:
     except Refused as refused:
         if refused.status == 409:
             raise CommandFailed(
-                f"the server (pid {health.number('pid')}) is working: {refused.detail.rstrip('.')}. Wait, cancel what runs with"
+                f"the server (pid {health.number('pid')}) is working: {refused.detail.partition('. ')[0]}. Wait, cancel what runs with"
                 " `quell cancel`, or stop it anyway with `quell serve --stop --force`"
             ) from None
         raise of_refusal(refused) from None
@@ -132,7 +149,10 @@ def _agreed(place: Paths) -> Connection | None:
     except Unreachable:
         return None
     try:
-        health = connection.request("GET", "/v1/health")
+        health = _health(connection, place)
+    except CommandFailed:
+        connection.close()
+        raise
     except Unreachable:  # it is just leaving
         connection.close()
         return None
@@ -197,7 +217,7 @@ def _replace_or_start(place: Paths) -> Connection:
     """With the start lock held: end an older idle server if there is one, then start ours."""
     try:
         with Connection(place.socket) as old:
-            health = old.request("GET", "/v1/health")
+            health = _health(old, place)
             old.request("POST", "/v1/shutdown", {})
         _wait_for_end(health.number("pid"))
     except Unreachable:

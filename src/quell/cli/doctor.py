@@ -190,6 +190,10 @@ def _file(place: Paths) -> Finding:
         finally:
             connection.close()
     except sqlite3.Error as error:
+        if (
+            shutil.disk_usage(place.data_dir).free == 0
+        ):  # without room for its index, a file that is well cannot be opened
+            return Finding("note", "database", f"{path} cannot be looked at until there is room on its disk")
         return Finding(
             "bad",
             "database",

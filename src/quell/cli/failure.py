@@ -47,7 +47,11 @@ def of_refusal(refused: Refused) -> CommandFailed:
     advice = _ADVICE.get(refused.code)
     if refused.code == "unknown_model" and not refused.detail.startswith("unknown "):
         advice = None  # a script that cannot be played says itself what is wrong with it
-    text = refused.detail if advice is None else f"{refused.detail.rstrip('.')}. {advice}"
+    text = (
+        refused.detail
+        if advice is None
+        else f"{refused.detail.rstrip('.')}{'' if refused.detail.endswith('?') else '.'} {advice}"
+    )
     status = USAGE if refused.status == 413 else EXIT.get(refused.code, FAILED)
     return CommandFailed(text, status)
 

@@ -53,6 +53,8 @@ def result_state(result: Json) -> tuple[str, str]:
                 return (f"+{metadata.number('additions')} −{metadata.number('removals')}", "dim")
             if "signal" in metadata:
                 return (f"ended by signal {metadata.number('signal')}", "yellow")
+            if metadata.flag("running"):
+                return ("runs on in the background: quell jobs", "yellow")
             exit = metadata.number("exit")
             why = "perhaps because of the sandbox" if metadata.flag("sandbox_suspected") else ""
             return (" · ".join(filter(None, (f"exit {exit}" if exit else "", why))), "yellow")
@@ -201,6 +203,8 @@ class Narrator:
                 self.line("another message joined the run")
             case "noted":
                 self.line(body.text("text"), "yellow", whole=True)
+            case "follow_up_accepted":
+                self.line("the server was stopped in the middle; the run is gone on with", "yellow")
             case "compaction_started":
                 self.line("summarising the conversation so far")
             case "run_recovered":

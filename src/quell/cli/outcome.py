@@ -62,11 +62,13 @@ def named(hooks: Sequence[str]) -> str:
 class Followed:
     """One prompt of a session. Feed it the session's events; `begun` while its run is the active one, `ended` at its end."""
 
-    def __init__(self, session: str, prompt: str, run: str | None) -> None:
+    def __init__(self, session: str | None, prompt: str | None, run: str | None) -> None:
+        """`session` and `prompt` are None where there is none: nothing of it was asked."""
         self.session = session
         self.prompt = prompt
+        self.entry = prompt
+        """What stands for it in the queue: the prompt itself, or what follows up its interrupted run."""
         self.run = run
-        self.begun = run is not None
         self.ended = False
         self.outcome = ""
         self.stop_reason = ""
@@ -85,9 +87,11 @@ class Followed:
         if event.kind != "fact":
             return self.begun and event.kind in ("delta", "draft")
         kind = body.text("kind")
-        if kind == "run_started" and body.text("entry") == self.prompt:
-            self.run, self.begun = body.text("run"), True
-        elif kind == "entry_dropped" and body.text("entry") == self.prompt:
+        if kind == "run_started" and body.text("entry") == self.entry:
+            self.run = body.text("run")
+        elif kind == "follow_up_accepted" and body.text("run") == self.run:
+            self.entry, self.run, self.ended = body.text("entry"), None, False
+        elif kind == "entry_dropped" and body.text("entry") == self.entry:
             self._end("cancelled", "cancelled", "it was dropped before it had begun")
         elif not self.begun or body.text("run") not in ("", self.run):
             return False
@@ -102,6 +106,10 @@ class Followed:
             self._end(body.text("outcome"), body.text("stop_reason"), body.text("detail"))
             self.failure = body.text("failure")
         return True
+
+    @property
+    def begun(self) -> bool:
+        return self.run is not None
 
     @property
     def status(self) -> int:

@@ -54,9 +54,11 @@ def attachments(files: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _read_file(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise wrong_usage(f"cannot attach {path}: it is not a regular file")
+                raise wrong_usage(
+                    f"cannot attach {path}: it is not a regular file. What a command prints goes to standard input"
+                )
             return file.read(LARGEST + 1)
     except IsADirectoryError:
         raise wrong_usage(
@@ -64,6 +66,11 @@ def _read_file(path: str) -> bytes:
         ) from None
     except OSError as error:
         raise wrong_usage(f"cannot attach {path}: {error.strerror}") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Without waiting for somebody who writes to it, if it is a named pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _attachment(path: str, content: bytes) -> dict[str, str]:

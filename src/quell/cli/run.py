@@ -2,7 +2,8 @@
 
 The prompt is checked, accepted by the server under an id of ours (so that asking again is harmless), and followed to its end: across lost
 connections and a restarted server. The run belongs to the server. Ctrl-C and SIGTERM cancel it there and wait for it to settle; a second one
-leaves at once. When nobody reads our output any more, the run is cancelled as well, as a pipeline would end any other command.
+leaves at once. When nobody reads our output any more, the run is cancelled as well, as a pipeline would end any other command. A terminal that
+is gone ends the command alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
 from quell.cli.outcome import Followed
 from quell.cli.prompt import argument_text, attachments, compose
-from quell.cli.terminal import somebody_is_there
+from quell.cli.terminal import hung_up, somebody_is_there
 from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, follow, quoted
 
 TYPE_CHECKING = False
@@ -42,23 +43,44 @@ STOPPING = "cancelling: waiting for what runs to stop. A second Ctrl-C leaves at
 
 
 def run(options: RunOptions) -> int:
-    """The exit status. Raises `CommandFailed`."""
+    """The exit status. Raises `CommandFailed`; who wants JSON has a result by then."""
     _check(options)
+    known: dict[str, str] = {}
+    try:
+        return _checked(options, known)
+    except CommandFailed as failed:
+        if options.json or options.stream_json:
+            result = Followed(known.get("session"), known.get("prompt"), None).summary()
+            result |= {
+                "outcome": None,
+                "stop_reason": None,
+                "error": str(failed),
+                "exit": failed.status,
+                "seconds": None,
+            }
+            _print_json(({"event": "result"} if options.stream_json else {}) | result)
+        raise
+
+
+def _checked(options: RunOptions, known: dict[str, str]) -> int:
     workspace = _folder(options.cwd or ".", "work in")
     content = _Content(options)
     place = daemon.here()
     try:
-        return _run(options, workspace, content, place)
+        return _run(options, workspace, content, place, known)
     except Refused as refused:
         raise of_refusal(refused) from None
     except Unreachable as lost:
         raise CommandFailed(f"the server was lost and does not come back: {lost}. Its log: {place.log}") from None
 
 
-def _run(options: RunOptions, workspace: str, content: _Content, place: Paths) -> int:
+def _run(options: RunOptions, workspace: str, content: _Content, place: Paths, known: dict[str, str]) -> int:
+    """`known` becomes what is known of the run, for when it fails."""
     with daemon.connect(place) as connection:
         session, is_new = _session(connection, options, workspace, content.environment)
         task = _Task(connection.path, session.text("id"), options)
+        if not is_new:
+            known["session"] = task.session
         interrupts = _Interrupts(task)
         try:
             accepted = task.submit(connection, content)
@@ -66,12 +88,15 @@ def _run(options: RunOptions, workspace: str, content: _Content, place: Paths) -
             if is_new:  # nothing was asked in it
                 task.forget_session()
             raise
+        known |= {"session": task.session, "prompt": task.prompt}
         if interrupts.seen:  # while it was being accepted: the cancel may have come before the prompt
             task.cancel()
         try:
             notices = _notices(connection, workspace) if is_new and not options.quiet else []
             return task.follow(connection, accepted, session, notices, interrupts)
         except OSError:  # nobody reads on, or nothing more can be written
+            if hung_up():
+                _end_with_terminal()
             task.cancel()
             raise
 
@@ -102,7 +127,7 @@ class _Task:
 
     def __init__(self, socket: str, session: str, options: RunOptions) -> None:
         self.session = session
-        self.prompt = f"p{os.urandom(10).hex()}"
+        self.prompt = self.entry = f"p{os.urandom(10).hex()}"
         self.sent = False
         self.uncancelled = False
         self.late = Late()
@@ -195,11 +220,22 @@ class _Task:
                     _print_json(_line_of(event))
             elif not followed.begun and event.body.text("kind") == "run_settled":
                 self._tell_place(narrator)
-            if followed.ended:
+            self.entry = followed.entry or self.prompt
+            if followed.ended and not self._goes_on(followed, event):
                 break
         self.late.end()
         narrator.end_line()
         return self._close(followed, narrator, time.monotonic() - self._began, interrupts)
+
+    def _goes_on(self, followed: Followed, event: Event) -> bool:
+        """Whether there is more behind the end of an interrupted run, which can only be what follows it up: the facts are of one decision."""
+        if followed.outcome != "interrupted" or event.body.text("kind") != "run_settled":
+            return False
+        try:
+            with Connection(self._socket) as connection:
+                return connection.request("GET", f"/v1/sessions/{self.session}").number("seq") > (event.id or 0)
+        except (Unreachable, Refused):
+            return False
 
     def _asker(self, narrator: Narrator) -> Asker | None:
         if not self._asks:
@@ -214,7 +250,7 @@ class _Task:
         self.late.waiting_for = RECORDING
         try:
             with Connection(self._socket, timeout=CANCEL_SECONDS) as connection:
-                connection.request("POST", f"/v1/sessions/{self.session}/cancel", {"prompt": self.prompt})
+                connection.request("POST", f"/v1/sessions/{self.session}/cancel", {"prompt": self.entry})
             self.uncancelled = False
             self.late.waiting_for = STOPPING
         except Refused as refused:  # by its journal: the server stops the run all the same, and records it when it can
@@ -309,6 +345,12 @@ class _Interrupts:
         if not self._task.sent:
             raise KeyboardInterrupt
         self._task.cancel()
+
+
+def _end_with_terminal() -> None:
+    """As the SIGHUP would that is on its way: the command ends, and the run goes on."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 def _check(options: RunOptions) -> None:

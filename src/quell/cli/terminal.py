@@ -7,6 +7,7 @@ the screen.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -47,6 +48,22 @@ def somebody_is_there() -> bool:
         return is_terminal(sys.stdin) and is_terminal(sys.stderr) and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (OSError, ValueError):
         return False
+
+
+def hung_up() -> bool:
+    """Whether a terminal that we have is gone: its window was closed, or its connection lost. It reads as an end of input, and cannot be written.
+
+    A shell passes on the SIGHUP that it gets for that; until it has, this is all there is to see.
+    """
+    import termios  # only where reading or writing has failed
+
+    for number in (0, 1, 2):
+        try:
+            termios.tcgetattr(number)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                return True
+    return False
 
 
 def has_colours(stream: TextIO) -> bool:

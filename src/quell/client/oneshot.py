@@ -9,7 +9,7 @@ It exists because a command starts anew each time: everything that it imports is
     quoted       a text as a value in a query
 
 Rules: what the server refuses is `Refused`, with the code and text of its problem document; no server, or one that is lost, is
-`Unreachable`, and then the caller cannot know whether the request was carried out. How a server is found and started is the business of
+`Unreachable` (`Silent` when it is there and says nothing), and then the caller cannot know whether the request was carried out. How a server is found and started is the business of
 the caller, who passes `connect`.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import time
 
 TYPE_CHECKING = False  # type checkers read the name; importing it from typing costs 2 ms
@@ -34,6 +35,10 @@ NO_CONTENT = 204
 
 class Unreachable(Exception):
     """There is no server, or it went away before it had answered."""
+
+
+class Silent(Unreachable):
+    """It is there, and has not answered in time."""
 
 
 class Refused(Exception):
@@ -116,6 +121,17 @@ class Connection:
 
     def close(self) -> None:
         self._socket.close()
+
+    def grant(self, seconds: float) -> None:
+        """How long an answer may take from here on."""
+        self._socket.settimeout(seconds)
+
+    @property
+    def peer(self) -> int | None:
+        """The process that listens there; None where the system does not say."""
+        if not hasattr(socket, "SO_PEERCRED"):
+            return None
+        return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
 
     def request(self, method: str, path: str, body: object = None) -> Json:
         """Ask and wait for the answer. Raises `Refused`, `Unreachable`."""
@@ -224,7 +240,7 @@ class Connection:
         try:
             piece = self._socket.recv(CHUNK)
         except TimeoutError as error:
-            raise Unreachable("the server has been silent for too long") from error
+            raise Silent("the server has been silent for too long") from error
         except OSError as error:
             raise Unreachable(f"the connection to the server was lost: {error.strerror or error}") from error
         self._received += piece

@@ -48,7 +48,7 @@ def read(path: str) -> SettingsFile | None:
     if len(content) > LONGEST:
         raise ConfigError(f"{path}: longer than {LONGEST:,} bytes; that is no configuration")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8. Save the file as UTF-8") from error
@@ -249,9 +249,9 @@ class SettingsFile:
     def _verify_value(self, value: object, annotation: Any, at: Key) -> None:
         kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
         if _is_section(kind):
-            self._verify(self._table(value, at), kind, at)
+            self._verify(self._table(value, kind, at), kind, at)
         elif get_origin(kind) is dict:
-            for name, entry in self._table(value, at).items():
+            for name, entry in self._table(value, kind, at).items():
                 self._verify_value(entry, get_args(kind)[1], (*at, name))
         elif get_origin(kind) is tuple and isinstance(value, list):
             for index, entry in enumerate(value):
@@ -265,10 +265,19 @@ class SettingsFile:
             except msgspec.ValidationError as error:
                 raise ConfigError(f"{self.place(at)}: {_mismatch(value, annotation, at, str(error))}") from error
 
-    def _table(self, value: object, at: Key) -> dict[str, Any]:
+    def _table(self, value: object, annotation: Any, at: Key) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise ConfigError(f"{self.place(at)}: {_dotted(at)} has to be a table; found {_shown(value)}")
+            raise ConfigError(
+                f"{self.place(at)}: {_dotted(at)} has to be a table; found {_shown(value)}{_example(annotation, at)}"
+            )
         return value
+
+
+def _example(kind: Any, at: Key) -> str:
+    """How such a table is written."""
+    if not _is_section(kind):
+        return ""
+    return f": write [{'.'.join(str(part) for part in at)}], and below it {', '.join(field.encode_name for field in fields(kind))}"
 
 
 def _is_section(kind: Any) -> bool:

@@ -25,7 +25,9 @@ def submit(step: Step, input: i.Submit) -> i.Accepted:
     if prompt_is_empty(input.text, input.attachments):
         raise EmptyPrompt("The prompt is empty: write what is to be done, or attach a text file.")
     if len(step.session.waiting) >= input.queue_limit:
-        raise QueueFull(f"{len(step.session.waiting)} prompts are waiting, which is the limit (`queue_limit`).")
+        count = len(step.session.waiting)
+        said = "1 prompt is" if count == 1 else f"{count} prompts are"
+        raise QueueFull(f"{said} waiting, which is the limit (`queue_limit`).")
     step.add(
         f.PromptAccepted(
             prompt=input.prompt,

@@ -200,6 +200,9 @@ class ProviderModel:
                 return failures.failure(report, self._where, datetime.now(UTC))
             case ModelAPIError() if "finish_reason" in error.message:  # the one thing it is then about
                 return self._broken_off()
+            case UnexpectedModelBehavior() if "ended without content" in error.message:  # a login page, for one
+                detail = f"{self._where} sent nothing that is an answer in its protocol — check the provider's base URL"
+                return ModelFailed("garbled", detail)
             case UserError() | NotImplementedError():  # an attachment, say, that the protocol has no place for
                 return ModelFailed("invalid_request", f"{self._where} cannot be asked this: {error}")
             case _:

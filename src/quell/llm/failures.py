@@ -42,11 +42,11 @@ def failure(report: Report, where: str, now: datetime) -> ModelFailed:
     reason = classify(report.status, said)
     status = f" ({report.status})" if report.status else ""
     quote = said.message if len(said.message) <= LONGEST_QUOTE else said.message[:LONGEST_QUOTE] + "…"
-    advice = _ADVICE.get(reason, "")
+    wait = retry_after(report.headers, now) if reason in ("rate_limit", "overloaded", "unreachable") else None
+    advice = _ADVICE.get(reason, "") or (f"it asks for a pause of {_in_words(wait)}" if wait and wait >= 60 else "")
     detail = (
         f"{where} {_MEANING[reason]}{status}" + (f": {quote}" if quote else "") + (f" — {advice}" if advice else "")
     )
-    wait = retry_after(report.headers, now) if reason in ("rate_limit", "overloaded", "unreachable") else None
     return ModelFailed(reason, detail, wait)
 
 
@@ -215,6 +215,14 @@ def _from_limits(headers: Mapping[str, str], now: datetime) -> float | None:
         if wait is not None:
             waits.append(wait)
     return max(waits, default=None)
+
+
+def _in_words(seconds: float) -> str:
+    """As long as a person wants to know it: `15 min`, `24 h`, `3 d`."""
+    for unit, size in (("d", 86400), ("h", 3600)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 60:.0f} min"
 
 
 def _number(text: str) -> float | None:

@@ -126,6 +126,8 @@ class ProviderModels:
         name, slash, model = spec.partition("/")
         if slash and model and name in self._providers:
             return self._providers[name], model
+        if slash and name in self._providers:
+            raise UnknownModel(f'no model is named in "{spec}"; write {name}/ and the model')
         if slash:
             hint = _hint(catalog.nearest(name, self._providers), "; the providers are " + ", ".join(self._providers))
             raise UnknownModel(f'unknown provider "{name}" in "{spec}"{hint}')

@@ -47,7 +47,8 @@ async def leave(call: Call[api.Nothing, api.Leave]) -> api.Health:
             async with asyncio.timeout(call.body.grace_s):
                 await _all_settled(call.engine)
     if call.engine.running and not call.body.force:
-        raise Busy(f"{call.engine.running} runs are active. Wait, cancel them, or ask with `force`.")
+        active = "1 run is active" if call.engine.running == 1 else f"{call.engine.running} runs are active"
+        raise Busy(f"{active}. Wait, cancel what runs, or ask with `force`.")
     call.site.stopping.set()
     return _health(call)
 

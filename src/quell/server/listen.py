@@ -67,7 +67,9 @@ def _take(lock: int, path: str, wait: float) -> None:
         except BlockingIOError:
             if _answers(path) or time.monotonic() > deadline:
                 pid = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
-                raise AddressInUse(f"A server (process {pid or 'unknown'}) is there already, at {path}.") from None
+                raise AddressInUse(
+                    f"A server (process {pid or 'unknown'}) is there already, at {path}. `quell serve --stop` ends it; `quell serve --standby` starts one beside it."
+                ) from None
             time.sleep(PAUSE)
         else:
             os.ftruncate(lock, 0)
@@ -86,6 +88,10 @@ def _bind(path: str) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StorageRefused(
+                f"There is something at {path} that is no socket. Remove it, or choose another place with XDG_RUNTIME_DIR."
+            ) from error
         raise StorageRefused(f"Cannot listen at {path}: {error.strerror or error}.") from error
     return listening
 

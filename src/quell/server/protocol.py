@@ -1,14 +1,19 @@
-"""uvicorn's protocol, but for one thing: the head of an answer goes out together with the beginning of its body.
+"""uvicorn's protocol, but for two things: the head of an answer goes out together with the beginning of its body, and what is no HTTP is
+refused as everything else is.
 
-They are two events of ASGI, which uvicorn writes one by one: two calls of the kernel, and a client that is woken twice.
+Head and body are two events of ASGI, which uvicorn writes one by one: two calls of the kernel, and a client that is woken twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
+from quell.server.errors import PROBLEM_TYPE, HttpRefused, problem
 from quell.server.transport import HttpToolsProtocol
 
 if TYPE_CHECKING:
@@ -34,6 +39,17 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._whole = _Whole(cast("asyncio.Transport", transport))
         super().connection_made(cast("asyncio.Transport", self._whole))
+
+    def send_400_response(self, msg: str) -> None:
+        body = msgspec.json.encode(problem(HttpRefused(HTTPStatus.BAD_REQUEST, "invalid_http", msg), "HTTP"))
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (PROBLEM_TYPE.encode(), len(body), body)
+        )
+        self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to warn of, and nothing to install: the request is answered as it is."""
 
     def on_response_complete(self) -> None:
         self._whole.flush()  # the answer to a HEAD has no body

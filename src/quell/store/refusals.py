@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -51,9 +52,18 @@ _UNEXPECTED = ("of an unexpected error", "Try again; if it stays, please report 
 def refusal(path: Path, doing: str, error: sqlite3.Error) -> StorageRefused:
     """`doing` is "written", "read" or "opened"."""
     code = getattr(error, "sqlite_errorcode", None) or 0  # not set for errors of the Python module itself
+    if code & 0xFF == sqlite3.SQLITE_IOERR and _is_full(path.parent):  # for the files beside it, SQLite does not say so
+        code = sqlite3.SQLITE_FULL
     reason, remedy = _REASONS.get(code & 0xFF, _UNEXPECTED)
     name = getattr(error, "sqlite_errorname", None) or type(error).__name__
     return StorageRefused(f"The journal {path} cannot be {doing}, because {reason} ({name}: {error}). {remedy}")
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False
 
 
 def unreadable(path: Path, what: str) -> StorageRefused:

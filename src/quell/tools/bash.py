@@ -170,7 +170,7 @@ def _in_background(asked: Bash, process: Process, output: Output, jobs: Jobs, co
         " `job_output` shows what it has printed, `job_kill` ends it."
     )
     text = output.text().rstrip()
-    return ToolResult(text=f"{text}\n{told}" if text else told, metadata={"job": job.id})
+    return ToolResult(text=f"{text}\n{told}" if text else told, metadata={"job": job.id, "running": True})
 
 
 def _result(end: ProcessEnd, printed: str, timeout: int) -> ToolResult:

@@ -82,7 +82,7 @@ class SessionsQuery(Body, frozen=True, kw_only=True):
     parent: str = ""
     q: str = ""
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
-    cursor: str | None = None
+    cursor: Annotated[str, Meta(pattern=r"^\S+ \S+$")] | None = None
 
 
 class SessionPage(Struct, frozen=True):
