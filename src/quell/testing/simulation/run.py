@@ -24,7 +24,7 @@ from quell.core.errors import QuellError
 from quell.core.evolve import fold
 from quell.core.facts import AnyFact, Recorded, Reverted, RevertStarted, RevertUndone
 from quell.core.messages import ModelRequest
-from quell.core.session import Session
+from quell.core.session import Session, due
 from quell.engine.owner import LOOK_SECONDS
 from quell.testing.audit import CANCEL_SETTLES, Settled, audit, unsendable
 from quell.testing.ghost import Ghost
@@ -260,14 +260,17 @@ class Stage:
     # Rest, and the audit
 
     async def _come_to_rest(self, person: Client) -> None:
-        """Every request is answered, nothing else is done. What is busy for too long is busy for ever."""
+        """Every request is answered, nothing else is done. What is busy for too long is busy for ever.
+
+        A run may have settled before what it left was kept, and before its session had a title: those are facts, too.
+        """
         until = self._loop.time() + REST
         for session in self._plan.sessions:
             while True:
                 state = await patiently(lambda session=session: person.state(session), self._node)  # type: ignore[misc]  # bound now
                 if state is None and await self._is_gone(session):
                     break
-                if state is not None and not state.busy and not await self._stalls(session):
+                if state is not None and not (state.busy or due(state)) and not await self._stalls(session):
                     break
                 if self._loop.time() > until:
                     self.wrong.append(f"liveness: {session} is busy for ever: {_brief(state)}")
