@@ -161,8 +161,19 @@ def test_a_session_deleted_under_a_run(home: Home) -> None:
     session = str(home.sessions()[0]["id"])
     assert home.quell("sessions", "delete", "-y", session).status == 0
     done = running.end()
-    assert done.status == 130, done
-    assert "cancelled" in done.err
+    assert (done.status, done.err.splitlines()[-1]) == (130, "quell: cancelled: the session was deleted"), done
+
+
+def test_a_session_deleted_before_a_run_has_begun(home: Home) -> None:
+    running = home.start("run", "--model", home.model, "for ever")
+    running.reads("and on")
+    session = str(home.sessions()[0]["id"])
+    waiting = home.start("run", "--session", session, "--json", "say hello")
+    until(lambda: home.sessions()[0]["queued"])
+    assert home.quell("sessions", "delete", "-y", session).status == 0
+    done = waiting.end()
+    assert (done.status, done.json()["error"]) == (130, "cancelled: the session was deleted"), done
+    assert running.end().status == 130
 
 
 def test_cancel_without_a_session_finds_the_busy_one(own_home: Home) -> None:
