@@ -229,12 +229,6 @@ def test_cancel_of_one_of_several_wants_to_know_which(own_home: Home) -> None:
         assert each.end().status == 130
 
 
-def test_models(home: Home) -> None:
-    rows = json.loads(home.quell("models", "--json").out)
-    assert {"spec", "provider", "configured"} <= rows[0].keys()
-    assert home.quell("models", "claude").out.count("\n") == sum("claude" in row["spec"] for row in rows)
-
-
 def test_logs(own_home: Home) -> None:
     missing = own_home.quell("logs")
     assert missing.status == 1

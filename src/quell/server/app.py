@@ -74,6 +74,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("POST", "/v1/shutdown", about.leave, No, api.Leave, api.Health, 202, (Busy,)),
     Route("GET", "/v1/models", about.models, api.ModelsQuery, No, api.Models),
     Route("GET", "/v1/workspaces/status", about.workspace, api.StatusQuery, No, api.WorkspaceStatus),
+    Route("GET", "/v1/providers", about.providers, api.ProvidersQuery, No, api.Providers),
     Route("GET", "/v1/events", events.watch, api.WatchQuery, No, Stream, media=EVENT_STREAM),
     Route("GET", "/v1/sessions", sessions.list_all, api.SessionsQuery, No, api.SessionPage),
     Route("POST", "/v1/sessions", sessions.create, No, api.NewSession, Summary, 201, (NoModel, UnknownModel)),

@@ -36,6 +36,9 @@ class Choices(Protocol):
     async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
         """What a session can use, or could if something that is named were mended. Raises `InvalidRequest`."""
 
+    async def providers(self, asked: api.ProvidersQuery) -> Sequence[api.Provider]:
+        """Where models are, known and of the user's own, and what is there to use them. Nobody is asked. Raises `InvalidRequest`."""
+
     async def status(self, workspace: str) -> api.WorkspaceStatus:
         """What is configured for a folder. Files that are wrong are no error here: they are what is asked for."""
 
