@@ -103,6 +103,18 @@ def test_export_to_a_file_that_must_not_exist(home: Home, tmp_path: Path) -> Non
     assert "File exists" in again.err
 
 
+def test_export_is_of_the_last_session_unless_one_is_named(home: Home, tmp_path: Path) -> None:
+    session = new_session(home)
+    exported = home.quell("sessions", "export").json()["session"]
+    assert isinstance(exported, dict)
+    assert exported["id"] == session
+    page = home.quell("sessions", "export", "--format", "html").out
+    assert page.startswith("<!DOCTYPE html>")
+    assert "Hello, wörld." in page
+    nowhere = home.quell("sessions", "export", cwd=tmp_path)
+    assert (nowhere.status, "there is no session in" in nowhere.err) == (2, True)
+
+
 def test_rename_and_delete(home: Home) -> None:
     session = new_session(home)
     assert home.quell("sessions", "rename", session, "A", "better", "name").out == f"{session}  A better name\n"

@@ -7,7 +7,7 @@ raises `core.errors` and knows nothing of HTTP. What is sent as it is, is a `Doc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
@@ -87,10 +87,11 @@ class Call(Struct, Generic[Q, B], frozen=True):
 
 
 class Document(Struct, frozen=True):
-    """An answer that is not JSON of ours."""
+    """An answer that is not JSON of ours. What is long comes in pieces, which are made as they are sent."""
 
-    content: bytes
+    content: bytes | Iterable[bytes]
     content_type: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Stream(Struct, frozen=True):

@@ -339,7 +339,7 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):
-    format: Literal["json", "markdown"] = "json"
+    format: Literal["json", "markdown", "html"] = "json"
 
 
 class Export(Struct, frozen=True, kw_only=True):
