@@ -63,6 +63,7 @@ LAZY: dict[str, set[str]] = {
     "src/quell/cli/terminal.py": {"shlex", "subprocess", "termios", "unicodedata"},
     "src/quell/config/file.py": {"difflib", "quell.config.languages"},
     "src/quell/config/paths.py": {"hashlib", "pwd"},
+    "src/quell/server/sessions.py": {"quell.server.markdown", "quell.server.page"},
     "src/quell/testing/postgresql.py": {"psycopg"},
     "src/quell/tools/__init__.py": {"quell.tools.table"},
     "src/quell/tools/bash.py": {"quell.tools.reach"},

@@ -103,6 +103,18 @@ def test_export_to_a_file_that_must_not_exist(home: Home, tmp_path: Path) -> Non
     assert "File exists" in again.err
 
 
+def test_export_is_of_the_last_session_unless_one_is_named(home: Home, tmp_path: Path) -> None:
+    session = new_session(home)
+    exported = home.quell("sessions", "export").json()["session"]
+    assert isinstance(exported, dict)
+    assert exported["id"] == session
+    page = home.quell("sessions", "export", "--format", "html").out
+    assert page.startswith("<!DOCTYPE html>")
+    assert "Hello, wörld." in page
+    nowhere = home.quell("sessions", "export", cwd=tmp_path)
+    assert (nowhere.status, "there is no session in" in nowhere.err) == (2, True)
+
+
 def test_rename_and_delete(home: Home) -> None:
     session = new_session(home)
     assert home.quell("sessions", "rename", session, "A", "better", "name").out == f"{session}  A better name\n"
@@ -161,8 +173,19 @@ def test_a_session_deleted_under_a_run(home: Home) -> None:
     session = str(home.sessions()[0]["id"])
     assert home.quell("sessions", "delete", "-y", session).status == 0
     done = running.end()
-    assert done.status == 130, done
-    assert "cancelled" in done.err
+    assert (done.status, done.err.splitlines()[-1]) == (130, "quell: cancelled: the session was deleted"), done
+
+
+def test_a_session_deleted_before_a_run_has_begun(home: Home) -> None:
+    running = home.start("run", "--model", home.model, "for ever")
+    running.reads("and on")
+    session = str(home.sessions()[0]["id"])
+    waiting = home.start("run", "--session", session, "--json", "say hello")
+    until(lambda: home.sessions()[0]["queued"])
+    assert home.quell("sessions", "delete", "-y", session).status == 0
+    done = waiting.end()
+    assert (done.status, done.json()["error"]) == (130, "cancelled: the session was deleted"), done
+    assert running.end().status == 130
 
 
 def test_cancel_without_a_session_finds_the_busy_one(own_home: Home) -> None:
@@ -216,12 +239,6 @@ def test_cancel_of_one_of_several_wants_to_know_which(own_home: Home) -> None:
     for each in running:
         each.signal(signal.SIGINT)
         assert each.end().status == 130
-
-
-def test_models(home: Home) -> None:
-    rows = json.loads(home.quell("models", "--json").out)
-    assert {"spec", "provider", "configured"} <= rows[0].keys()
-    assert home.quell("models", "claude").out.count("\n") == sum("claude" in row["spec"] for row in rows)
 
 
 def test_logs(own_home: Home) -> None:

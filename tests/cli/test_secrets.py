@@ -29,13 +29,14 @@ def test_no_secret_is_shown_anywhere(home: Home) -> None:
     (home.root / "script.toml").write_text(SCRIPT)
     (home.workspace / "keys.txt").write_text("".join(f"{value}\n" for value in SECRETS.values()) + "is all\n")
     home.configure(
-        f'[providers.own]\ndialect = "openai"\nbase_url = "http://localhost:1"\napi_key = "{CONFIGURED}"\n\n[logging]\nlevel = "debug"\n'
+        f'[providers.own]\ndialect = "openai"\nbase_url = "http://me:{CONFIGURED}@localhost:1/{CONFIGURED}?k={CONFIGURED}"\napi_key = "{CONFIGURED}"\n\n[logging]\nlevel = "debug"\n'
     )
     clients_own = {"OPENAI_API_KEY": KEY, "GITHUB_TOKEN": TOKEN}
     done = home.quell("run", "--yolo", "--stream-json", "--model", home.model, "go", environment=clients_own)
     assert done.status not in (0, 2), done
 
     session = str(home.sessions()[0]["id"])
+    page = home.quell("sessions", "export", session, "--format", "html").out
     exported = home.quell("sessions", "export", session, "--format", "markdown").out
     as_json = home.quell("sessions", "export", session, "--format", "json").out
     shown = home.quell("sessions", "show", session, "--full").out
@@ -46,9 +47,13 @@ def test_no_secret_is_shown_anywhere(home: Home) -> None:
     stored = "".join(path.read_bytes().decode("latin-1") for path in files)
     jobs = home.quell("jobs", "--json").out
     assert "[hidden]" in jobs
+    providers = home.quell("models", "--providers", "--json", environment=clients_own).out
+    assert '"http://localhost:1/[hidden]"' in providers
+    assert '"OPENAI_API_KEY"' in providers
+    listed = home.quell("models", "--providers", environment=clients_own).out
     places = {
         "events": done.out, "messages": done.err, "export": exported, "json": as_json, "screen": shown, "disk": stored,
-        "jobs": jobs,
+        "jobs": jobs, "page": page, "providers": providers, "listed": listed,
     }  # fmt: skip
     for where, text in places.items():
         for name, value in SECRETS.items():
@@ -60,6 +65,7 @@ def test_no_secret_is_shown_anywhere(home: Home) -> None:
                 )
     assert "[hidden]" in done.out
     assert "[hidden]" in exported
+    assert "[hidden]" in page
     assert "Incorrect API key provided: [hidden]" in done.out + done.err
     assert "Exit code 1" in as_json
     assert (home.workspace / "keys.txt").read_text().endswith("was all\n")

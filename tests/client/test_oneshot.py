@@ -290,6 +290,12 @@ def test_following_gives_up_after_its_patience() -> None:
 
 
 def test_following_gives_up_at_once_when_the_server_refuses() -> None:
-    problem = length(b'{"code": "session_not_found", "detail": "gone"}', b"404 Not Found")
-    with playing(answer(problem)) as path, pytest.raises(Refused, match="gone"):
+    problem = length(b'{"code": "unauthorized", "detail": "not you"}', b"401 Unauthorized")
+    with playing(answer(problem)) as path, pytest.raises(Refused, match="not you"):
         next(follow(lambda: Connection(path), "s1", 0))
+
+
+def test_a_session_that_has_gone_meanwhile_was_deleted() -> None:
+    problem = length(b'{"code": "session_not_found", "detail": "gone"}', b"404 Not Found")
+    with playing(answer(problem)) as path:
+        assert [event.kind for event in follow(lambda: Connection(path), "s1", 0)] == ["deleted"]

@@ -198,3 +198,44 @@ def test_the_default_is_one_that_a_key_was_found_for() -> None:
     assert ProviderModels().default({}) is None
     assert (ProviderModels().default({"ANTHROPIC_API_KEY": "k"}) or "").startswith("anthropic/")
     assert (ProviderModels((), {"OPENAI_API_KEY": "k"}).default({}) or "").startswith("openai/")
+
+
+@pytest.mark.parametrize(
+    ("options", "theirs", "own", "found"),
+    [
+        ({}, {}, {}, (None, None, None, "set OPENAI_API_KEY or `api_key`")),
+        ({}, {"OPENAI_API_KEY": "a"}, {"OPENAI_API_KEY": "b"}, ("caller", "OPENAI_API_KEY", None, None)),
+        ({}, {}, {"OPENAI_API_KEY": "b", "OPENAI_BASE_URL": "http://b"}, ("server", "OPENAI_API_KEY", "server", None)),
+        ({"api_key": "c"}, {}, {"OPENAI_API_KEY": "b"}, ("settings", None, None, None)),
+        ({"api_key": "c"}, {"OPENAI_API_KEY": "a"}, {}, ("caller", "OPENAI_API_KEY", None, None)),
+        ({"api_key_env": "MINE"}, {"MINE": "a", "OPENAI_API_KEY": "b"}, {}, ("caller", "MINE", None, None)),
+        # The server's key is not sent to where the caller's address leads.
+        ({}, {"OPENAI_BASE_URL": "http://x"}, {"OPENAI_API_KEY": "b"}, (None, None, "caller", "there is no key for openai")),
+        ({"base_url": "http://localhost:1"}, {"OPENAI_BASE_URL": "http://x"}, {}, (None, None, None, None)),
+    ],
+)  # fmt: skip
+def test_it_is_told_where_a_key_was_found(
+    options: dict[str, str],
+    theirs: dict[str, str],
+    own: dict[str, str],
+    found: tuple[str | None, str | None, str | None, str | None],
+) -> None:
+    models = ProviderModels([ProviderOptions(name="openai", **options)], own)  # type: ignore[arg-type]  # texts, all of them
+    (row,) = (row for row in models.providers(theirs) if row.provider.name == "openai")
+    assert (row.found.key_from, row.found.key_variable, row.found.address_from) == found[:3]
+    assert (found[3] or "") in (row.found.problem or "")
+    assert (row.found.problem is None) == (found[3] is None)
+
+
+def test_providers_are_told_with_whose_they_are_and_how_many_models_are_known() -> None:
+    changed = ProviderOptions(name="groq", models={"new": ModelOptions()})
+    rows = ProviderModels([MINE, changed]).providers({"MISTRAL_API_KEY": "k"})
+    by_name = {row.provider.name: row for row in rows}
+    assert by_name.keys() == {*PROVIDERS, "mine"}
+    assert [by_name[name].origin for name in ("mine", "groq", "openai")] == ["own", "changed", "builtin"]
+    plain = {row.provider.name: row.models for row in ProviderModels().providers({})}
+    assert (by_name["mine"].models, by_name["groq"].models) == (1, plain["groq"] + 1)
+    assert plain["anthropic"] > 5
+    usable = [row.found.problem is None for row in rows]
+    assert usable == sorted(usable, reverse=True)
+    assert by_name["mistral"].found.problem is None

@@ -35,6 +35,18 @@ class PlayedChoices:
     async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
         return (api.Model(spec="played/model", provider="played", configured=True, default=True),)
 
+    async def providers(self, asked: api.ProvidersQuery) -> Sequence[api.Provider]:
+        return (
+            api.Provider(
+                name="played",
+                dialect="openai",
+                origin="own",
+                base_url="http://localhost",
+                configured=True,
+                needs_key=False,
+            ),
+        )
+
     async def status(self, workspace: str) -> api.WorkspaceStatus:
         return api.WorkspaceStatus(workspace=workspace, model="played/model", mode="edits")
 

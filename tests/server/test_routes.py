@@ -14,7 +14,7 @@ from quell.core.events import Deleted
 from quell.core.facts import Limits
 from quell.core.messages import AssistantMessage, UserMessage
 from quell.core.session import Summary
-from quell.wire.api import WorkspaceStatus
+from quell.wire.api import Providers, WorkspaceStatus
 from tests.core.drawing import jpeg, png
 from tests.server.serving import serving
 
@@ -265,6 +265,14 @@ async def test_models_are_listed(tmp_path: Path) -> None:
     async with serving(tmp_path) as s:
         (model,) = await s.client.models()
         assert (model.spec, model.configured, model.default) == ("played/model", True, True)
+
+
+async def test_providers_are_listed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as s:
+        (provider,) = await s.client.providers(have=("A", "B"))
+        assert (provider.name, provider.origin, provider.configured) == ("played", "own", True)
+        with pytest.raises(errors.InvalidRequest):
+            await s.client.ask("GET", "/v1/providers?has=A", Providers)
 
 
 async def test_the_configuration_of_a_folder_is_told(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from msgspec import Struct
 from quell.app.folders import folder, sandbox_problem
 from quell.app.hooks import statuses
 from quell.app.journals import Kept
-from quell.config.describe import Standing, describe
+from quell.config.describe import Standing, describe, plain_address
 from quell.config.file import ConfigError
 from quell.config.load import Configuration
-from quell.config.secrets import Secrets, key_variables, secret_values
+from quell.config.secrets import Secrets, key_variables, redacted, secret_values
 from quell.config.settings import ProviderSettings, Settings
 from quell.context import files as context_files
 from quell.context.budget import Thresholds, is_crowded
@@ -24,7 +24,7 @@ from quell.core.mcp import ServerState
 from quell.core.permissions import Mode, Rule
 from quell.core.ports import LanguageModel, Sandbox, Topic
 from quell.core.session import Session
-from quell.llm.models import ProviderModels
+from quell.llm.models import ProviderModels, ProviderRow
 from quell.llm.options import ProviderOptions
 from quell.llm.providers import KEY_VARIABLES
 from quell.llm.retry import RetryOptions, delay
@@ -135,8 +135,12 @@ class Configured:
 
     async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
         """What a session can use, or could if what is missing were mended."""
-        environment = dict.fromkeys(filter(None, asked.have.split(",")), "set")
-        return self._known(asked, environment)
+        return self._known(asked, _having(asked.have))
+
+    async def providers(self, asked: api.ProvidersQuery) -> Sequence[api.Provider]:
+        """Where models are, and what was found to use them: names and places, no values."""
+        secrets = self.secrets(self._environment)
+        return [_provider(row, secrets) for row in self._current().providers(_having(asked.have))]
 
     def _known(self, asked: api.ModelsQuery, environment: Mapping[str, str]) -> Sequence[api.Model]:
         models = self._current()
@@ -256,3 +260,30 @@ class Configured:
             self._replaced.append(self._models)  # samples may still run on its connections
             self._models, self._providers = replacement, providers
         return self._models
+
+
+def _having(names: str) -> Mapping[str, str]:
+    """An environment of which only is known what is set in it."""
+    return dict.fromkeys(filter(None, names.split(",")), "set")
+
+
+def _provider(row: ProviderRow, secrets: Collection[str]) -> api.Provider:
+    provider, found = row.provider, row.found
+    is_theirs = found.address_from == "caller"  # of which only the name is known
+    problem = found.problem
+    if problem is not None and is_theirs:
+        problem += f". None is needed where ${provider.address} names this machine"
+    return api.Provider(
+        name=provider.name,
+        dialect=provider.dialect,
+        origin=row.origin,
+        base_url=None if is_theirs else redacted(plain_address(found.base_url), secrets),
+        configured=problem is None,
+        needs_key=found.needs_key,
+        key=found.key_from,
+        key_variable=found.key_variable,
+        variables=provider.keys,
+        address=provider.address if found.address_from else None,
+        problem=problem,
+        models=row.models,
+    )

@@ -69,7 +69,7 @@ class Followed:
         self.entry = prompt
         """What stands for it in the queue: the prompt itself, or what follows up its interrupted run."""
         self.run = run
-        self.ended = False
+        self.deleted = False
         self.outcome = ""
         self.stop_reason = ""
         self.failure = ""
@@ -82,15 +82,17 @@ class Followed:
         """Note what the event says of our prompt; whether it is about our run at all."""
         body = event.body
         if event.kind == "deleted":
-            self._end("cancelled", "cancelled", "the session was deleted")
+            self.deleted = True
+            self._end("cancelled", "cancelled", "")
             return True
         if event.kind != "fact":
             return self.begun and event.kind in ("delta", "draft")
         kind = body.text("kind")
+        self.deleted = self.deleted or kind == "deletion_started"
         if kind == "run_started" and body.text("entry") == self.entry:
             self.run = body.text("run")
         elif kind == "follow_up_accepted" and body.text("run") == self.run:
-            self.entry, self.run, self.ended = body.text("entry"), None, False
+            self.entry, self.run, self.outcome = body.text("entry"), None, ""
         elif kind == "entry_dropped" and body.text("entry") == self.entry:
             self._end("cancelled", "cancelled", "it was dropped before it had begun")
         elif not self.begun or body.text("run") not in ("", self.run):
@@ -112,6 +114,10 @@ class Followed:
         return self.run is not None
 
     @property
+    def ended(self) -> bool:
+        return bool(self.outcome)
+
+    @property
     def status(self) -> int:
         match self.outcome:
             case "completed" if self.stop_reason in STOPPED_BY:
@@ -128,6 +134,8 @@ class Followed:
         """What to tell a person about an end that is not plain completion."""
         more = f"quell run --session {self.session}"
         match self.outcome:
+            case outcome if self.deleted and self.status:  # nothing is kept, and there is nothing to go on with
+                return f"{outcome}: the session was deleted"
             case "completed" if self.stop_reason in STOPPED_BY:
                 why = (self.stop_reason == "permission" and self.denials.by_hooks) or STOPPED_BY[self.stop_reason]
                 return f'stopped: {why}. What was done is kept; to go on: {more} "go on"'
@@ -165,7 +173,6 @@ class Followed:
         }
 
     def _end(self, outcome: str, stop_reason: str, detail: str) -> None:
-        self.ended = True
         self.outcome = outcome
         self.stop_reason = stop_reason
         self.detail = detail

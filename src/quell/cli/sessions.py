@@ -87,15 +87,18 @@ def show_session(session: str | None, as_json: bool, full: bool) -> None:
 
 
 @sessions_command.command("export")
-@click.argument("session")
-@click.option("--format", "form", type=click.Choice(["json", "markdown"]), default="json", show_default=True)
+@click.argument("session", required=False)
+@click.option("--format", "form", type=click.Choice(["json", "markdown", "html"]), default="json", show_default=True)
 @click.option(
     "-o", "--output", metavar="FILE", help="Write to this file, which must not exist, instead of standard output."
 )
-def export_session(session: str, form: str, output: str | None) -> None:
-    """Write the whole of SESSION, to keep it or to pass it on."""
+def export_session(session: str | None, form: str, output: str | None) -> None:
+    """Write the whole of SESSION (the last one of this folder unless it is named), to keep it or to pass it on.
+
+    JSON has everything; Markdown and HTML are for people. HTML is one page that needs nothing else, with long outputs folded.
+    """
     with daemon.connect(daemon.here()) as connection:
-        found = find_session(connection, session)
+        found = chosen_session(connection, session)
         content = connection.fetch("GET", f"{path_of(found)}/export?format={form}")
     if output is None:
         _write(content)

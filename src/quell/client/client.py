@@ -54,6 +54,8 @@ from quell.wire.api import (
     Problem,
     Promotion,
     Prompt,
+    Provider,
+    Providers,
     Queue,
     QueueEdit,
     RequestAnswer,
@@ -78,6 +80,7 @@ __all__ = [  # front ends see `client` and `core` only: what they need of `wire`
     "NewPrompt",
     "NewSession",
     "Prompt",
+    "Provider",
     "Queue",
     "QueueEdit",
     "RemoteSession",
@@ -148,6 +151,10 @@ class Client:
     async def models(self, have: Iterable[str] = ()) -> tuple[Model, ...]:
         """`have`: the names of variables that are set here and may hold keys; their values stay here."""
         return (await self.ask("GET", "/v1/models" + _query({"have": ",".join(have) or None}), Models)).items
+
+    async def providers(self, have: Iterable[str] = ()) -> tuple[Provider, ...]:
+        """Where models are, and what is there to use them. `have`: as for `models`."""
+        return (await self.ask("GET", "/v1/providers" + _query({"have": ",".join(have) or None}), Providers)).items
 
     async def create(self, new: NewSession) -> Summary:
         return await self.ask("POST", "/v1/sessions", Summary, new)

@@ -257,7 +257,8 @@ def follow(
     """The events of a session behind `after`, without end, gap or repeat, across lost connections and restarted servers.
 
     `connect` gives a new connection, and may start a server for it. `Unreachable` is raised when that has failed for `patience`
-    seconds; what the server refuses, at once. The caller stops by leaving the loop. `wait` as in `Connection.stream`.
+    seconds; what the server refuses, at once. The caller stops by leaving the loop. `wait` as in `Connection.stream`. A session that has
+    gone while nobody was connected was deleted, and the event says so.
     """
     pause, deadline = FIRST_PAUSE, time.monotonic() + patience
     while True:
@@ -272,6 +273,9 @@ def follow(
             if time.monotonic() > deadline:
                 raise
         except Refused as refusal:
+            if refusal.code == "session_not_found":
+                yield Event("deleted", None, Json(None))
+                return
             if (
                 refusal.status != 503 or time.monotonic() > deadline
             ):  # 503: it is shutting down, the next one will answer

@@ -100,10 +100,10 @@ def _address(settings: Settings, name: str) -> str:
     provider = settings.providers.get(name)
     if provider is None or provider.base_url is None:
         return ""
-    return f", at {_plain(provider.base_url)}"
+    return f", at {plain_address(provider.base_url)}"
 
 
-def _plain(url: str) -> str:
+def plain_address(url: str) -> str:
     """Without user and password, and without what may hold a key."""
     try:
         parts = urlsplit(url)
@@ -139,7 +139,7 @@ def _web(settings: Settings, search_key: str | None) -> Iterator[str]:
     opened = ", ".join(settings.network.allow_private)
     yield f"private addresses that may be asked: {opened or 'none'}"
     if settings.network.proxy:
-        yield f"proxy: {_plain(settings.network.proxy)}"
+        yield f"proxy: {plain_address(settings.network.proxy)}"
     missing = f" (its key is missing: ${search_key})" if search_key else ""
     yield f"search engine: {settings.search.provider or 'none'}{missing}"
 

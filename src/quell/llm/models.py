@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Literal
 
 from msgspec import Struct
 
@@ -19,7 +20,7 @@ from quell.core.ports import LanguageModel
 from quell.llm import catalog
 from quell.llm.loading import Loader, identity
 from quell.llm.options import ModelOptions, ProviderOptions
-from quell.llm.providers import Provider, access, with_options
+from quell.llm.providers import PROVIDERS, Found, Provider, access, find, with_options
 from quell.llm.scripted import PREFIX, ScriptedModel, load_script, script_path
 
 
@@ -44,6 +45,20 @@ class ModelRow(Struct, frozen=True, kw_only=True):
     @property
     def configured(self) -> bool:
         return self.missing is None
+
+
+class ProviderRow(Struct, frozen=True):
+    """A provider, what was found for a caller, and how many of its models are known."""
+
+    provider: Provider
+    found: Found
+    models: int
+
+    @property
+    def origin(self) -> Literal["builtin", "changed", "own"]:
+        """Whose it is: as it is built in, changed by the options, or only there."""
+        known = PROVIDERS.get(self.provider.name)
+        return "own" if known is None else "builtin" if known == self.provider else "changed"
 
 
 class _Played(Struct, frozen=True):
@@ -75,7 +90,7 @@ class ProviderModels:
     def default(self, environment: Mapping[str, str]) -> str | None:
         """The model for somebody who chose none: of the first provider that has a key and a default."""
         for provider in self._providers.values():
-            if provider.default and _missing(provider, environment, self._environment) is None:
+            if provider.default and find(provider, environment, self._environment).problem is None:
                 return f"{provider.name}/{provider.default}"
         return None
 
@@ -109,13 +124,24 @@ class ProviderModels:
     def known(self, environment: Mapping[str, str]) -> tuple[ModelRow, ...]:
         """The models of the catalogue and of the options, those that could be used now first."""
         missing = {
-            name: _missing(provider, environment, self._environment) for name, provider in self._providers.items()
+            name: find(provider, environment, self._environment).problem for name, provider in self._providers.items()
         }
-        listed = {(row.provider, row.model) for row in catalog.catalogue() if row.provider in self._providers}
-        listed |= {(name, model) for name, provider in self._providers.items() for model in provider.models}
-        rows = [_row(self._providers[name], model, missing[name]) for name, model in listed]
+        rows = [_row(self._providers[name], model, missing[name]) for name, model in self._listed()]
         order = {name: number for number, name in enumerate(self._providers)}
         return tuple(sorted(rows, key=lambda row: (not row.configured, order[row.provider], row.spec)))
+
+    def providers(self, environment: Mapping[str, str]) -> tuple[ProviderRow, ...]:
+        """All of them: those with a key first, then those that need none."""
+        listed = [name for name, _ in self._listed()]
+        rows = [
+            ProviderRow(provider, find(provider, environment, self._environment), listed.count(name))
+            for name, provider in self._providers.items()
+        ]
+        return tuple(sorted(rows, key=lambda row: (row.found.problem is not None, row.found.key_from is None)))
+
+    def _listed(self) -> set[tuple[str, str]]:
+        listed = {(row.provider, row.model) for row in catalog.catalogue() if row.provider in self._providers}
+        return listed | {(name, model) for name, provider in self._providers.items() for model in provider.models}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -173,14 +199,6 @@ def _vision(provider: Provider, model: str) -> bool:
     chosen = provider.models.get(model, ModelOptions()).vision
     known = catalog.find(provider.name, model)
     return chosen if chosen is not None else known is not None and known.vision
-
-
-def _missing(provider: Provider, environment: Mapping[str, str], own: Mapping[str, str]) -> str | None:
-    try:
-        access(provider, environment, own)
-    except ModelFailed as failed:
-        return failed.detail
-    return None
 
 
 def _row(provider: Provider, model: str, missing: str | None) -> ModelRow:

@@ -6,6 +6,7 @@ How a row, the user's options and two environments become an address and a key i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct, structs
@@ -151,6 +152,22 @@ class Access(Struct, frozen=True, kw_only=True):
         return urlsplit(self.base_url).netloc.rpartition("@")[2]
 
 
+Source = Literal["caller", "server", "settings"]
+"""Whose environment something was found in, or that it was in the options."""
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """What there is to ask a provider for one caller, and where each of it was found. `problem`: what is missing, and what to do."""
+
+    base_url: str
+    api_key: str | None
+    needs_key: bool
+    key_from: Source | None
+    key_variable: str | None
+    address_from: Source | None
+    problem: str | None
+
+
 def with_options(options: tuple[ProviderOptions, ...]) -> dict[str, Provider]:
     """The known providers and the user's. Raises `InvalidRequest` for one that is not complete."""
     providers = dict(PROVIDERS)
@@ -183,19 +200,38 @@ def with_options(options: tuple[ProviderOptions, ...]) -> dict[str, Provider]:
 
 
 def access(provider: Provider, environment: Mapping[str, str], own: Mapping[str, str]) -> Access:
-    """Find address and key: in the caller's environment, then the options, then this process's `own` environment.
+    """Address and key for one caller. Raises `ModelFailed("no_key")`, which says what to set, when a key is needed and there is none."""
+    found = find(provider, environment, own)
+    if found.problem is not None:
+        raise ModelFailed("no_key", found.problem)
+    return Access(provider=provider, base_url=found.base_url.rstrip("/"), api_key=found.api_key)
 
-    Raises `ModelFailed("no_key")`, which says what to set, when a key is needed and there is none.
-    """
+
+def find(provider: Provider, environment: Mapping[str, str], own: Mapping[str, str]) -> Found:
+    """Look for address and key: in the caller's environment, then the options, then this process's `own` environment."""
     # A key is sent only where whoever has it would send it: the caller's and this process's may be of different purposes.
-    key, address = _first(provider.keys, environment), environment.get(provider.address or "")
-    if key is None and not address:
-        key, address = provider.api_key or _first(provider.keys, own), own.get(provider.address or "")
-    key, base_url = key or provider.api_key, address or provider.base_url
-    if key is None and not provider.local and not _is_this_machine(base_url):
-        remedy = " or ".join([*provider.keys[:1], f"`api_key` under [providers.{provider.name}] in the configuration"])
-        raise ModelFailed("no_key", f"there is no key for {provider.name}: set {remedy}")
-    return Access(provider=provider, base_url=base_url.rstrip("/"), api_key=key)
+    variable, address = _first(provider.keys, environment), environment.get(provider.address or "")
+    address_from: Source | None = "caller" if address else None
+    key, key_from = _held(environment, variable, "caller")
+    if not variable and not address:
+        address = own.get(provider.address or "")
+        address_from = "server" if address else None
+        variable = None if provider.api_key else _first(provider.keys, own)
+        key, key_from = _held(own, variable, "server")
+    if not key and provider.api_key:
+        key, key_from = provider.api_key, "settings"
+    base_url = address or provider.base_url
+    needs_key = not provider.local and not _is_this_machine(base_url)
+    remedy = " or ".join([*provider.keys[:1], f"`api_key` under [providers.{provider.name}] in the configuration"])
+    return Found(
+        base_url=base_url,
+        api_key=key,
+        needs_key=needs_key,
+        key_from=key_from,
+        key_variable=variable,
+        address_from=address_from,
+        problem=f"there is no key for {provider.name}: set {remedy}" if needs_key and not key else None,
+    )
 
 
 def _is_this_machine(base_url: str) -> bool:
@@ -204,5 +240,10 @@ def _is_this_machine(base_url: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
+def _held(variables: Mapping[str, str], name: str | None, source: Source) -> tuple[str, Source] | tuple[None, None]:
+    return (variables[name], source) if name else (None, None)
+
+
 def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> str | None:
-    return next((variables[name] for name in names if variables.get(name)), None)
+    """The first that is set."""
+    return next((name for name in names if variables.get(name)), None)

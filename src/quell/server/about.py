@@ -35,6 +35,11 @@ async def models(call: Call[api.ModelsQuery, api.Nothing]) -> api.Models:
     return api.Models(tuple(await call.site.choices.models(call.query)))
 
 
+async def providers(call: Call[api.ProvidersQuery, api.Nothing]) -> api.Providers:
+    """Where models come from: which providers are known, which have a key, and what is missing where something is. No provider is asked."""
+    return api.Providers(tuple(await call.site.choices.providers(call.query)))
+
+
 async def workspace(call: Call[api.StatusQuery, api.Nothing]) -> api.WorkspaceStatus:
     """What is configured for a folder: files, notices, what is wrong with them, rules."""
     return await call.site.choices.status(call.query.workspace)

@@ -44,6 +44,7 @@ from quell.server.asgi import (
     encoder,
     header,
     read_body,
+    send_pieces,
     send_problem,
     send_whole,
 )
@@ -56,7 +57,7 @@ S = "/v1/sessions/{session}"
 No = api.Nothing
 EVENT_STREAM = ("text/event-stream",)
 GOES_BACK = (Busy, Conflict, Edited, NotFound)
-EXPORT_FORMS = ("application/json", "text/markdown")
+EXPORT_FORMS = ("application/json", "text/markdown", "text/html")
 
 
 async def _describe(call: Call[No, No]) -> Document:
@@ -73,6 +74,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route("GET", "/v1/health", about.health, No, No, api.Health),
     Route("POST", "/v1/shutdown", about.leave, No, api.Leave, api.Health, 202, (Busy,)),
     Route("GET", "/v1/models", about.models, api.ModelsQuery, No, api.Models),
+    Route("GET", "/v1/providers", about.providers, api.ProvidersQuery, No, api.Providers),
     Route("GET", "/v1/workspaces/status", about.workspace, api.StatusQuery, No, api.WorkspaceStatus),
     Route("GET", "/v1/events", events.watch, api.WatchQuery, No, Stream, media=EVENT_STREAM),
     Route("GET", "/v1/sessions", sessions.list_all, api.SessionsQuery, No, api.SessionPage),
@@ -141,7 +143,7 @@ class Application:
                 case Stream():
                     await events.send_stream(answer, receive, send, self._site.stopping)
                 case Document():
-                    await send_whole(send, route.status, answer.content, answer.content_type)
+                    await _send_document(send, route.status, answer)
                 case _:
                     await send_whole(send, route.status, b"" if answer is None else encoder.encode(answer))
         except ConnectionError:
@@ -177,6 +179,13 @@ class Application:
             return _decoder(kind).decode(content or b"{}")
         except msgspec.DecodeError as error:
             raise InvalidRequest(f"The body is not as it should be: {error}") from None
+
+
+async def _send_document(send: Send, status: int, answer: Document) -> None:
+    if isinstance(answer.content, bytes):
+        await send_whole(send, status, answer.content, answer.content_type, answer.headers)
+    else:
+        await send_pieces(send, status, answer.content, answer.content_type, answer.headers)
 
 
 NOTHING = No()

@@ -7,7 +7,7 @@ is thrown away by the server underneath.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +25,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """As ASGI 3 has them: untyped mappings, which go no further than this package's edge."""
 
 JSON_TYPE = "application/json"
+
+PART = 128 * 1024
+"""Bytes of a long answer that are made, and sent, at a time."""
+UNREAD_SECONDS = 60.0
+"""How long a client may leave such a part unread."""
 
 encoder = msgspec.json.Encoder()
 
@@ -99,6 +104,42 @@ async def send_whole(
         lines = []
     await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": content})
+
+
+async def send_pieces(
+    send: Send, status: int, pieces: Iterable[bytes], content_type: str, headers: Iterable[tuple[str, str]] = ()
+) -> None:
+    """As they are made, many at a time, with the turn of others between. What fails in the middle cuts the connection: nobody takes that for the end."""
+    parts = _gathered(pieces)
+    first = next(parts)
+    lines = [(b"content-type", content_type.encode())]
+    lines.extend((name.encode(), value.encode("latin-1")) for name, value in headers)
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await _send_part(send, first)
+    for part in parts:
+        await asyncio.sleep(0)
+        await _send_part(send, part)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_part(send: Send, part: bytes) -> None:
+    try:
+        async with asyncio.timeout(UNREAD_SECONDS):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    except TimeoutError:
+        raise ConnectionError("the client does not read") from None
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """At least one."""
+    made, size = list[bytes](), 0
+    for piece in pieces:
+        made.append(piece)
+        size += len(piece)
+        if size >= PART:
+            yield b"".join(made)
+            made, size = [], 0
+    yield b"".join(made)
 
 
 async def send_problem(send: Send, problem: Problem, headers: Iterable[tuple[str, str]] = ()) -> None:

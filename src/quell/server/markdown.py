@@ -22,12 +22,13 @@ OUTPUT_LINES = 40
 """Lines of a tool's output that are shown."""
 
 
-def to_markdown(session: Summary, messages: Iterable[Message]) -> str:
-    head = [
-        f"# {session.title or 'Session ' + session.id}",
-        f"Session `{session.id}` in `{session.workspace}`, {session.created} – {session.updated}, model `{session.model}`.",
-    ]
-    return "\n\n".join([*head, *(part for message in messages for part in _message(message))]) + "\n"
+def to_markdown(session: Summary, messages: Iterable[Message]) -> Iterator[bytes]:
+    """In pieces: a long session is written while it is sent."""
+    yield f"# {session.title or 'Session ' + session.id}\n".encode()
+    yield f"\nSession `{session.id}` in `{session.workspace}`, {session.created} – {session.updated}, model `{session.model}`.\n".encode()
+    for message in messages:
+        for part in _message(message):
+            yield f"\n{part}\n".encode()
 
 
 def _message(message: Message) -> Iterator[str]:

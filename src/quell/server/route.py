@@ -7,7 +7,7 @@ raises `core.errors` and knows nothing of HTTP. What is sent as it is, is a `Doc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
@@ -35,6 +35,9 @@ class Choices(Protocol):
 
     async def models(self, asked: api.ModelsQuery) -> Sequence[api.Model]:
         """What a session can use, or could if something that is named were mended. Raises `InvalidRequest`."""
+
+    async def providers(self, asked: api.ProvidersQuery) -> Sequence[api.Provider]:
+        """Where models are, known and of the user's own, and what is there to use them. Nobody is asked. Raises `InvalidRequest`."""
 
     async def status(self, workspace: str) -> api.WorkspaceStatus:
         """What is configured for a folder. Files that are wrong are no error here: they are what is asked for."""
@@ -84,10 +87,11 @@ class Call(Struct, Generic[Q, B], frozen=True):
 
 
 class Document(Struct, frozen=True):
-    """An answer that is not JSON of ours."""
+    """An answer that is not JSON of ours. What is long comes in pieces, which are made as they are sent."""
 
-    content: bytes
+    content: bytes | Iterable[bytes]
     content_type: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Stream(Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import assert_never
 
 import msgspec
 from msgspec import UNSET
@@ -13,7 +14,6 @@ from quell.core.errors import InvalidRequest
 from quell.core.ports import JobState, position
 from quell.core.session import Summary
 from quell.server.asgi import JSON_TYPE
-from quell.server.markdown import to_markdown
 from quell.server.route import Call, Document
 from quell.wire import api
 
@@ -88,14 +88,23 @@ async def messages(call: Call[api.MessagesQuery, api.Nothing]) -> api.MessagePag
 
 
 async def export(call: Call[api.ExportQuery, api.Nothing]) -> Document:
-    """The whole session, to keep or pass on."""
+    """The whole session, to keep or pass on: everything, as JSON; or for people to read, as Markdown or as one page of HTML."""
     row = await call.engine.summary(call.session)
+    if call.query.format == "html":
+        from quell.server.page import HEADERS, to_html
+
+        _, shown = await call.engine.view(call.session)
+        return Document(to_html(row, shown), "text/html; charset=utf-8", HEADERS)
     said = tuple((await call.engine.transcript(call.session)).messages)
     match call.query.format:
         case "json":
             return Document(msgspec.json.encode(api.Export(session=row, messages=said)), JSON_TYPE)
         case "markdown":
-            return Document(to_markdown(row, said).encode(), "text/markdown; charset=utf-8")
+            from quell.server.markdown import to_markdown
+
+            return Document(to_markdown(row, said), "text/markdown; charset=utf-8")
+        case _:
+            assert_never(call.query.format)
 
 
 async def jobs(call: Call[api.Nothing, api.Nothing]) -> api.Jobs:

@@ -278,6 +278,12 @@ class ModelsQuery(Body, frozen=True, kw_only=True):
     workspace: Absolute | None = None
 
 
+class ProvidersQuery(Body, frozen=True, kw_only=True):
+    """`have`: as for models."""
+
+    have: str = ""
+
+
 class StatusQuery(Body, frozen=True, kw_only=True):
     workspace: Absolute
 
@@ -333,7 +339,7 @@ class WorkspaceStatus(Struct, frozen=True, kw_only=True):
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):
-    format: Literal["json", "markdown"] = "json"
+    format: Literal["json", "markdown", "html"] = "json"
 
 
 class Export(Struct, frozen=True, kw_only=True):
@@ -413,6 +419,36 @@ class Model(Struct, frozen=True, kw_only=True):
 
 class Models(Struct, frozen=True):
     items: tuple[Model, ...]
+
+
+class Provider(Struct, frozen=True, kw_only=True):
+    """Where models are, and what is there to use them. Nothing in it is secret, and nobody was asked for it.
+
+    `origin`: whether it is built in, built in and changed by the user, or the user's own. `base_url` is without user, password and query; null
+    where a variable of the caller's holds it, whose value is not known here: `address` names the variable that holds it.
+    `key`: where one was found - `caller`, `server`: in the environment's variable `key_variable`; `settings`: in the file. `variables` are those
+    that may hold it, best first. A provider that is not `needs_key` is used without one. `problem` says what is missing, and what to do.
+    `models` counts those that are known; one that is not can be named all the same.
+    """
+
+    name: str
+    dialect: Literal["openai", "anthropic"]
+    origin: Literal["builtin", "changed", "own"]
+    base_url: str | None
+    configured: bool
+    needs_key: bool
+    key: Literal["caller", "server", "settings"] | None = None
+    key_variable: str | None = None
+    variables: tuple[str, ...] = ()
+    address: str | None = None
+    problem: str | None = None
+    models: int = 0
+
+
+class Providers(Struct, frozen=True):
+    """Those that can be used first, of these those with a key."""
+
+    items: tuple[Provider, ...]
 
 
 class Problem(Struct, frozen=True, kw_only=True):
