@@ -26,6 +26,8 @@ QUICK = frozenset({"view", "ls", "glob", "grep", "edit", "multiedit", "write"})
 
 _ARGUMENTS = ("command", "file_path", "pattern", "path", "url", "query", "prompt")
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
+_REJECTED = "The user rejected this call"
+"""How results begin that say so: `core.decide_run`."""
 _FAILURES = {
     "rate_limit": "the provider's rate limit is reached",
     "overloaded": "the provider is overloaded",
@@ -72,6 +74,8 @@ def describe_result(result: Json) -> tuple[str, str]:
     if said not in ("denied", "failed"):
         return (said, style)
     why = next((line for line in terminal.visible(result.text("text")).splitlines() if line.strip()), "")
+    if why.startswith(_REJECTED):  # what follows is the person's
+        return (f"rejected{why.removeprefix(_REJECTED).rstrip('.')}", style)
     why = _SENTENCE.split(why, maxsplit=1)[0]  # what follows is for the model
     if why.lower().startswith(said):  # `Denied by the rule …`: it says so itself
         return (said + why[len(said) :].replace(", because ", ": ", 1), style)
