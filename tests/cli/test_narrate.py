@@ -153,6 +153,10 @@ def test_a_failure_stands_under_its_own_call_or_names_it(capsys: pytest.CaptureF
         ({"text": "no output", "metadata": {"exit": 0}}, ""),
         ({"text": "", "metadata": {"exit": None, "signal": 9}}, "ended by signal 9"),
         ({"text": "No such file. Look for it.", "status": "failed"}, "failed: No such file."),
+        (
+            {"text": "`view` was not run. The input is no JSON: x. It takes y.", "status": "failed"},
+            "failed: The input is no JSON: x.",
+        ),
         ({"text": "Denied, because nobody is there: `x`. Go on.", "status": "denied"}, "denied: nobody is there: `x`."),
         ({"text": "Denied by the rule `y`: x. Do not.", "status": "denied"}, "denied by the rule `y`: x."),
         ({"text": "", "status": "denied"}, "denied"),

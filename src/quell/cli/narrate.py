@@ -26,6 +26,8 @@ QUICK = frozenset({"view", "ls", "glob", "grep", "edit", "multiedit", "write"})
 
 _ARGUMENTS = ("command", "file_path", "pattern", "path", "url", "query", "prompt")
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
+_NOT_RUN = re.compile(r"^`[^`]+` was not run\. (?=.)")
+"""What goes before the reason where a call's input could not be read: `tools.Tools.prepare`."""
 _REJECTED = "The user rejected this call"
 """How results begin that say so: `core.decide_run`."""
 _FAILURES = {
@@ -76,7 +78,7 @@ def describe_result(result: Json) -> tuple[str, str]:
     why = next((line for line in terminal.visible(result.text("text")).splitlines() if line.strip()), "")
     if why.startswith(_REJECTED):  # what follows is the person's
         return (f"rejected{why.removeprefix(_REJECTED).rstrip('.')}", style)
-    why = _SENTENCE.split(why, maxsplit=1)[0]  # what follows is for the model
+    why = _SENTENCE.split(_NOT_RUN.sub("", why), maxsplit=1)[0]  # what follows is for the model
     if why.lower().startswith(said):  # `Denied by the rule …`: it says so itself
         return (said + why[len(said) :].replace(", because ", ": ", 1), style)
     return (f"{said}: {why}" if why else said, style)
