@@ -52,7 +52,7 @@ LAZY: dict[str, set[str]] = {
         "quell.store.postgres.journal",
     },
     "src/quell/app/servers.py": {"quell.mcp", "quell.mcp.server", "quell.workspace.programs"},
-    "src/quell/cli/commands.py": {"quell.cli.run"},
+    "src/quell/cli/commands.py": {"quell.cli.run", "quell.config.file"},
     "src/quell/cli/daemon.py": {"fcntl", "quell.config.paths", "subprocess"},
     "src/quell/cli/failure.py": {"quell.core.errors"},
     "src/quell/cli/lookup.py": {"urllib.parse"},

@@ -130,8 +130,12 @@ def test_a_rejection_stops_the_run_unless_it_says_what_to_do(asked_home: Home, t
     person = run(asked_home, "touch one")
     person.reads("y, a or n? ")
     person.types(typed)
-    assert person.ends() == 3
+    assert person.ends() == (0 if said else 3)  # who says what to do instead is obeyed; it is no lack of permission
+    assert f"bash  touch one.txt  rejected{said}\n" in person.rest
     assert ("Tried one." in person.rest) is bool(said)
+    assert ("stopped: a tool call was rejected." in person.rest) is not bool(said)
+    assert "--allow" not in person.rest
+    assert "denied" not in person.rest
     assert result(asked_home) == f"The user rejected this call{said or '.'}"
     assert touched(asked_home) == set()
 
@@ -307,7 +311,7 @@ def test_a_note_tells_the_model_what_to_do_instead(asked_home: Home) -> None:
     refused(asked_home.quell("answer", request, "allow", "--note", "x"), 2, "--note goes with reject")
     assert asked_home.quell("answer", request, "reject", "--note", "use a file").status == 0
     person.reads("Tried one.")
-    assert person.ends() == 3
+    assert person.ends() == 0
     assert result(asked_home) == "The user rejected this call: use a file"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import threading
@@ -19,6 +20,14 @@ from tests.cli.command import Home, until
 STUBBORN = r"""
 [[reply]]
 step = [{ tool = "bash", input = { command = "trap '' TERM; echo deaf > deaf.txt; sleep 1000; sleep 1000" } }]
+"""
+
+LASTING = r"""
+[[reply]]
+step = [{ tool = "bash", input = { command = "touch begun.txt; until [ -e go.txt ]; do sleep 0.02; done" } }]
+
+[[reply]]
+step = [{ text = "Done." }]
 """
 
 
@@ -124,3 +133,19 @@ def test_quell_cancel_says_what_it_waits_for(own_home: Home, between: Withholdin
     between.release()
     assert cancelling.end().status == 0
     assert running.end().status == 130
+
+
+def test_k5_who_follows_a_run_that_cannot_be_recorded_is_told_and_told_when_it_goes_on(own_home: Home) -> None:
+    """Its server may write no more, as on a full disk: it has nothing to say, and the command said nothing."""
+    (own_home.root / "script.toml").write_text(LASTING, encoding="utf-8")
+    running = own_home.start("run", "--yolo", "--model", own_home.model, "go")
+    until((own_home.workspace / "begun.txt").exists)
+    (server,) = own_home.servers()
+    room = resource.prlimit(server, resource.RLIMIT_FSIZE)
+    resource.prlimit(server, resource.RLIMIT_FSIZE, (1, room[1]))
+    (own_home.workspace / "go.txt").touch()
+    running.complains("stalled, until it can be recorded what has happened: ")
+    resource.prlimit(server, resource.RLIMIT_FSIZE, room)
+    running.complains("the session can be recorded again, and goes on\n")
+    done = running.end()
+    assert (done.status, done.out) == (0, "Done.\n"), done

@@ -32,7 +32,8 @@ from tests.cli.command import Home
         (["--timeout", "nan", "x"], "'nan' is no number of seconds"),
         (["--timeout", "1e99", "x"], "--timeout"),
         (["--max-turns", "none", "x"], "--max-turns"),
-        (["--sesion", "x"], "'--session'"),
+        (["--sesion", "x"], "No such option '--sesion'. Did you mean `--session`? See `quell run --help`"),
+        (["--modle", "x"], "Did you mean `--model`?"),
         (["--model"], "--model"),
         (["--cwd", "nowhere", "x"], "cannot work in nowhere: there is no such folder"),
         (["--cwd", "file", "x"], "cannot work in file: it is not a folder"),
@@ -175,6 +176,22 @@ def test_unknown_commands_and_options(home: Home, arguments: list[str]) -> None:
     assert done.status == 2
     assert done.err.startswith("quell: ")
     assert "--help`" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu", "hello"], "No such command 'rnu'. Did you mean `run`? See `quell --help`"),
+        (["session"], "No such command 'session'. Did you mean `sessions`? See `quell --help`"),
+        (["queue", "prmote", "x"], "No such command 'prmote'. Did you mean `promote`? See `quell queue --help`"),
+        (["--verion"], "No such option '--verion'. Did you mean `--version`? See `quell --help`"),
+        (["serve", "--stnadby"], "No such option '--stnadby'. Did you mean `--standby`? See `quell serve --help`"),
+        (["xyzzyq"], "No such command 'xyzzyq'. See `quell --help`"),
+    ],
+)
+def test_a_name_that_is_misspelt_is_answered_with_the_nearest(home: Home, arguments: list[str], said: str) -> None:
+    done = home.quell(*arguments)
+    assert (done.status, done.out, done.err) == (2, "", f"quell: {said}\n")
 
 
 def test_a_typo_in_the_configuration(own_home: Home) -> None:

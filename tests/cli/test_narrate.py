@@ -55,6 +55,72 @@ def test_text_is_shown_once(capsys: pytest.CaptureFixture[str], events: list[Eve
     assert capsys.readouterr() == (shown, "")
 
 
+def failed(text: str, message: str, *, retried: bool = True) -> Event:
+    body = {"kind": "sample_failed", "message": message, "failure": "garbled", "detail": "?", "attempt": 1}
+    if retried:
+        body |= {"at": "2026-01-01T00:00:00Z", "retry_at": "2026-01-01T00:00:09Z"}
+    return Event("fact", 5, Json(body | {"reply": {"parts": [{"type": "text", "text": text}] if text else []}}))
+
+
+RETRY = "attempt 2, in 9 s, because the provider's answer was garbled (?)"
+ANEW = "the answer begins anew; what stands above it is of an attempt that failed"
+FAILED = [delta(0, "Hello from t"), failed("Hello from t", "m1")]
+
+
+@pytest.mark.parametrize(
+    ("events", "shown", "told"),
+    [
+        ([delta(0, "Hello f", message="m2"), replied("Hello from the sea", message="m2")], "Hello from the sea\n", []),
+        ([replied("Hello from t", message="m2")], "Hello from t\n", []),
+        (
+            [
+                delta(0, "Hello", message="m2"),
+                failed("Hello", "m2"),
+                failed("", "m3"),
+                replied("Hello from two", message="m4"),
+            ],
+            "Hello from two\n",
+            [RETRY, RETRY],
+        ),
+        ([delta(0, "Hello from t", message="m2"), failed("Hello from t", "m2", retried=False)], "Hello from t\n", []),
+        ([replied("Hello from", message="m2")], "Hello from t\n\nHello from\n", [ANEW]),
+        (
+            [delta(0, "Hello, you", message="m2"), replied("Hello, you!", message="m2")],
+            "Hello from t\n\nHello, you!\n",
+            [ANEW],
+        ),
+        ([replied("Hello", "from", message="m2")], "Hello from t\n\nHello\n\nfrom\n", [ANEW]),
+        (
+            [replied("", message="m2"), replied("Hello from the sea", message="m3")],
+            "Hello from t\n\nHello from the sea\n",
+            [ANEW],
+        ),
+    ],
+)
+def test_what_a_failed_attempt_has_said_is_not_said_again(
+    capfd: pytest.CaptureFixture[str], events: list[Event], shown: str, told: list[str]
+) -> None:
+    narrator = Narrator(text=True, progress=True)
+    for event in [*FAILED, *events]:
+        narrator.take(event)
+    out, err = capfd.readouterr()
+    assert (out, err.splitlines()) == (shown, [RETRY, *told])
+
+
+def test_where_both_are_read_together_an_attempt_that_gets_further_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = tmp_path / "both"
+    again = [delta(0, "Hello from t", message="m2"), failed("Hello from t", "m2")]
+    with both.open("a") as out, both.open("a") as errors:
+        monkeypatch.setattr("sys.stdout", out)
+        monkeypatch.setattr("sys.stderr", errors)
+        narrator = Narrator(text=True, progress=True)
+        for event in [*FAILED, *again, replied("Hello from the sea", message="m3")]:
+            narrator.take(event)
+    assert both.read_text() == f"Hello from t\n{RETRY}\n{RETRY}\n{ANEW}\n\nHello from the sea\n"
+
+
 NOTED = Event("fact", 4, Json({"kind": "noted", "text": "The tool server `demo` is not there."}))
 
 
@@ -153,6 +219,10 @@ def test_a_failure_stands_under_its_own_call_or_names_it(capsys: pytest.CaptureF
         ({"text": "no output", "metadata": {"exit": 0}}, ""),
         ({"text": "", "metadata": {"exit": None, "signal": 9}}, "ended by signal 9"),
         ({"text": "No such file. Look for it.", "status": "failed"}, "failed: No such file."),
+        (
+            {"text": "`view` was not run. The input is no JSON: x. It takes y.", "status": "failed"},
+            "failed: The input is no JSON: x.",
+        ),
         ({"text": "Denied, because nobody is there: `x`. Go on.", "status": "denied"}, "denied: nobody is there: `x`."),
         ({"text": "Denied by the rule `y`: x. Do not.", "status": "denied"}, "denied by the rule `y`: x."),
         ({"text": "", "status": "denied"}, "denied"),

@@ -50,3 +50,18 @@ def test_a_compaction_does_not_forget_that_everything_was_denied() -> None:
     session = decide(session, done, AT).session
     session = decide(session, i.SampleReplied(run="r3", turn=2, attempt=1, reply=DONE), AT).session
     assert session.runs["r3"].stop_reason == "permission"
+
+
+def test_a_rejection_by_a_person_is_no_lack_of_permission() -> None:
+    """Rejected with words, and the model did as it was told: the run said `permission`, as if nobody had been there."""
+    call: dict[str, str] = {"run": "r3", "call": "r2-1-1-c0"}
+    session = _play(
+        _submit(),
+        i.SampleReplied(run="r3", turn=1, attempt=1, reply=CALL),
+        i.CallNeedsAnswer(**call, tool="t", title="t", reason="r", always="t"),  # type: ignore[arg-type]  # as named
+    )
+    request = session.awaiting[0].request
+    assert request is not None
+    session = decide(session, i.Answer(request=request, option="reject_once", note="Do not."), AT).session
+    session = decide(session, i.SampleReplied(run="r3", turn=2, attempt=1, reply=DONE), AT).session
+    assert session.runs["r3"].stop_reason == "end_turn"

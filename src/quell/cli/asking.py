@@ -61,6 +61,11 @@ class Asker:
             case _:
                 pass
 
+    @property
+    def asks(self) -> bool:
+        """Whether something is asked at this moment."""
+        return self._form is not None
+
     def show(self) -> None:
         """The next form, if none is shown: to be called when all that was said before it has been."""
         if self._form is None and self._open and not self._deserted:

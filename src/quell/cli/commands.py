@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         status = root.main(list(arguments), prog_name="quell", standalone_mode=False)
     except click.UsageError as mistake:
         path = mistake.ctx.command_path if mistake.ctx is not None else " ".join(("quell", *arguments[:1]))
-        raise CommandFailed(f"{_sentence(mistake.format_message())} See `{path} --help`", USAGE) from None
+        raise CommandFailed(f"{_explained(mistake)} See `{path} --help`", USAGE) from None
     except click.Abort:
         raise KeyboardInterrupt from None
     except SystemExit:
@@ -97,7 +97,22 @@ def main(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else COMPLETED
 
 
-def _sentence(text: str) -> str:
+def _explained(mistake: click.UsageError) -> str:
+    """What is wrong, in a sentence, with the name that may have been meant."""
+    context = mistake.ctx
+    if isinstance(mistake, click.NoSuchCommand | click.NoSuchOption) and context is not None:
+        from quell.config.file import nearest  # only a mistake pays for it
+
+        command = context.command
+        if isinstance(mistake, click.NoSuchOption):
+            name = mistake.option_name
+            known = [each for option in command.get_params(context) for each in option.opts if each.startswith("--")]
+        else:
+            name = mistake.command_name
+            known = command.list_commands(context) if isinstance(command, click.Group) else []
+        hint = nearest(name, known)
+        return f"{mistake.message} {hint[:1].upper()}{hint[1:]}".rstrip()
+    text = mistake.format_message()
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 

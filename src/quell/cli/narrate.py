@@ -2,7 +2,8 @@
 
 `Narrator` is given the session's events from the prompt's acceptance on and shows those of its run. Text appears as it arrives; what a
 dropped connection swallowed comes with the draft or with the whole reply, and nothing is shown twice. Tools are named when they are
-done, or when they start where that may take long. What sub-agents do is told by narrators `beside` the run's, from other threads.
+done, or when they start where that may take long. What a failed attempt has written cannot be taken back: an attempt that begins with the same
+words goes on behind them, any other one begins anew, and that is said. What sub-agents do is told by narrators `beside` the run's, from other threads.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ QUICK = frozenset({"view", "ls", "glob", "grep", "edit", "multiedit", "write"})
 
 _ARGUMENTS = ("command", "file_path", "pattern", "path", "url", "query", "prompt")
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
+_NOT_RUN = re.compile(r"^`[^`]+` was not run\. (?=.)")
+"""What goes before the reason where a call's input could not be read: `tools.Tools.prepare`."""
+_REJECTED = "The user rejected this call"
+"""How results begin that say so: `core.decide_run`."""
 _FAILURES = {
     "rate_limit": "the provider's rate limit is reached",
     "overloaded": "the provider is overloaded",
@@ -72,21 +77,30 @@ def describe_result(result: Json) -> tuple[str, str]:
     if said not in ("denied", "failed"):
         return (said, style)
     why = next((line for line in terminal.visible(result.text("text")).splitlines() if line.strip()), "")
-    why = _SENTENCE.split(why, maxsplit=1)[0]  # what follows is for the model
+    if why.startswith(_REJECTED):  # what follows is the person's
+        return (f"rejected{why.removeprefix(_REJECTED).rstrip('.')}", style)
+    why = _SENTENCE.split(_NOT_RUN.sub("", why), maxsplit=1)[0]  # what follows is for the model
     if why.lower().startswith(said):  # `Denied by the rule …`: it says so itself
         return (said + why[len(said) :].replace(", because ", ": ", 1), style)
     return (f"{said}: {why}" if why else said, style)
 
 
 class _Streamed:
-    """How much of one message's text is shown already."""
+    """One message's text: what has arrived, and which parts are begun. `again` is what stands there of an attempt that failed, as long as this
+    one says the same, which is not shown."""
 
-    __slots__ = ("begun", "message", "parts")
+    __slots__ = ("again", "begun", "message", "said", "sizes")
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, again: str = "") -> None:
         self.message = message
-        self.parts: dict[int, int] = {}
+        self.again = again
+        self.sizes: dict[int, int] = {}
+        self.said: dict[int, list[str]] = {}
         self.begun: set[int] = set()
+
+    def only(self) -> str:
+        """Its text, if it has one part."""
+        return "".join(*self.said.values()) if len(self.said) == 1 else ""
 
 
 class _Calls:
@@ -110,6 +124,7 @@ class Narrator:
         self._colours = terminal.has_colours(sys.stderr)
         self._safe = terminal.is_terminal(sys.stdout)
         self._streamed = _Streamed("")
+        self._before = ""  # what stands there of an attempt that failed
         self._in_line = False
         self._wrote = False
         self._calls = _Calls()
@@ -186,6 +201,9 @@ class Narrator:
         match body.text("kind"):
             case "replied":
                 self._reply(body.text("message"), body.inner("reply"))
+                self._show_held()
+                self._before = ""
+                self.end_line()
             case "sample_failed":
                 self._failed_sample(body)
             case "hooks_answered":
@@ -209,24 +227,20 @@ class Narrator:
                 self.line("summarising the conversation so far")
             case "run_recovered":
                 self.end_line()
-                self._streamed = _Streamed("")  # it is said again, under the same name
+                self._streamed, self._before = _Streamed(""), ""  # it is said again, under the same name
                 self.line("the server was restarted; the run begins again", "yellow")
             case _:
                 pass  # nothing to see, or told by the end of the run
 
     def _reply(self, message: str, reply: Json) -> None:
-        part = -1
         for position, each in enumerate(reply.items("parts")):
             match each.text("type"):
                 case "text":
-                    part = position
                     self._text(message, position, 0, each.text("text"))
                 case "tool_call":
                     self._call(each.text("id"), each.text("name"), each.text("input"))
                 case _:
                     pass
-        if part >= 0:
-            self.end_line()
 
     def _call(self, call: str, name: str, input: str) -> None:
         if name in ("agent", "agentic_fetch"):
@@ -254,7 +268,11 @@ class Narrator:
 
     def _failed_sample(self, body: Json) -> None:
         self._reply(body.text("message"), body.inner("reply"))
-        self.end_line()
+        streamed = self._streamed
+        if streamed.message == body.text("message"):
+            self._before, streamed.again = streamed.again or streamed.only(), ""
+        if "retry_at" not in body or not self._before:
+            self.end_line()
         if "retry_at" in body:
             why = _FAILURES.get(body.text("failure"), body.text("failure"))
             attempts = f" of {body.number('attempts')}" if "attempts" in body else ""
@@ -287,13 +305,40 @@ class Narrator:
         if self._out is None:
             return
         if message != self._streamed.message:
-            self.end_line()
-            self._streamed = _Streamed(message)
-        held = self._streamed.parts.get(part, 0)
+            if not self._before:
+                self.end_line()
+            self._streamed = _Streamed(message, self._before)
+        streamed = self._streamed
+        held = streamed.sizes.get(part, 0)
         if offset > held:
             return  # a gap: the draft, or the whole reply, will bring what is missing
         new = text[held - offset :]
-        self._streamed.parts[part] = held + len(new)
+        streamed.sizes[part] = held + len(new)
+        streamed.said.setdefault(part, []).append(new)
+        if not streamed.again:
+            self._show(part, new)
+        elif len(streamed.said) > 1 or not streamed.again.startswith(streamed.only()):
+            self._show_held()
+
+    def _show_held(self) -> None:
+        """What was held back, as it said what an attempt had said that failed: all of it, or what is more than that."""
+        streamed = self._streamed
+        again, streamed.again = streamed.again, ""
+        if not again or self._out is None:
+            return
+        (part, text), *others = [(part, "".join(pieces)) for part, pieces in streamed.said.items()]
+        told_between = self._progress and terminal.same_place(self._out, sys.stderr)
+        if text.startswith(again) and not told_between:
+            streamed.begun.add(part)
+            self._write(text.removeprefix(again))
+        else:
+            self.end_line()
+            self.line("the answer begins anew; what stands above it is of an attempt that failed", "yellow", whole=True)
+            self._show(part, text)
+        for part, text in others:
+            self._show(part, text)
+
+    def _show(self, part: int, new: str) -> None:
         if part not in self._streamed.begun:
             new = new.lstrip("\r\n")  # models like to begin with empty lines
             if not new:

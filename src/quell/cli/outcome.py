@@ -101,6 +101,8 @@ class Followed:
             self._replied(body.inner("reply"))
         elif kind == "hooks_answered":
             self.denials.hooked(body)
+        elif kind == "permission_answered":
+            self.denials.decided(body)
         elif kind == "call_finished":
             self.denials.add(body.text("call"), body.inner("result"))
             self.spent.add_sub_agent(body.inner("spent"))
@@ -184,7 +186,10 @@ class Followed:
 
 
 class Denials:
-    """The calls that were denied, and the options that would have allowed them, and the hooks that did it, each once."""
+    """The calls that were denied, and the options that would have allowed them, and the hooks that did it, each once.
+
+    What a person rejects is not among them: that is an answer, and needs no advice.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -192,6 +197,11 @@ class Denials:
         self._hooks: list[str] = []
         self._guarded = 0
         self._answered: dict[str, Json] = {}
+        self._decided: set[str] = set()
+
+    def decided(self, answer: Json) -> None:
+        """A person has said what shall become of a call."""
+        self._decided.add(answer.text("call"))
 
     def hooked(self, answered: Json) -> None:
         """What hooks have said to a call that is not done."""
@@ -200,7 +210,7 @@ class Denials:
     def add(self, call: str, result: Json) -> None:
         """Count the result of a call if it is a denial."""
         hooks = guards(self._answered.pop(call, Json(None)), result)
-        if result.text("status") != "denied":
+        if result.text("status") != "denied" or call in self._decided:
             return
         self.count += 1
         self._guarded += bool(hooks)

@@ -16,7 +16,7 @@ import time
 
 from quell.cli import daemon, failure
 from quell.cli.failure import CommandFailed, InUse, of_refusal, wrong_usage
-from quell.cli.late import Late
+from quell.cli.late import Late, Silence
 from quell.cli.lookup import find_session, last_session, path_of
 from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
@@ -27,6 +27,7 @@ from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from types import FrameType
 
     from quell.cli.asking import Asker
@@ -193,14 +194,23 @@ class _Task:
             self._tell_place(narrator)
         children: Children | None = None
         asker = self._asker(narrator)
+        silence = Silence(lambda: self._socket, self.session, narrator)
         first = [connection]
+
+        def wait(stream: socket.socket) -> None:
+            if asker is not None:
+                asker.wait(stream)
+            if asker is None or not asker.asks:
+                silence.wait(stream)
+
         for event in follow(
             lambda: first.pop() if first else self._reconnect(narrator),
             self.session,
             accepted.number("seq") - 1,
             PATIENCE,
-            asker.wait if asker is not None else None,
+            None if options.quiet and asker is None else wait,
         ):
+            silence.take(event)
             if event.kind == "reset":
                 raise CommandFailed(
                     f"the session {self.session} is not what it was: its database was replaced or restored. See `quell sessions list`"

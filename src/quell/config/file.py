@@ -114,7 +114,7 @@ class SettingsFile:
             lacking = [key for key in ("dialect", "base_url") if getattr(provider, key) is None]
             if lacking and name not in builtin:
                 needed = " and ".join(f"`{key}`" for key in lacking)
-                hint = _nearest(name, builtin)
+                hint = nearest(name, builtin)
                 raise ConfigError(
                     f"{self.place(('providers', name))}: the provider `{name}` is not built in, so it needs {needed}, too"
                     f"{hint and f'; {hint}'}"
@@ -124,7 +124,7 @@ class SettingsFile:
         """A tool that is misspelt would not be hidden. Raises `ConfigError`."""
         for index, name in enumerate(settings.tools.disabled):
             if name not in (known := tools()):
-                hint = _nearest(name, known) or f"the tools are {', '.join(known)}"
+                hint = nearest(name, known) or f"the tools are {', '.join(known)}"
                 raise ConfigError(f"{self.place(('tools', 'disabled', index))}: there is no tool `{name}`; {hint}")
 
     def check_servers(self, settings: Settings) -> None:
@@ -180,7 +180,7 @@ class SettingsFile:
         """One that would never be asked, or could not, is no guard. Raises `ConfigError`."""
         for event, hooks in settings.hooks.items():
             if event not in HOOK_EVENTS:
-                hint = _nearest(event, HOOK_EVENTS) or f"there are {', '.join(f'`{known}`' for known in HOOK_EVENTS)}"
+                hint = nearest(event, HOOK_EVENTS) or f"there are {', '.join(f'`{known}`' for known in HOOK_EVENTS)}"
                 raise ConfigError(f"{self.place(('hooks', event))}: there is no event `{event}` for hooks; {hint}")
             for index, hook in enumerate(hooks):
                 at = ("hooks", event, index)
@@ -206,7 +206,7 @@ class SettingsFile:
             whole = completed(name, own)
             lacking = [key for key in ("command", "filetypes") if not getattr(whole, key)]
             if lacking and not own.disabled:
-                hint = _nearest(name, CATALOGUE) or f"known are {', '.join(CATALOGUE)}"
+                hint = nearest(name, CATALOGUE) or f"known are {', '.join(CATALOGUE)}"
                 needed = " and ".join(f"`{key}`" for key in lacking)
                 raise ConfigError(
                     f"{self.place(('lsp', name))}: the language server `{name}` is not known, so it needs {needed}; {hint}"
@@ -314,11 +314,11 @@ def _dotted(key: Key) -> str:
 
 def _unknown(name: str, known: list[str], at: Key) -> str:
     place = f" in [{'.'.join(str(part) for part in at)}]" if at else ""
-    hint = _nearest(name, known) or f"there are {', '.join(f'`{key}`' for key in known)}"
+    hint = nearest(name, known) or f"there are {', '.join(f'`{key}`' for key in known)}"
     return f"unknown key `{name}`{place}; {hint}"
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
     """What may have been meant, if anything."""
     import difflib
 

@@ -78,8 +78,7 @@ def evolve(session: Session, recorded: f.Recorded) -> Session:
         case f.HooksAnswered() | f.CallStarted():
             return _call_begins(session, fact)
         case f.CallFinished():
-            session = _spend(session, fact.spent.usage, fact.spent.cost)
-            return _with_call(session, fact.call, status="done", denied=fact.result.status == "denied")
+            return _call_finished(session, fact)
         case f.Noted():
             return session
         case f.Replied():
@@ -373,6 +372,17 @@ def _answered(session: Session, fact: f.PermissionAnswered | f.QuestionsAnswered
         return session
     rule = Rule("allow" if fact.option == "allow_always" else "deny", fact.rule, "session")
     return session if rule in session.rules else replace(session, rules=(*session.rules, rule))
+
+
+def _call_finished(session: Session, fact: f.CallFinished) -> Session:
+    """To be rejected by a person who is there is no lack of permission."""
+    phase = _run(session).phase
+    assert isinstance(phase, Calling), "a fact of a call without calls"
+    asked = next((call.request for call in phase.calls if call.id == fact.call), None)
+    answered = asked is not None and session.requests.get(asked) is not None
+    denied = fact.result.status == "denied" and not answered
+    session = _spend(session, fact.spent.usage, fact.spent.cost)
+    return _with_call(session, fact.call, status="done", denied=denied)
 
 
 def _call_begins(session: Session, fact: f.HooksAnswered | f.CallStarted) -> Session:

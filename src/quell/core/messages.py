@@ -31,7 +31,7 @@ StopReason = Literal[
     "time_limit",  # the run's time limit
     "loop",  # the same calls with the same results, again and again
     "rejected",  # a person rejected a tool call
-    "permission",  # calls were denied, and the model gave up after that
+    "permission",  # calls were denied, not by a person, and the model gave up after that
     "hook",  # a hook of the user's said so
 ]
 """Why an assistant message, or a run, ended. The first five words and `max_turn_requests` are ACP's."""

@@ -442,8 +442,10 @@ def _call(ledger: Ledger, fact: CallFact) -> Ledger:
             if fact.changes:
                 turn = replace(turn, changing=turn.changing | {fact.call})
         case f.CallFinished():
+            denied = (
+                fact.result.status == "denied" and (fact.call, "answered") not in turn.calls
+            )  # else a person said no
             turn = turn.with_call(fact.call, "done", ("new", "asked", "answered", "started"), "I5: a second result")
-            denied = fact.result.status == "denied"
             first = sum(status == "done" for _, status in turn.calls) == 1
             turn = replace(turn, denied=denied and (first or turn.denied))
             return _paid(replace(ledger, run=turn), Reply(usage=fact.spent.usage, cost=fact.spent.cost))
