@@ -7,6 +7,7 @@ CODE   := $(wildcard src tests benchmarks scripts examples)
 ARGS   ?=
 
 export UV_PYTHON_DOWNLOADS := never
+unexport PYTHONDONTWRITEBYTECODE  # where it is set, every command that the tests start would compile all of src again
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help

@@ -8,6 +8,7 @@ HYPOTHESIS_PROFILE=explore tries more, and other examples each time; the default
 
 import asyncio
 import functools
+import gc
 import inspect
 import logging
 import os
@@ -42,6 +43,33 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         marker = item.get_closest_marker("timeout")
         limit = marker.args[0] if marker else item.config.getoption("timeout") or item.config.getini("timeout")
         item.obj = within(float(limit) * 0.9, item.obj)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests first, so that none is begun when the others are at their end; the order of the rest is what the seed says.
+
+    Each process gets a part of the list, and takes from the ends of the others' when it is done: the long ones are dealt to all.
+    """
+    processes = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    long: list[pytest.Item] = []
+    short: list[pytest.Item] = []
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        (long if marker and marker.args[0] > float(config.getini("timeout")) else short).append(item)
+    dealt: list[pytest.Item] = []
+    for process in range(processes):
+        first = long[process::processes]
+        share = max(0, (len(items) - len(dealt)) // (processes - process) - len(first))
+        dealt += first + short[:share]
+        del short[:share]
+    items[:] = dealt
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector need not look through all these modules and tests again and again: they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 def within(seconds: float, test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -177,7 +177,7 @@ def packed(body: bytes, coding: str) -> bytes:
 
 @pytest.mark.parametrize(("coding", "wbits"), [("gzip", 31), ("x-gzip", 31), ("deflate", 15), ("deflate", -15)])
 async def test_content_is_unpacked_and_a_bomb_only_as_far_as_it_is_read(coding: str, wbits: int) -> None:
-    bomb = gzipped(bytes(200_000_000), wbits)
+    bomb = gzipped(bytes(50_000_000), wbits)
     async with server(
         {"/": packed(gzipped(b"hello " * 50_000, wbits), coding), "/bomb": packed(bomb, coding)}
     ) as running:

@@ -15,21 +15,13 @@ from quell.testing.mutation.trial import Trial
 SAMPLE = 16
 
 
-@pytest.fixture(scope="module")
-def trial() -> Trial:
-    return Trial()
-
-
 @pytest.mark.timeout(300)
-def test_a_sample_of_mutants_is_caught(trial: Trial) -> None:
+def test_a_sample_of_mutants_and_of_pairs_is_caught() -> None:
+    """Together, because a trial is a third of the work."""
+    trial = Trial()
     suspects = [mutant for mutant in mutants() if mutant.name not in EQUIVALENT]
     chosen = random.Random(1).sample(suspects, SAMPLE)
     assert [mutant.name for mutant in chosen if trial.catches([mutant]) is None] == []
-
-
-@pytest.mark.timeout(300)
-def test_a_sample_of_pairs_is_caught(trial: Trial) -> None:
-    suspects = [mutant for mutant in mutants() if mutant.name not in EQUIVALENT]
     assert [names for names in pairs(suspects, SAMPLE // 2, seed=1) if trial.catches(names) is None] == []
 
 
