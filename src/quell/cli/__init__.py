@@ -6,6 +6,7 @@
     daemon    find, start, replace, stop the server    serving   the server, in this process
     commands  the other commands, loaded when used     lookup    sessions, by what people type
     asking    a person, in the middle of a run         form      a request, and what may be answered
+    late      what is waited for, if that takes long   silence   whether events can come while none does
     failure   errors and exit statuses                 terminal  colours, widths, tables, paging
 
 Rule: what `quell run` imports before its prompt is on its way is paid for on every call. `__main__` therefore looks at the arguments

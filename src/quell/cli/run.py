@@ -16,12 +16,13 @@ import time
 
 from quell.cli import daemon, failure
 from quell.cli.failure import CommandFailed, InUse, of_refusal, wrong_usage
-from quell.cli.late import Late, Silence
+from quell.cli.late import Late
 from quell.cli.lookup import find_session, last_session, path_of
 from quell.cli.narrate import Narrator
 from quell.cli.options import RunOptions
 from quell.cli.outcome import Followed
 from quell.cli.prompt import argument_text, attachments, compose
+from quell.cli.silence import Silence
 from quell.cli.terminal import hung_up, somebody_is_there
 from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable, follow, quoted
 
