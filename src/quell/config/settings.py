@@ -2,6 +2,9 @@
 
 Rules: every field is optional and says what it means in its description; it holds what the file says, not what somebody
 makes of it. How files become a `Settings` is the business of `load`; `app` maps it to the options of the packages.
+
+Annotations are evaluated where they stand, without `from __future__ import annotations`: msgspec would compile each of them when the first
+file is read, while everybody waits for the server (docs/decisions/0032).
 """
 
 from decimal import Decimal

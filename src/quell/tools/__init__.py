@@ -49,7 +49,7 @@ _spec = cache(Tool.spec)
 
 
 def by_name() -> Mapping[str, Tool]:
-    """All tools, by their names. Takes 20 ms when it is first called, in whatever thread."""
+    """All tools, by their names. The first call loads them, which takes 10 ms, in whatever thread it is."""
     from quell.tools.table import TOOLS
 
     return TOOLS
@@ -78,7 +78,7 @@ class Tools:
         return found
 
     def specs(self) -> Sequence[ToolSpec]:
-        """Made when they are first asked for, which takes 10 ms more than the table, and kept."""
+        """Made when they are first asked for, which takes a while, and kept."""
         return tuple(_spec(tool) for tool in self._tools.values())
 
     def jobs(self, session: str) -> Sequence[JobState]:
