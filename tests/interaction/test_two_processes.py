@@ -21,6 +21,7 @@ from quell.core import facts as f
 from quell.core.events import PartKind
 from quell.core.messages import AssistantMessage
 from quell.testing.postgresql import Server
+from quell.testing.stopping import stop_between_writes
 from tests.cli.command import Home, until
 from tests.interaction.audit import audit
 from tests.interaction.conversation import Chat, results, settlements
@@ -77,10 +78,11 @@ class Served:
 
 
 class Pair:
-    """A home, and the servers in it. `end_sign` takes away what says that the owner lives."""
+    """A home, and the servers in it. `stop` makes one of them sleep, `end_sign` takes away what says that the owner lives."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self.stop: Callable[[int], None] = lambda process: stop_between_writes(process, home.data / "quell.db")
         self.end_sign: Callable[[], object] = (home.data / "quell.db.lock").unlink
         self.script = home.root / "two.toml"
         self.script.write_text(SCRIPT, encoding="utf-8")
@@ -148,6 +150,9 @@ def any_pair(home: Home, request: pytest.FixtureRequest) -> Pair:
         server: Server = request.getfixturevalue("postgresql")
         database = server.database()
         home.configure(f'[server]\ndatabase = "{server.url(database)}"\nlease = 5\n')
+        pair.stop = lambda process: os.kill(
+            process, signal.SIGSTOP
+        )  # a transaction that sleeps is ended by the database
         pair.end_sign = lambda: server.execute("UPDATE quell.owner SET expires = '-infinity'", database)
     return pair
 
@@ -257,7 +262,7 @@ async def test_race_owner_paused_and_resumed_after_another_has_claimed(any_pair:
         await third.says("leave one", id="left")
         assert (await third.ended("left")).outcome == "completed"
         await asyncio.to_thread(until, lambda: any_pair.home.processes_with(b"1002", any_pair.home.workspace))
-        owner.process.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(any_pair.stop, owner.process.pid)
         any_pair.end_sign()
         await guest.becomes("owner")
         there, tree = guest.chat(chat), guest.chat(other)

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import re
+import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from quell.core.messages import Reply, Text, ToolCall, ToolResult
 from quell.core.session import Session, Summary, summary
 from quell.core.view import View, apply
 from quell.llm.script import parse_script
+from quell.testing.stopping import stop_between_writes
 from quell.testing.torture import ledger as l
 from quell.testing.torture.inquest import Inquest, compare
 from quell.testing.torture.place import Place
@@ -80,6 +84,37 @@ def test_a_full_disk_refuses_writes_until_there_is_room(mounted: bool) -> None:
             process.kill()
             place.mounted = was
             place.close()
+
+
+COMMITS = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("CREATE TABLE lines (line)")
+print(flush=True)
+while True:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO lines VALUES (1)")
+    time.sleep(0.02)
+    connection.execute("COMMIT")
+    time.sleep(0.01)
+"""
+
+
+def test_who_is_stopped_between_writes_leaves_the_database_to_others(tmp_path: Path) -> None:
+    """Two thirds of the time it is within a transaction."""
+    database = tmp_path / "some.db"
+    with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        with subprocess.Popen([sys.executable, "-c", COMMITS, str(database)], stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout is not None
+                process.stdout.readline()
+                for _ in range(5):
+                    stop_between_writes(process.pid, database)
+                    other.execute("INSERT INTO lines VALUES (2)")
+                    process.send_signal(signal.SIGCONT)
+            finally:
+                process.kill()
 
 
 def test_a_seed_draws_the_same_plan_and_another_one_another() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Collection
 
 from quell.client.client import Client, UnixSocket
 from quell.core.errors import QuellError
+from quell.testing.stopping import stop_between_writes
 from quell.testing.torture.daemon import Daemon
 from quell.testing.torture.inquest import Inquest
 from quell.testing.torture.place import Place
@@ -174,7 +175,7 @@ class Lives:
     async def _owner_is_taken_for_dead(self, owner: Daemon, guest: Daemon, sleeps: float) -> None:
         """I10: a claim is possible although it lives. It wakes with models that stream, commands that run, and jobs."""
         began = time.time()
-        owner.signal(signal.SIGSTOP)
+        await asyncio.to_thread(stop_between_writes, owner.pid, self._place.database)
         self._place.lock.unlink(missing_ok=True)
         await self._takes_over(guest, began)
         self.owner, self.guest = guest, owner
