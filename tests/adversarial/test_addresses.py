@@ -84,7 +84,7 @@ def test_urls_that_are_not_asked(url: str, says: str) -> None:
         ("http://１２７.0.0.1/", "127.0.0.1", "http://127.0.0.1/"),
         ("http://127。0。0。1/", "127.0.0.1", "http://127.0.0.1/"),
         ("http://[0:0::1]:8080/x", "[::1]:8080", "http://[::1]:8080/x"),
-        ("http://[::ffff:127.0.0.1]/", "[::ffff:7f00:1]", "http://[::ffff:7f00:1]/"),
+        ("http://[::ffff:7f00:1]/", "[::ffff:127.0.0.1]", "http://[::ffff:127.0.0.1]/"),
         ("http://example.org/a\\b", "example.org", "http://example.org/a%5Cb"),
         (
             "https://example.org/x?u=http://user@other.org/",

@@ -312,7 +312,7 @@ async def test_no_tracing(yard: Yard, victim: subprocess.Popen[bytes]) -> None:
 
 
 async def test_no_typing_into_the_terminal(yard: Yard) -> None:
-    push = f"exec {PYTHON}" + shlex.quote("import fcntl; fcntl.ioctl(open('/dev/tty'), 0x5412, b'x'); print('pushed')")
+    push = f"exec {PYTHON}" + shlex.quote("import fcntl; fcntl.ioctl(open('/dev/tty'), 0x5412, b'x'); print('pushed'.upper())")
 
     def on_terminal(words: list[str]) -> str:
         child, terminal = pty.fork()
@@ -330,11 +330,11 @@ async def test_no_typing_into_the_terminal(yard: Yard) -> None:
         return said.decode()
 
     command = ["/bin/bash", "-c", push]
-    if "pushed" not in on_terminal(command):
+    if "PUSHED" not in on_terminal(command):
         pytest.skip("this kernel forbids it to everybody")
     folders = (str(yard.project),)
     confined = sandboxing.confined(command, str(yard.project), yard.sandbox, folders, str(yard.home), "")
-    assert "pushed" not in on_terminal(confined)
+    assert "PUSHED" not in on_terminal(confined)
 
 
 async def test_t1_the_whole_tree_is_stopped_in_a_sandbox(yard: Yard) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import AF_INET6, inet_ntop
 from urllib.parse import quote, urljoin
 
 from msgspec import Struct
@@ -123,9 +124,10 @@ def _six(literal: str) -> str:
     if "%" in literal:
         raise WebRefused("An address with a zone (`%`) is of a local network and is not asked.")
     try:
-        return IPv6Address(literal).compressed
+        packed = IPv6Address(literal).packed
     except ValueError:
         raise WebRefused(f"{_shown(literal)} is not an IPv6 address.") from None
+    return inet_ntop(AF_INET6, packed)  # one name whatever the version of Python, because rules are written with it
 
 
 def _encoded(name: str) -> str:
