@@ -312,7 +312,9 @@ async def test_no_tracing(yard: Yard, victim: subprocess.Popen[bytes]) -> None:
 
 
 async def test_no_typing_into_the_terminal(yard: Yard) -> None:
-    push = f"exec {PYTHON}" + shlex.quote("import fcntl; fcntl.ioctl(open('/dev/tty'), 0x5412, b'x'); print('pushed'.upper())")
+    push = f"exec {PYTHON}" + shlex.quote(
+        "import fcntl; fcntl.ioctl(open('/dev/tty'), 0x5412, b'x'); print('pushed'.upper())"
+    )
 
     def on_terminal(words: list[str]) -> str:
         child, terminal = pty.fork()

@@ -25,11 +25,13 @@ WRONG = {
         "f:4: reply 1, step 2: unknown key `chnk`; did you mean `chunk`?"
     ),
     '[[reply]]\n[[reply.step]]\ntext = """\n[[reply]]\n"""\n\n[[reply]]\n[[reply.step]]\nfail = "overladed"\n': (
-        "f:9: reply 2, step 1, `fail`: `overladed` is not one of the words that are allowed here; "
+        "f:9: reply 2, step 1, `fail`: `overladed` is none of context_overflow, garbled, internal, invalid_request, no_key, "
+        "overloaded, quota, rate_limit, unauthorized, unknown_model, unreachable; "
         "did you mean `overloaded`?"
     ),
     '[[reply]]\nstop_reason = "endturn"\n': (
-        "f:2: reply 1, `stop_reason`: `endturn` is not one of the words that are allowed here; did you mean `end_turn`?"
+        "f:2: reply 1, `stop_reason`: `endturn` is none of budget, cancelled, end_turn, error, hook, interrupted, loop, max_tokens, "
+        "max_turn_requests, permission, refusal, rejected, time_limit, tool_use; did you mean `end_turn`?"
     ),
     "[[reply]]\nusage = { inptu = 3 }": "f:2: reply 1, `usage`: unknown key `inptu`; did you mean `input`?",
     "[[reply]]\nstep = [{ wait = -1 }]": "f:2: reply 1, step 1, `wait`: expected `float` >= 0.0",

@@ -155,7 +155,7 @@ def parse_script(source: str, name: str) -> Script:
     except msgspec.ValidationError as error:
         problem, _, where = str(error).partition(" - at `")
         path = _parse_path(where.rstrip("`"))
-        raise ScriptError(f"{name}:{_line_of(source, path)}: {_spoken(path)}{_with_nearest(problem)}") from None
+        raise ScriptError(f"{name}:{_line_of(source, path)}: {_spoken(path)}{_with_nearest(problem, path)}") from None
     for position, branch in enumerate(script.when):
         patterns = {"prompt": branch.prompt, "result": branch.result, "system": branch.system}
         if not any(patterns.values()):
@@ -272,17 +272,20 @@ def _spoken(path: _Path) -> str:
     return ", ".join([*words, *([last] if last else [])]) + ": " if path else ""
 
 
-def _with_nearest(problem: str) -> str:
-    """The problem as the converter put it, with the nearest key or word when one was misspelt."""
+def _with_nearest(problem: str, path: _Path) -> str:
+    """The problem as the converter put it, with the words that fit and the nearest of them when one was misspelt."""
     misspelt = re.search(r"unknown field `(\w+)`|enum value '([^']*)'", problem)
     if misspelt is None:
         return problem[:1].lower() + problem[1:]
     key, value = misspelt.groups()
-    kinds = (Script, Branch, Role, ScriptedReply, *get_args(Step))
-    known = {field.name for kind in kinds for field in msgspec.structs.fields(kind)}
-    words = known if key else {*get_args(FailureCode), *get_args(StopReason)}
+    if key:
+        kinds = (Script, Branch, Role, ScriptedReply, *get_args(Step))
+        words = {field.name for kind in kinds for field in msgspec.structs.fields(kind)}
+        said = f"unknown key `{key}`"
+    else:
+        words = {*get_args(FailureCode if path[-1:] == ("fail",) else StopReason)}
+        said = f"`{value}` is none of {', '.join(sorted(words))}"
     nearest = difflib.get_close_matches(key or value, words, n=1)
-    said = f"unknown key `{key}`" if key else f"`{value}` is not one of the words that are allowed here"
     return said + (f"; did you mean `{nearest[0]}`?" if nearest and nearest[0] != (key or value) else "")
 
 
