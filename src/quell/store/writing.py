@@ -323,19 +323,19 @@ def _keep_long(connection: sqlite3.Connection, body: bytes) -> bytes | None:
 
 def _write_row(connection: sqlite3.Connection, write: Append) -> None:
     """Write the session's row. Raises `StaleOwner` when the writer's claim is not the last one, `StaleWriter` when another was first."""
-    values = (*columns(write.summary), write.session, write.generation)
+    owner = (write.generation, write.generation)
     if write.expected > 0:
         replaced = connection.execute(
-            "UPDATE sessions SET seq = ?1, workspace = ?2, parent = ?3, folded = ?4, updated = ?5, busy = ?6, summary = ?7"
-            " WHERE id = ?8 AND seq = ?10 AND (?9 IS NULL OR ?9 = (SELECT generation FROM owner))",
-            (*values, write.expected),
+            "UPDATE sessions SET seq = ?, workspace = ?, parent = ?, folded = ?, updated = ?, busy = ?, summary = ?"
+            " WHERE id = ? AND seq = ? AND (? IS NULL OR ? = (SELECT generation FROM owner))",
+            (*columns(write.summary), write.session, write.expected, *owner),
         )
     else:
         replaced = connection.execute(
             "INSERT OR IGNORE INTO sessions (seq, workspace, parent, folded, updated, busy, summary, id)"
-            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE id = ?8)"
-            " AND (?9 IS NULL OR ?9 = (SELECT generation FROM owner))",
-            values,
+            " SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE id = ?)"
+            " AND (? IS NULL OR ? = (SELECT generation FROM owner))",
+            (*columns(write.summary), write.session, write.session, *owner),
         )
     if replaced.rowcount != 1:
         _check_owner(connection, write.generation)
@@ -358,8 +358,8 @@ def _save_snapshot(connection: sqlite3.Connection, write: SaveSnapshot) -> None:
     snapshot = write.snapshot
     connection.execute(
         "INSERT OR REPLACE INTO snapshots (session, seq, at, version, state, view)"
-        " SELECT key, ?2, ?3, ?4, ?5, ?6 FROM sessions WHERE id = ?1",
-        (write.session, snapshot.seq, snapshot.at, snapshot.version, snapshot.state, snapshot.view),
+        " SELECT key, ?, ?, ?, ?, ? FROM sessions WHERE id = ?",
+        (snapshot.seq, snapshot.at, snapshot.version, snapshot.state, snapshot.view, write.session),
     )
 
 
@@ -373,7 +373,7 @@ def _delete(connection: sqlite3.Connection, write: Delete) -> None:
     ).fetchall()
     connection.execute("DELETE FROM facts WHERE session = ?", found)
     connection.executemany(
-        "DELETE FROM blobs WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM facts WHERE blob = ?1)", blobs
+        "DELETE FROM blobs WHERE sha256 = ? AND NOT EXISTS (SELECT 1 FROM facts WHERE blob = sha256)", blobs
     )
     connection.execute("DELETE FROM drafts WHERE session = ?", found)
     connection.execute("DELETE FROM snapshots WHERE session = ?", found)

@@ -294,7 +294,7 @@ GUARDS = (
         "an append names its writer's claim, and whoever was overtaken asks whether it still owns",
         (
             ("engine/ledger.py", "            await self._look_whether_we_own()\n", "            pass\n"),
-            ("store/writing.py", "(?9 IS NULL OR ?9 = (SELECT generation FROM owner))", "(?9 IS NULL OR ?9 = ?9)"),
+            ("store/writing.py", "(? IS NULL OR ? = (SELECT generation FROM owner))", "(? IS NULL OR ? NOT NULL)"),
             ("store/memory.py", "        memory.check_owner(generation)\n", ""),
         ),
         ("owner_paused_and_resumed_records_nothing_and_stops",),
