@@ -1,7 +1,7 @@
 """The real command in a home of its own: what the tests of this folder drive.
 
-Nothing of the user's is seen or touched: settings, data, socket and keys are the home's own. Every server that was started for a home is
-found by its environment, and killed by its pid at the end.
+Nothing of the user's is seen or touched: settings, data, socket and keys are the home's own. Every server that was started for a home
+notes its pid there, and is killed by it at the end: what /proc shows of a server it shows to root only (`config/scrub.py`).
 """
 
 from __future__ import annotations
@@ -168,6 +168,16 @@ step = [{ text = "You said something." }]
 """
 
 
+NOTES_PID = """
+import os, sys
+
+if "serve" in sys.orig_argv:
+    with open({file!r}, "a") as file:
+        file.write(f"{{os.getpid()}}\\n")
+"""
+"""What Python runs at its start in a home (as `sitecustomize`)."""
+
+
 class Home:
     """A home, a workspace in it with the scripted model `model`, and the command."""
 
@@ -175,8 +185,11 @@ class Home:
         self.root = Path(tempfile.mkdtemp(prefix="q", dir="/tmp"))  # short: socket paths have a limit
         self.workspace = self.root / "w"
         self.data = self.root / "data"
-        for folder in ("w", "run", "config"):
+        self._pids = self.root / "pids"
+        for folder in ("w", "run", "config", "start"):
             (self.root / folder).mkdir(mode=0o700)
+        notes = NOTES_PID.format(file=str(self._pids))
+        (self.root / "start" / "sitecustomize.py").write_text(notes, encoding="utf-8")
         (self.root / "script.toml").write_text(SCRIPT, encoding="utf-8")
         self.model = f"scripted:{self.root}/script.toml"
         hidden = ("QUELL_", "XDG_", "NO_COLOR", "PAGER", "COLUMNS", "OPENAI_", "ANTHROPIC_")
@@ -187,6 +200,7 @@ class Home:
             "QUELL_DATA_DIR": str(self.data),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "XDG_CONFIG_HOME": str(self.root / "config"),
+            "PYTHONPATH": str(self.root / "start"),
         }
 
     def quell(
@@ -275,14 +289,12 @@ class Home:
 
     def servers(self) -> list[int]:
         """The pids of the servers of this home."""
-        wanted = f"QUELL_DATA_DIR={self.data}".encode()
+        noted = self._pids.read_text(encoding="ascii").split() if self._pids.exists() else []
         found = []
-        for folder in Path("/proc").glob("[0-9]*"):
+        for pid in noted:
             try:
-                if b"\0serve\0" in (folder / "cmdline").read_bytes() and wanted in (
-                    folder / "environ"
-                ).read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
+                if b"\0serve\0" in (Path("/proc") / pid / "cmdline").read_bytes():
+                    found.append(int(pid))
             except OSError:
                 continue
         return found

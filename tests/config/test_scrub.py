@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,17 @@ from pathlib import Path
 import pytest
 
 CHILD = """
-import os, sys
-from quell.config.scrub import scrub
+import ctypes, os, sys
+from quell.config.scrub import PR_SET_DUMPABLE, scrub
 kept = dict(os.environ)
 scrub(["SECRET_API_KEY"])
 print(kept["SECRET_API_KEY"], os.environ["SECRET_API_KEY"] == kept["SECRET_API_KEY"], flush=True)
+sys.stdin.readline()
+ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+print(flush=True)
 sys.stdin.read()
 """
+"""It closes its memory, and opens it again when it is told to."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
@@ -24,9 +29,17 @@ def test_a_key_is_not_shown_any_more_and_everything_else_is() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", CHILD], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
+        assert child.stdin is not None
         assert child.stdout is not None
         assert child.stdout.readline() == "sk-very-secret True\n"
-        shown = Path(f"/proc/{child.pid}/environ").read_bytes()
+        proc = Path(f"/proc/{child.pid}/environ")
+        if os.geteuid() != 0:  # root reads everything
+            with pytest.raises(PermissionError):
+                proc.read_bytes()
+        child.stdin.write("\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        shown = proc.read_bytes()
         child.communicate("")
     assert b"sk-very-secret" not in shown
     assert b"SECRET_API_KEY=" in shown
