@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from quell.config.file import ConfigError, SettingsFile, read
 from quell.config.settings import PROJECT_KEYS, DatabaseUrl, McpSettings, SandboxSettings, Settings, ToolSettings
+from quell.core.access import repository_root
 from quell.core.permissions import Answer, Mode, Rule
 from quell.core.ports import SandboxMode
 
@@ -139,21 +140,20 @@ def load(
 
 
 def find_project_file(workspace: str) -> str | None:
-    """In the workspace or the nearest folder above it; the search ends at the root of the repository that it is in."""
+    """In the workspace or the nearest folder above it; the search ends at the root of the repository that it is in.
+
+    In none, what lies above the workspace has nothing to do with it.
+    """
     return next((path for path in _candidates(workspace) if os.path.lexists(path)), None)
 
 
 def _candidates(workspace: str) -> Iterator[str]:
     folder = os.path.abspath(workspace)
-    above: list[str] = []
-    while True:
-        above.append(os.path.join(folder, PROJECT_FILE))
-        parent = os.path.dirname(folder)
-        if os.path.lexists(os.path.join(folder, ".git")):
-            return iter(above)
-        if parent == folder:
-            return iter(above[:1])  # in no repository: what lies above the workspace has nothing to do with it
-        folder = parent
+    top = repository_root(folder, os.path.lexists) or folder
+    yield os.path.join(folder, PROJECT_FILE)
+    while folder != top:
+        folder = os.path.dirname(folder)
+        yield os.path.join(folder, PROJECT_FILE)
 
 
 def _same(one: str, other: str) -> bool:
