@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from quell.core.errors import InvalidRequest
 from quell.core.permissions import (
     Access,
-    Answer,
     Mode,
     Rule,
+    RuleAnswer,
     Scope,
     Verdict,
     check,
@@ -25,7 +25,7 @@ MODES: tuple[Mode, ...] = ("ask", "edits", "plan", "yolo")
 
 
 class RuleText(Struct, frozen=True, array_like=True):
-    answer: Answer
+    answer: RuleAnswer
     pattern: str
     scope: Scope
 
@@ -44,7 +44,7 @@ class Row(Struct, frozen=True):
     access: Access
     mode: Mode
     rules: str
-    answer: Answer
+    answer: RuleAnswer
 
 
 def everywhere(access: Access, text: str, answers: str) -> list[Row]:

@@ -21,7 +21,7 @@ from quell.config.lines import Key, key_lines
 from quell.config.secrets import holds_key, passwords
 from quell.config.settings import HOOK_EVENTS, RuleLists, Section, Settings
 from quell.core.errors import InvalidRequest
-from quell.core.permissions import Answer, Rule, Scope, parse_rule
+from quell.core.permissions import Rule, RuleAnswer, Scope, parse_rule
 
 _SERVER_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,30}[A-Za-z0-9])?"
 
@@ -97,7 +97,7 @@ class SettingsFile:
         self._check_languages(settings)
         return settings
 
-    def rules(self, lists: RuleLists, scope: Scope, answers: tuple[Answer, ...]) -> tuple[Rule, ...]:
+    def rules(self, lists: RuleLists, scope: Scope, answers: tuple[RuleAnswer, ...]) -> tuple[Rule, ...]:
         """Raises `ConfigError`."""
         found: list[Rule] = []
         for answer in answers:

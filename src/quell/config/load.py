@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from quell.config.file import ConfigError, SettingsFile, read
 from quell.config.settings import PROJECT_KEYS, DatabaseUrl, McpSettings, SandboxSettings, Settings, ToolSettings
 from quell.core.access import repository_root
-from quell.core.permissions import Answer, Mode, Rule
+from quell.core.permissions import Mode, Rule, RuleAnswer
 from quell.core.ports import SandboxMode
 
 PROJECT_FILE = os.path.join(".quell", "config.toml")
@@ -38,7 +38,7 @@ _NARROWER: dict[SandboxMode | None, tuple[SandboxMode, ...]] = {
 }
 """What allows no more than each: of the last two, one lets commands write in the workspace, the other read outside."""
 _OF_PROGRAMS = ", which came with the repository: it would have programs run. If you trust it, put it into your own"
-_ANSWERS: tuple[Answer, ...] = get_args(Answer)
+_ANSWERS: tuple[RuleAnswer, ...] = get_args(RuleAnswer)
 
 
 class Loaded(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from quell.core.access import within
-from quell.core.languages import Findings, Nobody, Relation, ServerState, Spot, Symbol, Unanswered
+from quell.core.languages import Findings, LanguageServerState, Nobody, Relation, Spot, Symbol, Unanswered
 from quell.core.programs import Programs
 from quell.lsp import values
 from quell.lsp.server import LanguageServer, Server, last_used
@@ -74,7 +74,7 @@ class LanguageServers:
             if found and within(path, root)
         ]
 
-    def states(self, root: str) -> Sequence[ServerState]:
+    def states(self, root: str) -> Sequence[LanguageServerState]:
         wanted = self._servers(root)
         return [server.state() for server in self._of_root(root) if server.server in wanted]
 

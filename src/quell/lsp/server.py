@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from quell.core.languages import Diagnostic, Findings, ServerState, Unanswered
+from quell.core.languages import Diagnostic, Findings, LanguageServerState, Unanswered
 from quell.core.programs import Program, Programs
 from quell.lsp import values
 from quell.lsp.connection import Broken, Connection
@@ -107,9 +107,9 @@ class LanguageServer:
         """Why it can do nothing any more; empty while it can, or may soon."""
         return self._connection.broken or ""
 
-    def state(self) -> ServerState:
+    def state(self) -> LanguageServerState:
         state = "ended" if self.problem else "ready" if self._ready.is_set() else "starting"
-        return ServerState(self.server.name, self.folder, state, self.problem)  # type: ignore[arg-type]  # literals
+        return LanguageServerState(self.server.name, self.folder, state, self.problem)  # type: ignore[arg-type]  # literals
 
     def end(self, why: str = "it was ended") -> None:
         """Told to, and stopped with its whole tree. Waits for nothing."""

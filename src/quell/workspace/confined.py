@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from quell.core.access import within
-from quell.core.ports import Entry, Listing, Matches, Process, Sandbox
+from quell.core.ports import DirectoryEntry, Listing, Matches, Process, Sandbox
 from quell.workspace.local import LocalWorkspace
 
 
@@ -23,7 +23,7 @@ class ConfinedWorkspace(LocalWorkspace):
     def git_programs(self, folder: str) -> tuple[str, ...]:
         return super().git_programs(self._own(folder))
 
-    async def entry(self, path: str) -> Entry:
+    async def entry(self, path: str) -> DirectoryEntry:
         return await super().entry(self._own(path))
 
     async def read(self, path: str, start: int = 0, limit: int | None = None) -> bytes:

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import TypeVar
 
 from quell.core.access import within
-from quell.core.ports import Entry, Listing, Matches, Place, Process, Sandbox
+from quell.core.ports import DirectoryEntry, Listing, Matches, Place, Process, Sandbox
 from quell.workspace import files, repository, sandboxing
 from quell.workspace.process import Running
 from quell.workspace.search import Query, list_files, ripgrep, search
@@ -73,7 +73,7 @@ class LocalWorkspace:
     def git_programs(self, folder: str) -> tuple[str, ...]:
         return repository.git_programs(folder)
 
-    async def entry(self, path: str) -> Entry:
+    async def entry(self, path: str) -> DirectoryEntry:
         return files.entry(path)
 
     async def read(self, path: str, start: int = 0, limit: int | None = None) -> bytes:
