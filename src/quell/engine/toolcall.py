@@ -6,13 +6,13 @@ Whatever happens is a result for the model: input that cannot be understood, a d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from msgspec.structs import replace
 
 from quell.core import inputs as i
-from quell.core.hooks import Hooked
+from quell.core.hooks import Hooked, HookReport
 from quell.core.messages import AssistantMessage, Spent, ToolCall, ToolResult
 from quell.core.permissions import Verdict, headless_reason, parse_rule
 from quell.core.permissions import check as judge
@@ -55,7 +55,7 @@ def _judged(
     allowed = tuple(parse_rule(text, "run") for text in run.entry.allow) if run is not None else ()
     verdict = judge(prepared.access, (*ports.rules(session.workspace), *session.rules, *allowed), session.mode_now)
     if verdict.answer != "deny" and (hooked.halts or hooked.decision == "deny"):
-        return _denied(effect, hooking.denial(hooked))
+        return _denied(effect, hooking.denial(hooked), hooked.by("deny"))
     if verdict.answer == "ask" and hooked.decision == "allow" and session.mode_now != "plan":
         verdict = replace(verdict, answer="allow")
     elif verdict.answer == "allow" and hooked.decision == "ask":
@@ -87,7 +87,8 @@ def _judged(
                 changes=_changes(prepared, ports),
             )
         case "ask" if hooked.decision == "ask":
-            return _denied(effect, f"Denied, because nobody is there to be asked. {verdict.reason}")
+            reason = f"Denied, because nobody is there to be asked. {verdict.reason}"
+            return _denied(effect, reason, hooked.by("ask"))
         case "ask":
             return _denied(effect, headless_reason(prepared.access, verdict))
         case "deny":
@@ -103,8 +104,11 @@ def _changes(call: PreparedCall, ports: Ports) -> bool:
     return bool(access.paths) or not (reads or call.kind == "fetch")
 
 
-def _denied(effect: Check, reason: str) -> i.CallReturned:
-    return i.CallReturned(run=effect.run, call=effect.call, result=ToolResult(text=reason, status="denied"))
+def _denied(effect: Check, reason: str, hooks: Sequence[HookReport] = ()) -> i.CallReturned:
+    """`hooks` are those that it is denied for: no rule would allow it."""
+    metadata = {"hooks": [hook.name for hook in hooks]} if hooks else {}
+    result = ToolResult(text=reason, status="denied", metadata=metadata)
+    return i.CallReturned(run=effect.run, call=effect.call, result=result)
 
 
 async def execute(
