@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
+import os
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -50,7 +50,7 @@ class Performer:
             reason: FailureCode = "unknown_model" if isinstance(refusal, UnknownModel) else "invalid_request"
             outcome = _failure(effect, reason, str(refusal))
         except Exception:  # the outermost loop of an effect
-            incident = uuid.uuid4().hex[:8]
+            incident = os.urandom(4).hex()
             log.exception("session %s: %r failed, incident %s", scene.ledger.id, effect, incident)
             outcome = _failure(effect, "internal", f"Quell has a bug: incident {incident} in its log.")
         if outcome is not None:
