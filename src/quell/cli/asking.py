@@ -90,9 +90,8 @@ class Asker:
             piece = os.read(INPUT, 4096)
         except OSError:  # the terminal is gone
             piece = b""
-        if (
-            not piece and hung_up()
-        ):  # who was asked is gone, and has not answered: the request waits for another terminal
+        if not piece and hung_up():
+            # Who was asked is gone, and has not answered: the request waits for another terminal.
             self._form, self._deserted = None, True
             return
         self._typed += piece

@@ -345,9 +345,8 @@ class _Interrupts:
         self.seen = False
         self._task = task
         for number in (signal.SIGINT, signal.SIGTERM):
-            if (
-                signal.getsignal(number) is not signal.SIG_IGN
-            ):  # a shell's background job is not meant to hear of Ctrl-C
+            # A shell's background job is not meant to hear of Ctrl-C.
+            if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

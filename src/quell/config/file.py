@@ -150,9 +150,8 @@ class SettingsFile:
                 raise ConfigError(
                     f"{self.place((*at, other_one))}: a server of type {kind} has no `{other_one}`; give it one of the two"
                 )
-            if server.url and not re.match(
-                r"https?://|\$", server.url.strip(), re.IGNORECASE
-            ):  # a variable may hold it
+            # A variable may hold it.
+            if server.url and not re.match(r"https?://|\$", server.url.strip(), re.IGNORECASE):
                 raise ConfigError(
                     f"{self.place((*at, 'url'))}: the `url` of the server `{name}` is no address: begin it with http:// or https://"
                 )
