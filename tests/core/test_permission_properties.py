@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from quell.core import patterns
-from quell.core.permissions import Access, Command, Mode, Rule, RuleAnswer, Scope, check, parse_rule
+from quell.core.access import Access, Command
+from quell.core.permissions import Mode, Rule, RuleAnswer, Scope, check, parse_rule
 from tests.core.accesses import bash, edit, fetch
 
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -7,18 +7,9 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
+from quell.core.access import Access
 from quell.core.errors import InvalidRequest
-from quell.core.permissions import (
-    Access,
-    Mode,
-    Rule,
-    RuleAnswer,
-    Scope,
-    Verdict,
-    check,
-    headless_reason,
-    parse_rule,
-)
+from quell.core.permissions import Mode, Rule, RuleAnswer, Scope, Verdict, check, headless_reason, parse_rule
 from tests.core.accesses import bash, edit, fetch, grep, touch, view
 
 MODES: tuple[Mode, ...] = ("ask", "edits", "plan", "yolo")

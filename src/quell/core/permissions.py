@@ -53,21 +53,8 @@ from typing import Literal, assert_never
 from msgspec import Struct
 
 from quell.core import patterns
-from quell.core.access import Access, Command, Part, is_protected, parts, short
+from quell.core.access import Access, Part, is_protected, parts, short
 from quell.core.errors import InvalidRequest
-
-__all__ = [
-    "Access",
-    "Command",
-    "Mode",
-    "Rule",
-    "RuleAnswer",
-    "Scope",
-    "Verdict",
-    "check",
-    "headless_reason",
-    "parse_rule",
-]
 
 Mode = Literal["ask", "edits", "auto", "plan", "yolo"]
 RuleAnswer = Literal["allow", "ask", "deny"]

@@ -11,9 +11,9 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from quell.core.access import Access
 from quell.core.facts import Outcome, Recorded, Role
 from quell.core.messages import ModelRequest, PartDelta, Reply, StopReason, ToolCall, ToolKind, ToolResult, ToolSpec
-from quell.core.permissions import Access
 from quell.core.questions import Question
 from quell.core.session import Summary
 from quell.core.todos import Todo
