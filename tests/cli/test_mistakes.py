@@ -81,6 +81,13 @@ def test_a_program_gets_a_result_of_what_could_not_be_asked(home: Home, option: 
     assert f"quell: {result['error']}\n" == done.err
 
 
+def test_a_result_of_what_was_refused_names_the_session_that_is_still_there(home: Home) -> None:
+    session = home.run("--json", "say hello").json()["session"]
+    for place, named in (("--session", str(session)), session), (("--quiet",), None):
+        done = home.run("--json", *place, "--allow", "bash(", "x")
+        assert (done.status, done.json()["session"], done.json()["prompt"]) == (2, named, None)
+
+
 def test_a_broken_script_is_not_looked_for_among_the_models(home: Home) -> None:
     (home.workspace / "broken.toml").write_text("reply =")
     done = home.quell("run", "--model", "scripted:broken.toml", "x")

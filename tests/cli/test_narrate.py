@@ -230,7 +230,20 @@ def test_a_failure_stands_under_its_own_call_or_names_it(capsys: pytest.CaptureF
     ],
 )
 def test_a_result_is_told_in_one_line(result: dict[str, object], said: str) -> None:
-    assert describe_result(Json(result))[0] == said
+    assert describe_result(Json(result), Json(None))[0] == said
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"option": "reject_once"}, "rejected"),
+        ({"option": "reject_always", "note": "\nuse a file.\nany"}, "rejected: use a file"),
+        ({"option": "allow_once", "note": "why not"}, "denied: The user rejected this call."),
+    ],
+)
+def test_a_rejection_is_told_by_the_answer_and_not_by_the_text(answer: dict[str, object], said: str) -> None:
+    result = {"text": "The user rejected this call.", "status": "denied"}
+    assert describe_result(Json(result), Json(answer))[0] == said
 
 
 def test_what_would_allow_the_denied_calls_is_collected_once() -> None:
@@ -242,21 +255,17 @@ def test_what_would_allow_the_denied_calls_is_collected_once() -> None:
     assert str(followed.denials) == "4 calls were denied; to allow them: --allow 'bash(a)' --allow 'bash(it'\\''s)'"
 
 
-def hooked(text: str, **decisions: str) -> list[Event]:
-    """A call that hooks had an answer to, and its denial."""
-    hooks = [{"name": name, "decision": decision} for name, decision in decisions.items()]
-    result = {"status": "denied", "text": text}
-    return [
-        Event("fact", 1, Json({"kind": "hooks_answered", "run": "r1", "call": "c", "hooks": hooks})),
-        Event("fact", 2, Json({"kind": "call_finished", "run": "r1", "call": "c", "result": result})),
-    ]
+def denied(text: str, *hooks: str) -> list[Event]:
+    """The end of a call that is denied, for some hooks."""
+    result = {"status": "denied", "text": text} | ({"metadata": {"hooks": [*hooks]}} if hooks else {})
+    return [Event("fact", 1, Json({"kind": "call_finished", "run": "r1", "call": "c", "result": result}))]
 
 
-BY_DENIAL = hooked("Denied by the hook `guard`: not today", log="none", guard="deny")
-BY_ASKING = hooked("Denied, because nobody is there to be asked. Asked for by the hook `careful`.", careful="ask")
-BY_BOTH = hooked("Denied, because nobody is there to be asked. `rm` changes files.", careful="ask")
-BY_RULE = hooked("Denied by the rule `x` for the session.", guard="deny")
-BY_NOBODY = hooked("Denied, because nobody is there to be asked: `rm` changes files. Run this with --allow 'bash(rm)'")
+BY_DENIAL = denied("Denied by the hook `guard`: not today", "guard")
+BY_ASKING = denied("Denied, because nobody is there to be asked. Asked for by the hook `careful`.", "careful")
+BY_BOTH = denied("Denied, because nobody is there to be asked. `rm` changes files.", "careful")
+BY_RULE = denied("Denied by the rule `x` for the session.")
+BY_NOBODY = denied("Denied, because nobody is there to be asked: `rm` changes files. Run this with --allow 'bash(rm)'")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from quell.core.access import Access, Command
 from quell.core.messages import ToolKind
-from quell.core.permissions import Access, Command
 
 ROOT = "/work/app"
 HOME = "/home/ann"

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from quell.core import patterns
-from quell.core.permissions import Access, Answer, Command, Mode, Rule, Scope, check, parse_rule
+from quell.core.access import Access, Command
+from quell.core.permissions import Mode, Rule, RuleAnswer, Scope, check, parse_rule
 from tests.core.accesses import bash, edit, fetch
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -35,7 +36,7 @@ texts = st.one_of(
     st.builds("kind:execute({})".format, command_patterns),
 )
 any_rules = st.lists(
-    st.builds(Rule, st.sampled_from(get_args(Answer)), texts, st.sampled_from(get_args(Scope))), max_size=6
+    st.builds(Rule, st.sampled_from(get_args(RuleAnswer)), texts, st.sampled_from(get_args(Scope))), max_size=6
 )
 modes = st.sampled_from(MODES)
 accesses = st.one_of(

@@ -7,25 +7,16 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
+from quell.core.access import Access
 from quell.core.errors import InvalidRequest
-from quell.core.permissions import (
-    Access,
-    Answer,
-    Mode,
-    Rule,
-    Scope,
-    Verdict,
-    check,
-    headless_reason,
-    parse_rule,
-)
+from quell.core.permissions import Mode, Rule, RuleAnswer, Scope, Verdict, check, headless_reason, parse_rule
 from tests.core.accesses import bash, edit, fetch, grep, touch, view
 
 MODES: tuple[Mode, ...] = ("ask", "edits", "plan", "yolo")
 
 
 class RuleText(Struct, frozen=True, array_like=True):
-    answer: Answer
+    answer: RuleAnswer
     pattern: str
     scope: Scope
 
@@ -44,7 +35,7 @@ class Row(Struct, frozen=True):
     access: Access
     mode: Mode
     rules: str
-    answer: Answer
+    answer: RuleAnswer
 
 
 def everywhere(access: Access, text: str, answers: str) -> list[Row]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from quell.core.permissions import Access, check
+from quell.core.access import Access
+from quell.core.permissions import check
 from tests.core.accesses import bash, edit, fetch
 from tests.core.test_permissions import Row, named, rules
 

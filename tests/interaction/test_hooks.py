@@ -50,6 +50,11 @@ async def answered(chat: Chat) -> list[f.HooksAnswered]:
     return [fact for fact in await chat.facts() if isinstance(fact, f.HooksAnswered)]
 
 
+async def blamed(chat: Chat) -> list[object]:
+    """The hooks that each call was denied for."""
+    return [fact.result.metadata.get("hooks") for fact in await chat.facts() if isinstance(fact, f.CallFinished)]
+
+
 async def goes_on(talk: Talk, chat: Chat) -> tuple[str, str]:
     """The model answers, and the run has ended; the result of its call."""
     await talk.answers()
@@ -94,6 +99,7 @@ async def test_a_hook_denies(tmp_path: Path, command: str, reason: str) -> None:
         ((report,),) = [fact.hooks for fact in await answered(chat)]
         assert (report.name, report.decision) == ("guard", "deny")
         assert reason in report.reason
+        assert await blamed(chat) == [["guard"]]
 
 
 @pytest.mark.parametrize("command", ["exit 3", says(decision="dney")])
@@ -168,6 +174,18 @@ async def test_a_hook_s_question_is_a_denial_where_nobody_is(tmp_path: Path) -> 
         asked.reply()
         text, status = await goes_on(talk, chat)
         assert (status, "sure?" in text) == ("denied", True)
+        assert await blamed(chat) == [["guard"]]
+
+
+async def test_what_is_denied_anyhow_is_not_blamed_on_a_hook(tmp_path: Path) -> None:
+    async with place(tmp_path, hook(says(decision="deny"))).life() as talk:
+        chat = await talk.chat(workspace=str(tmp_path), mode="plan")
+        await chat.says("touch it", id="p")
+        asked = await talk.asked()
+        asked.call("touch")
+        asked.reply()
+        assert (await goes_on(talk, chat))[1] == "denied"
+        assert await blamed(chat) == [None]
 
 
 @pytest.mark.parametrize(

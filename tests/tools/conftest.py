@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from quell.core.access import Access
 from quell.core.messages import ToolCall, ToolResult
-from quell.core.permissions import Access
 from quell.core.ports import ToolContext
 from quell.core.todos import Todo
 from quell.tools import Options, Tools

@@ -9,7 +9,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from quell.core.permissions import Answer, Mode, Rule, check, parse_rule
+from quell.core.permissions import Mode, Rule, RuleAnswer, check, parse_rule
 from tests.tools.conftest import Hands
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "permissions.md"
@@ -19,7 +19,7 @@ EXAMPLES = ROW.findall(PAGE.read_text(encoding="utf-8"))
 
 def rule(text: str) -> Rule:
     answer, _, pattern = text.partition(" ")
-    return parse_rule(pattern, "user", msgspec.convert(answer, Answer))
+    return parse_rule(pattern, "user", msgspec.convert(answer, RuleAnswer))
 
 
 def test_there_are_examples() -> None:

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from quell.core.permissions import Access, check
+from quell.core.access import Access
+from quell.core.permissions import check
 from quell.tools.shell import parse
 from tests.tools.conftest import Hands
 

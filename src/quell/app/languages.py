@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from msgspec.structs import replace
 
 from quell.config.settings import LanguageServerSettings, Settings
-from quell.core.languages import Findings, Languages, Relation, ServerState, Spot, Symbol, Unanswered
+from quell.core.languages import Findings, Languages, LanguageServerState, Relation, Spot, Symbol, Unanswered
 from quell.wire import api
 
 LOOK_AGAIN = 30.0
@@ -61,7 +61,7 @@ class ConfiguredLanguages:
     def known(self, root: str) -> Sequence[Findings]:
         return self._made.servers.known(root) if self._made is not None else ()
 
-    def states(self, root: str) -> Sequence[ServerState]:
+    def states(self, root: str) -> Sequence[LanguageServerState]:
         return self._made.servers.states(root) if self._made is not None else ()
 
     async def places(

@@ -12,6 +12,7 @@ import termios
 import time
 
 from quell.cli.form import Form, form_of
+from quell.cli.silence import LONGEST_WAIT
 from quell.cli.terminal import hung_up, one_line
 from quell.client.oneshot import Connection, Event, Json, Refused, Unreachable
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from quell.cli.narrate import Narrator
 
 INPUT = 0
-LONGEST_WAIT = 40.0
-"""Seconds after which a stream that is silent is looked at, less than what makes it count as lost."""
 ANSWER_SECONDS = 10.0
 
 
@@ -91,9 +90,8 @@ class Asker:
             piece = os.read(INPUT, 4096)
         except OSError:  # the terminal is gone
             piece = b""
-        if (
-            not piece and hung_up()
-        ):  # who was asked is gone, and has not answered: the request waits for another terminal
+        if not piece and hung_up():
+            # Who was asked is gone, and has not answered: the request waits for another terminal.
             self._form, self._deserted = None, True
             return
         self._typed += piece

@@ -76,9 +76,8 @@ def _full_id(connection: Connection, path: str, prompt: str) -> str:
     if found is not None:
         return found.text("id")
     try:
-        connection.request(
-            "GET", f"{path}/prompts/{prompt}"
-        )  # one that has ended is no mistake: there is nothing to do
+        # One that has ended is no mistake: there is nothing to do.
+        connection.request("GET", f"{path}/prompts/{prompt}")
     except Refused as refused:
         if refused.status == 404:
             raise wrong_usage(

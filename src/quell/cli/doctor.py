@@ -139,13 +139,13 @@ def _keys() -> Finding:
 
 def _folder(what: str, path: str) -> Finding:
     try:
-        mode = os.stat(path)
+        found = os.stat(path)
     except FileNotFoundError:
         return Finding("note", what, f"{path} will be made")
     except OSError as error:
         return Finding("bad", what, f"{path}: {error.strerror}", "Mend its permissions, or set QUELL_DATA_DIR")
-    if mode.st_uid != os.getuid():
-        return Finding("bad", what, f"{path} belongs to user {mode.st_uid}", "Set QUELL_DATA_DIR to a folder of yours")
+    if found.st_uid != os.getuid():
+        return Finding("bad", what, f"{path} belongs to user {found.st_uid}", "Set QUELL_DATA_DIR to a folder of yours")
     if not os.access(path, os.W_OK | os.X_OK):
         return Finding("bad", what, f"{path} cannot be written", f"chmod u+rwx {path}, or set QUELL_DATA_DIR")
     free = shutil.disk_usage(path).free
@@ -190,9 +190,8 @@ def _file(place: Paths) -> Finding:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        if (
-            shutil.disk_usage(place.data_dir).free == 0
-        ):  # without room for its index, a file that is well cannot be opened
+        # Without room for its index, a file that is well cannot be opened.
+        if shutil.disk_usage(place.data_dir).free == 0:
             return Finding("note", "database", f"{path} cannot be looked at until there is room on its disk")
         return Finding(
             "bad",

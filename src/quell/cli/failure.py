@@ -23,11 +23,16 @@ A model for every run: `model = "provider/name"` in the configuration; `quell do
 
 
 class CommandFailed(Exception):
-    """The command ends here. `str(failure)` goes to standard error after `quell: `; `status` is the exit status."""
+    """The command ends here. `str(failure)` goes to standard error after `quell: `; `status` is the exit status.
+
+    `session` and `prompt` are those of a run that had them by then.
+    """
 
     def __init__(self, text: str, status: int = FAILED) -> None:
         super().__init__(text)
         self.status = status
+        self.session: str | None = None
+        self.prompt: str | None = None
 
 
 class InUse(CommandFailed):

@@ -48,8 +48,12 @@ def check_id(id: str, what: str) -> None:
         raise wrong_usage(f"{id!r} is not the id of {what}")
 
 
-def the_one(id: str, candidates: Sequence[Json], what: str, text: Callable[[Json], str]) -> Json | None:
-    """The one with this id, or the only one whose id begins so; None when there is none. Raises `CommandFailed` for several."""
+def the_one(
+    id: str, candidates: Sequence[Json], what: str, text: Callable[[Json], str], otherwise: str = ""
+) -> Json | None:
+    """The one with this id, or the only one whose id begins so; None when there is none. Raises `CommandFailed` for several, which says what
+    can be given `otherwise`.
+    """
     check_id(id, f"any of the {what}")
     found = [each for each in candidates if each.text("id") == id] or [
         each for each in candidates if each.text("id").startswith(id)
@@ -57,7 +61,7 @@ def the_one(id: str, candidates: Sequence[Json], what: str, text: Callable[[Json
     if len(found) > 1:
         names = "\n".join(f"  {each.text('id')}  {text(each)}" for each in found[:SHOWN])
         more = f"\n  … and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise wrong_usage(f"{len(found)} {what} begin with {id}: give more of the id\n{names}{more}")
+        raise wrong_usage(f"{len(found)} {what} begin with {id}: give more of the id{otherwise}\n{names}{more}")
     return found[0] if found else None
 
 

@@ -29,8 +29,6 @@ _ARGUMENTS = ("command", "file_path", "pattern", "path", "url", "query", "prompt
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 _NOT_RUN = re.compile(r"^`[^`]+` was not run\. (?=.)")
 """What goes before the reason where a call's input could not be read: `tools.Tools.prepare`."""
-_REJECTED = "The user rejected this call"
-"""How results begin that say so: `core.decide_run`."""
 _FAILURES = {
     "rate_limit": "the provider's rate limit is reached",
     "overloaded": "the provider is overloaded",
@@ -71,18 +69,24 @@ def result_state(result: Json) -> tuple[str, str]:
             return (status, "yellow")
 
 
-def describe_result(result: Json) -> tuple[str, str]:
-    """The state of a call with the reason for it, in one line."""
+def describe_result(result: Json, answer: Json) -> tuple[str, str]:
+    """The state of a call with the reason for it, in one line. `answer` is a person's, if one was asked."""
     said, style = result_state(result)
     if said not in ("denied", "failed"):
         return (said, style)
-    why = next((line for line in terminal.visible(result.text("text")).splitlines() if line.strip()), "")
-    if why.startswith(_REJECTED):  # what follows is the person's
-        return (f"rejected{why.removeprefix(_REJECTED).rstrip('.')}", style)
-    why = _SENTENCE.split(_NOT_RUN.sub("", why), maxsplit=1)[0]  # what follows is for the model
+    if answer.text("option").startswith("reject"):
+        note = _first_line(answer.text("note")).rstrip(".")
+        return (f"rejected: {note}" if note else "rejected", style)
+    why = _SENTENCE.split(_NOT_RUN.sub("", _first_line(result.text("text"))), maxsplit=1)[
+        0
+    ]  # what follows is for the model
     if why.lower().startswith(said):  # `Denied by the rule …`: it says so itself
         return (said + why[len(said) :].replace(", because ", ": ", 1), style)
     return (f"{said}: {why}" if why else said, style)
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in terminal.visible(text).splitlines() if line.strip()), "")
 
 
 class _Streamed:
@@ -104,13 +108,13 @@ class _Streamed:
 
 
 class _Calls:
-    """Those that are not done: how each is shown, what hooks have said to it, and which have a line; `latest` is the one in the last line."""
+    """Those that are not done: how each is shown, what a person has answered, and which have a line; `latest` is the one in the last line."""
 
-    __slots__ = ("announced", "hooked", "latest", "shown")
+    __slots__ = ("announced", "answers", "latest", "shown")
 
     def __init__(self) -> None:
         self.shown: dict[str, str] = {}
-        self.hooked: dict[str, Json] = {}
+        self.answers: dict[str, Json] = {}
         self.announced: set[str] = set()
         self.latest = ""
 
@@ -208,6 +212,8 @@ class Narrator:
                 self._failed_sample(body)
             case "hooks_answered":
                 self._hooked(body)
+            case "permission_answered":
+                self._calls.answers[body.text("call")] = body
             case "call_started":
                 call = body.text("call")
                 shown = self._calls.shown.get(call, "")
@@ -249,7 +255,6 @@ class Narrator:
 
     def _hooked(self, body: Json) -> None:
         """What hooks of the user's said, and which of them could not."""
-        self._calls.hooked[body.text("call")] = body
         if "input" in body and body.text("call") in self._calls.shown:
             name = self._calls.shown[body.text("call")].split(" ", 1)[0]
             self._calls.shown[body.text("call")] = describe_call(name, body.text("input"))
@@ -284,8 +289,8 @@ class Narrator:
 
     def _finished(self, call: str, result: Json) -> None:
         shown = self._calls.shown.pop(call, call)
-        said, style = describe_result(result)
-        hooks = guards(self._calls.hooked.pop(call, Json(None)), result)
+        said, style = describe_result(result, self._calls.answers.pop(call, Json(None)))
+        hooks = guards(result)
         if hooks and "hook" not in said:  # a person was to be asked
             said = f"{said.rstrip('.')} (for {named(hooks)})"
         if call in self._calls.announced:

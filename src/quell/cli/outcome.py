@@ -41,18 +41,9 @@ _ALLOWING = re.compile(r"--allow '(?:[^']|'\\'')*'")
 """The option that would have allowed a call, as its result names it, for a shell: `core.permissions.headless_reason`."""
 
 
-def guards(answered: Json, result: Json) -> list[str]:
-    """The hooks that a call was denied for, by its result and by what hooks have answered before: no rule lifts them, nor does --yolo."""
-    said = result.text("text")
-    if result.text("status") != "denied" or not said.startswith(_BY_HOOKS):
-        return []
-    hooks = answered.items("hooks")
-    decisive = [hook for hook in hooks if hook.text("decision") == "deny" or hook.flag("halt")]
-    return [hook.text("name") for hook in decisive or hooks if hook.text("decision") != "allow"]
-
-
-_BY_HOOKS = ("Denied by the hook ", "Stopped by the hook ", "Denied, because nobody is there to be asked. ")
-"""How results begin that say so: `engine.hooking`, `engine.toolcall`. Where a rule has asked, or a mode, there is a colon."""
+def guards(result: Json) -> list[str]:
+    """The hooks that a call was denied for: no rule lifts them, nor does --yolo."""
+    return result.inner("metadata").texts("hooks") if result.text("status") == "denied" else []
 
 
 def named(hooks: Sequence[str]) -> str:
@@ -99,8 +90,6 @@ class Followed:
             return False
         elif kind == "replied":
             self._replied(body.inner("reply"))
-        elif kind == "hooks_answered":
-            self.denials.hooked(body)
         elif kind == "permission_answered":
             self.denials.decided(body)
         elif kind == "call_finished":
@@ -196,22 +185,17 @@ class Denials:
         self._options: list[str] = []
         self._hooks: list[str] = []
         self._guarded = 0
-        self._answered: dict[str, Json] = {}
         self._decided: set[str] = set()
 
     def decided(self, answer: Json) -> None:
         """A person has said what shall become of a call."""
         self._decided.add(answer.text("call"))
 
-    def hooked(self, answered: Json) -> None:
-        """What hooks have said to a call that is not done."""
-        self._answered[answered.text("call")] = answered
-
     def add(self, call: str, result: Json) -> None:
         """Count the result of a call if it is a denial."""
-        hooks = guards(self._answered.pop(call, Json(None)), result)
         if result.text("status") != "denied" or call in self._decided:
             return
+        hooks = guards(result)
         self.count += 1
         self._guarded += bool(hooks)
         self._hooks.extend(hook for hook in hooks if hook not in self._hooks)

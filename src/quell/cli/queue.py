@@ -151,7 +151,9 @@ def resume(session: str | None, as_json: bool) -> None:
     """Release what is parked in SESSION, in order."""
     with daemon.connect(daemon.here()) as connection:
         found = chosen_session(connection, session)
-        parked = [item for item in connection.request("GET", f"{path_of(found)}/queue").items("items") if _parked(item)]
+        parked = [
+            item for item in connection.request("GET", f"{path_of(found)}/queue").items("items") if item.flag("parked")
+        ]
         noted = connection.request("POST", f"{path_of(found)}/resume")
     if as_json:
         print(json.dumps({"session": found.text("id"), "released": len(parked)} | noted.raw))
@@ -214,12 +216,8 @@ def _entry_path(session: Json, item: Json) -> str:
     return f"{path_of(session)}/queue/{item.text('id')}"
 
 
-def _parked(item: Json) -> bool:
-    return item.flag("parked")
-
-
 def _state(item: Json) -> str:
-    return "parked" if _parked(item) else "steer" if item.text("delivery") == "steer" else "waiting"
+    return "parked" if item.flag("parked") else "steer" if item.text("delivery") == "steer" else "waiting"
 
 
 def _text(item: Json) -> str:

@@ -15,13 +15,10 @@ import click
 from quell.cli import daemon, terminal
 from quell.cli.failure import CommandFailed, wrong_usage
 from quell.cli.form import form_of
-from quell.cli.lookup import check_id, find_session, path_of, real_folder, sessions
+from quell.cli.lookup import check_id, find_session, path_of, real_folder, sessions, the_one
 from quell.client.oneshot import Connection, Json, Refused
 
 OPTIONS = {"allow": "allow_once", "always": "allow_always", "reject": "reject_once"}
-
-Found = tuple[Json, Json]
-"""A session, and a request that is open in it."""
 
 
 @click.command("requests")
@@ -35,9 +32,9 @@ def requests(session: str | None, as_json: bool) -> None:
     with daemon.connect(daemon.here()) as connection:
         found = list(_open(connection, session))
     if as_json:
-        print(json.dumps([{"session": place.text("id"), **each.raw} for place, each in found], ensure_ascii=False))
+        print(json.dumps([each.raw for each in found], ensure_ascii=False))
     elif found:
-        rows = [[each.text("id"), place.text("id"), _asked(each), each.text("always")] for place, each in found]
+        rows = [[each.text("id"), each.text("session"), _asked(each), each.text("always")] for each in found]
         terminal.show(terminal.table(rows, flexible=2, titles=["request", "session", "asks", "always"]))
     else:
         sys.stderr.write("quell: nothing waits for a person\n")
@@ -66,26 +63,27 @@ def answer(
         raise wrong_usage("--note goes with reject: it tells the model what to do instead")
     check_id(request, "a request; `quell requests` shows them")
     with daemon.connect(daemon.here()) as connection:
-        found = _the_one(request, list(_open(connection, session)))
+        waiting = list(_open(connection, session))
+        found = the_one(request, waiting, "requests", _asked_where, ", or the session with -s")
         body = _given(option, note, answers)
         if found is None:
             place, id, noted = _late(connection, session, request, body or {"answers": []})
         else:
-            place, id = found[0], found[1].text("id")
-            _check(found[1], body)
-            noted = connection.request("POST", _path(place, id), body or _filled_in(connection, *found))
+            place, id = found.text("session"), found.text("id")
+            _check(found, body)
+            noted = connection.request("POST", _path(place, id), body or _filled_in(connection, found))
     if as_json:
-        print(json.dumps({"session": place.text("id"), "request": id} | noted.raw))
+        print(json.dumps({"session": place, "request": id} | noted.raw))
     else:
         print(f"answered {id}" if noted.flag("applied") else f"{id} was answered so before")
 
 
-def _open(connection: Connection, session: str | None) -> Iterator[Found]:
-    """The open requests of a session, or of all sessions of the present folder."""
+def _open(connection: Connection, session: str | None) -> Iterator[Json]:
+    """The open requests of a session, or of all sessions of the present folder, each with its `session`."""
     for place in _places(connection, session):
         if place.number("awaiting"):
             for each in connection.request("GET", f"{path_of(place)}/requests").items("items"):
-                yield place, each
+                yield Json({"session": place.text("id"), **each.raw})
 
 
 def _places(connection: Connection, session: str | None) -> Iterator[Json]:
@@ -93,19 +91,6 @@ def _places(connection: Connection, session: str | None) -> Iterator[Json]:
         yield find_session(connection, session)
     else:
         yield from sessions(connection, real_folder("."))
-
-
-def _the_one(id: str, found: list[Found]) -> Found | None:
-    """The request with that id, or the only one whose id begins so. Raises `CommandFailed` for several."""
-    meant = [each for each in found if each[1].text("id") == id] or [
-        each for each in found if each[1].text("id").startswith(id)
-    ]
-    if len(meant) > 1:
-        lines = [f"  {each.text('id')}  in session {place.text('id')}: {_asked(each)}" for place, each in meant]
-        raise wrong_usage(
-            f"{len(meant)} requests begin with {id}: give more of the id, or the session with -s\n" + "\n".join(lines)
-        )
-    return meant[0] if meant else None
 
 
 def _given(option: str | None, note: str | None, answers: str | None) -> dict[str, object] | None:
@@ -140,9 +125,9 @@ def _check(request: Json, body: dict[str, object] | None) -> None:
         raise wrong_usage(f"there is no rule that would always allow {id}; allow it once")
 
 
-def _filled_in(connection: Connection, place: Json, request: Json) -> dict[str, object]:
+def _filled_in(connection: Connection, request: Json) -> dict[str, object]:
     """What the person at the terminal answers."""
-    items = connection.request("GET", f"{path_of(place)}/view").inner("view").items("items")
+    items = connection.request("GET", f"/v1/sessions/{request.text('session')}/view").inner("view").items("items")
     call = next((item for item in items if item.text("id") == request.text("call")), Json(None))
     form = form_of(Json(request.raw | {"input": call.text("input")}))
     colours = terminal.has_colours(sys.stderr)
@@ -162,9 +147,9 @@ def _filled_in(connection: Connection, place: Json, request: Json) -> dict[str, 
     return form.answer
 
 
-def _late(connection: Connection, session: str | None, id: str, body: dict[str, object]) -> tuple[Json, str, Json]:
+def _late(connection: Connection, session: str | None, id: str, body: dict[str, object]) -> tuple[str, str, Json]:
     """What the server says of a request that is open in none of the sessions: it was answered, or withdrawn. Raises `CommandFailed`."""
-    for place in _places(connection, session):
+    for place in (each.text("id") for each in _places(connection, session)):
         try:
             return place, id, connection.request("POST", _path(place, id), body)
         except Refused as refused:
@@ -172,12 +157,16 @@ def _late(connection: Connection, session: str | None, id: str, body: dict[str, 
                 continue
             if refused.code != "stale":
                 raise
-            raise CommandFailed(f"{refused.detail} (session {place.text('id')})") from None
+            raise CommandFailed(f"{refused.detail} (session {place})") from None
     raise wrong_usage(f"there is no request {id} here; `quell requests` shows those that are open")
 
 
-def _path(session: Json, request: str) -> str:
-    return f"{path_of(session)}/requests/{request}"
+def _path(session: str, request: str) -> str:
+    return f"/v1/sessions/{session}/requests/{request}"
+
+
+def _asked_where(request: Json) -> str:
+    return f"in session {request.text('session')}: {_asked(request)}"
 
 
 def _asked(request: Json) -> str:

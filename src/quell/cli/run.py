@@ -47,12 +47,11 @@ STOPPING = "cancelling: waiting for what runs to stop. A second Ctrl-C leaves at
 def run(options: RunOptions) -> int:
     """The exit status. Raises `CommandFailed`; who wants JSON has a result by then."""
     _check(options)
-    known: dict[str, str] = {}
     try:
-        return _checked(options, known)
+        return _run(options, _folder(options.cwd or ".", "work in"), _Content(options), daemon.here())
     except CommandFailed as failed:
         if options.json or options.stream_json:
-            result = Followed(known.get("session"), known.get("prompt"), None).summary()
+            result = Followed(failed.session, failed.prompt, None).summary()
             result |= {
                 "outcome": None,
                 "stop_reason": None,
@@ -64,43 +63,46 @@ def run(options: RunOptions) -> int:
         raise
 
 
-def _checked(options: RunOptions, known: dict[str, str]) -> int:
-    workspace = _folder(options.cwd or ".", "work in")
-    content = _Content(options)
-    place = daemon.here()
+def _run(options: RunOptions, workspace: str, content: _Content, place: Paths) -> int:
+    known: str | None = None  # of what a failure is: the session that is there, the prompt that was accepted
+    prompt: str | None = None
     try:
-        return _run(options, workspace, content, place, known)
-    except Refused as refused:
-        raise of_refusal(refused) from None
-    except Unreachable as lost:
-        raise CommandFailed(f"the server was lost and does not come back: {lost}. Its log: {place.log}") from None
+        with daemon.connect(place) as connection:
+            session, is_new = _session(connection, options, workspace, content.environment)
+            task = _Task(connection.path, session.text("id"), options)
+            known = None if is_new else task.session
+            interrupts = _Interrupts(task)
+            try:
+                accepted = task.submit(connection, content)
+            except (KeyboardInterrupt, Refused):
+                if is_new:  # nothing was asked in it
+                    task.forget_session()
+                raise
+            known, prompt = task.session, task.prompt
+            if interrupts.seen:  # while it was being accepted: the cancel may have come before the prompt
+                task.cancel()
+            try:
+                notices = _notices(connection, workspace) if is_new and not options.quiet else []
+                return task.follow(connection, accepted, session, notices, interrupts)
+            except OSError:  # nobody reads on, or nothing more can be written
+                if hung_up():
+                    _end_with_terminal()
+                task.cancel()
+                raise
+    except (CommandFailed, Refused, Unreachable) as trouble:
+        failed = _explained(trouble, place)
+        failed.session, failed.prompt = known, prompt
+        raise failed from None
 
 
-def _run(options: RunOptions, workspace: str, content: _Content, place: Paths, known: dict[str, str]) -> int:
-    """`known` becomes what is known of the run, for when it fails."""
-    with daemon.connect(place) as connection:
-        session, is_new = _session(connection, options, workspace, content.environment)
-        task = _Task(connection.path, session.text("id"), options)
-        if not is_new:
-            known["session"] = task.session
-        interrupts = _Interrupts(task)
-        try:
-            accepted = task.submit(connection, content)
-        except (KeyboardInterrupt, Refused):
-            if is_new:  # nothing was asked in it
-                task.forget_session()
-            raise
-        known |= {"session": task.session, "prompt": task.prompt}
-        if interrupts.seen:  # while it was being accepted: the cancel may have come before the prompt
-            task.cancel()
-        try:
-            notices = _notices(connection, workspace) if is_new and not options.quiet else []
-            return task.follow(connection, accepted, session, notices, interrupts)
-        except OSError:  # nobody reads on, or nothing more can be written
-            if hung_up():
-                _end_with_terminal()
-            task.cancel()
-            raise
+def _explained(trouble: CommandFailed | Refused | Unreachable, place: Paths) -> CommandFailed:
+    match trouble:
+        case Refused():
+            return of_refusal(trouble)
+        case Unreachable():
+            return CommandFailed(f"the server was lost and does not come back: {trouble}. Its log: {place.log}")
+        case _:
+            return trouble
 
 
 class _Content:
@@ -343,9 +345,8 @@ class _Interrupts:
         self.seen = False
         self._task = task
         for number in (signal.SIGINT, signal.SIGTERM):
-            if (
-                signal.getsignal(number) is not signal.SIG_IGN
-            ):  # a shell's background job is not meant to hear of Ctrl-C
+            # A shell's background job is not meant to hear of Ctrl-C.
+            if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -14,7 +14,6 @@ whether it was done. Finding and starting a server is up to the caller; followin
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
@@ -66,6 +65,7 @@ from quell.wire.api import (
     SessionPage,
     Snapshot,
     Unrevert,
+    new_id,
 )
 
 __all__ = [  # front ends see `client` and `core` only: what they need of `wire` is here
@@ -281,7 +281,7 @@ class RemoteSession:
 
     async def submit(self, prompt: NewPrompt) -> i.Accepted:
         """When this returns, the prompt is on disk and will run. Without an id it gets one, so that it can be asked for again."""
-        prompt = prompt if prompt.id is not None else replace(prompt, id=os.urandom(8).hex())
+        prompt = prompt if prompt.id is not None else replace(prompt, id=new_id())
         return await self._client.ask("POST", self._path + "/prompts", i.Accepted, prompt, again=True)
 
     async def prompt(self, id: str, wait: float = 0) -> Prompt:

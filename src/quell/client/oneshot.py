@@ -276,9 +276,8 @@ def follow(
             if refusal.code == "session_not_found":
                 yield Event("deleted", None, Json(None))
                 return
-            if (
-                refusal.status != 503 or time.monotonic() > deadline
-            ):  # 503: it is shutting down, the next one will answer
+            # 503: it is shutting down, the next one will answer.
+            if refusal.status != 503 or time.monotonic() > deadline:
                 raise
         time.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)

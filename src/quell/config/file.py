@@ -21,7 +21,7 @@ from quell.config.lines import Key, key_lines
 from quell.config.secrets import holds_key, passwords
 from quell.config.settings import HOOK_EVENTS, RuleLists, Section, Settings
 from quell.core.errors import InvalidRequest
-from quell.core.permissions import Answer, Rule, Scope, parse_rule
+from quell.core.permissions import Rule, RuleAnswer, Scope, parse_rule
 
 _SERVER_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,30}[A-Za-z0-9])?"
 
@@ -97,7 +97,7 @@ class SettingsFile:
         self._check_languages(settings)
         return settings
 
-    def rules(self, lists: RuleLists, scope: Scope, answers: tuple[Answer, ...]) -> tuple[Rule, ...]:
+    def rules(self, lists: RuleLists, scope: Scope, answers: tuple[RuleAnswer, ...]) -> tuple[Rule, ...]:
         """Raises `ConfigError`."""
         found: list[Rule] = []
         for answer in answers:
@@ -150,9 +150,8 @@ class SettingsFile:
                 raise ConfigError(
                     f"{self.place((*at, other_one))}: a server of type {kind} has no `{other_one}`; give it one of the two"
                 )
-            if server.url and not re.match(
-                r"https?://|\$", server.url.strip(), re.IGNORECASE
-            ):  # a variable may hold it
+            # A variable may hold it.
+            if server.url and not re.match(r"https?://|\$", server.url.strip(), re.IGNORECASE):
                 raise ConfigError(
                     f"{self.place((*at, 'url'))}: the `url` of the server `{name}` is no address: begin it with http:// or https://"
                 )

@@ -23,7 +23,8 @@ from msgspec.structs import replace
 
 from quell.config.file import ConfigError, SettingsFile, read
 from quell.config.settings import PROJECT_KEYS, DatabaseUrl, McpSettings, SandboxSettings, Settings, ToolSettings
-from quell.core.permissions import Answer, Mode, Rule
+from quell.core.access import repository_root
+from quell.core.permissions import Mode, Rule, RuleAnswer
 from quell.core.ports import SandboxMode
 
 PROJECT_FILE = os.path.join(".quell", "config.toml")
@@ -37,7 +38,7 @@ _NARROWER: dict[SandboxMode | None, tuple[SandboxMode, ...]] = {
 }
 """What allows no more than each: of the last two, one lets commands write in the workspace, the other read outside."""
 _OF_PROGRAMS = ", which came with the repository: it would have programs run. If you trust it, put it into your own"
-_ANSWERS: tuple[Answer, ...] = get_args(Answer)
+_ANSWERS: tuple[RuleAnswer, ...] = get_args(RuleAnswer)
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -139,21 +140,20 @@ def load(
 
 
 def find_project_file(workspace: str) -> str | None:
-    """In the workspace or the nearest folder above it; the search ends at the root of the repository that it is in."""
+    """In the workspace or the nearest folder above it; the search ends at the root of the repository that it is in.
+
+    In none, what lies above the workspace has nothing to do with it.
+    """
     return next((path for path in _candidates(workspace) if os.path.lexists(path)), None)
 
 
 def _candidates(workspace: str) -> Iterator[str]:
     folder = os.path.abspath(workspace)
-    above: list[str] = []
-    while True:
-        above.append(os.path.join(folder, PROJECT_FILE))
-        parent = os.path.dirname(folder)
-        if os.path.lexists(os.path.join(folder, ".git")):
-            return iter(above)
-        if parent == folder:
-            return iter(above[:1])  # in no repository: what lies above the workspace has nothing to do with it
-        folder = parent
+    top = repository_root(folder, os.path.lexists) or folder
+    yield os.path.join(folder, PROJECT_FILE)
+    while folder != top:
+        folder = os.path.dirname(folder)
+        yield os.path.join(folder, PROJECT_FILE)
 
 
 def _same(one: str, other: str) -> bool:

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Generic, Literal, TypeVar
 
 from quell.context import files, git
+from quell.core.access import repository_root
 from quell.core.facts import Role
 from quell.core.permissions import Mode
 
@@ -78,7 +79,7 @@ class SystemPrompts:
     async def _surroundings(self, root: str, extra: Sequence[str], today: str, session: str) -> str:
         state = self._states.get((session, root))
         if state is None:
-            state = await self._git.describe(root) if files.repository_root(root) else ""
+            state = await self._git.describe(root) if repository_root(root, os.path.lexists) else ""
             self._states.put((session, root), state)
         lines = [
             f"Workspace: {root} (relative paths begin here)",

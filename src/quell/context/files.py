@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from quell.core.access import repository_root, within
+
 NAMES = (
     "AGENTS.md",
     "CLAUDE.md",
@@ -53,7 +55,7 @@ def find(user_folder: str | None, root: str, extra: Sequence[str]) -> tuple[Foun
             except (OSError, ValueError):
                 continue
             known = (seen.st_dev, seen.st_ino) in found
-            if stat.S_ISREG(seen.st_mode) and not known and (direct or _within(path, limit)):
+            if stat.S_ISREG(seen.st_mode) and not known and (direct or _belongs(path, limit)):
                 stamp = (seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_size)
                 found[seen.st_dev, seen.st_ino] = Found(path, stamp)
     return tuple(found.values())
@@ -63,7 +65,7 @@ def _places(user_folder: str | None, root: str, extra: Sequence[str]) -> Iterato
     """Folder, names to look for, and the folder that what is found must really be in."""
     if user_folder is not None:
         yield user_folder, USER_NAMES, ""
-    top = repository_root(root) or root
+    top = repository_root(root, os.path.lexists) or root
     below = os.path.relpath(root, top)
     folder = top
     yield folder, NAMES, top
@@ -74,20 +76,9 @@ def _places(user_folder: str | None, root: str, extra: Sequence[str]) -> Iterato
         yield folder, NAMES, folder
 
 
-def _within(path: str, limit: str) -> bool:
+def _belongs(path: str, limit: str) -> bool:
     """The user's own files may be links to anywhere; a project's may not leave it."""
-    return not limit or os.path.realpath(path).startswith(os.path.join(os.path.realpath(limit), ""))
-
-
-def repository_root(folder: str) -> str | None:
-    """The folder with `.git` in it, at or above `folder`."""
-    while True:
-        if os.path.lexists(os.path.join(folder, ".git")):
-            return folder
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return None
-        folder = parent
+    return not limit or within(os.path.realpath(path), os.path.realpath(limit))
 
 
 def render(found: Sequence[Found], home: str = "") -> str:

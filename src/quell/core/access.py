@@ -1,13 +1,13 @@
 """What a call would touch, and the parts in which it is judged.
 
 Rules: a tool makes the `Access` of a call from its parsed input, before anything is done; nothing here looks at a disk
-or parses a shell. `parts` splits it into what one rule can speak of. Which rules there are, and what follows, is the
+or parses a shell: who knows the disk brings `exists` along. `parts` splits it into what one rule can speak of. Which rules there are, and what follows, is the
 business of `permissions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -63,6 +63,27 @@ def short(text: str) -> str:
     """On one line, for a reason."""
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+# Where a path lies; all of them are absolute
+
+
+def within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def repository_root(folder: str, exists: Callable[[str], bool]) -> str | None:
+    """The nearest folder from this one up that has a `.git`: a folder or, in worktrees and submodules, a file.
+
+    `exists` should count a link to nowhere: whoever put it there does not mean what lies above. A home folder is no bound; nor is one for git.
+    """
+    while not exists(f"{folder.rstrip('/')}/.git"):
+        head = folder[: folder.rfind("/") + 1]
+        above = head.rstrip("/") or head  # as `os.path.dirname`, which is not for the core
+        if above == folder:
+            return None
+        folder = above
+    return folder
 
 
 # What needs special care, and what "always" may be generous with

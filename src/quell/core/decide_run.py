@@ -108,16 +108,14 @@ def compaction_done(step: Step, input: i.CompactionDone) -> None:
 
 
 def call_allowed(step: Step, input: i.CallAllowed) -> None:
-    call = _call(step, input.run, input.call)
-    if call is not None and call.status == "new" and step.active(input.run):
-        _hooked(step, input)
+    call = _being_checked(step, input)
+    if call is not None:
         step.add(f.CallStarted(run=input.run, call=call.id, concurrent=input.concurrent, changes=input.changes))
 
 
 def call_needs_answer(step: Step, input: i.CallNeedsAnswer) -> None:
-    call = _call(step, input.run, input.call)
-    if call is not None and call.status == "new" and step.active(input.run):
-        _hooked(step, input)
+    call = _being_checked(step, input)
+    if call is not None:
         step.add(
             f.PermissionRequested(
                 run=input.run,
@@ -134,9 +132,8 @@ def call_needs_answer(step: Step, input: i.CallNeedsAnswer) -> None:
 
 
 def call_asks(step: Step, input: i.CallAsks) -> None:
-    call = _call(step, input.run, input.call)
-    if call is not None and call.status == "new" and step.active(input.run):
-        _hooked(step, input)
+    call = _being_checked(step, input)
+    if call is not None:
         step.add(
             f.QuestionsAsked(
                 run=input.run,
@@ -164,6 +161,15 @@ def call_returned(step: Step, input: i.CallReturned) -> None:
         stop(step, input.run, "hook")
     else:
         _go_on(step, "tool_use")
+
+
+def _being_checked(step: Step, input: i.CallAllowed | i.CallNeedsAnswer | i.CallAsks) -> Call | None:
+    """The call, if nothing has decided about it yet; what hooks have said to it stands before what follows."""
+    call = _call(step, input.run, input.call)
+    if call is None or call.status != "new" or not step.active(input.run):
+        return None
+    _hooked(step, input)
+    return call
 
 
 def _hooked(step: Step, input: i.CallAllowed | i.CallNeedsAnswer | i.CallAsks | i.CallReturned) -> None:

@@ -52,13 +52,13 @@ class Hooked(Struct, frozen=True, kw_only=True):
     def halts(self) -> bool:
         return any(hook.halt for hook in self.hooks)
 
+    def by(self, decision: HookDecision) -> tuple[HookReport, ...]:
+        """Who said so. To stop the run is to deny."""
+        return tuple(hook for hook in self.hooks if hook.decision == decision or (decision == "deny" and hook.halt))
+
     def because(self, decision: HookDecision) -> str:
         """Who said so, and why."""
-        return "; ".join(
-            f"the hook `{hook.name}`{hook.reason and f': {hook.reason}'}"
-            for hook in self.hooks
-            if hook.decision == decision or (decision == "deny" and hook.halt)
-        )
+        return "; ".join(f"the hook `{hook.name}`{hook.reason and f': {hook.reason}'}" for hook in self.by(decision))
 
 
 _STRICTNESS: Mapping[HookDecision, int] = {"none": 0, "allow": 1, "ask": 2, "deny": 3}

@@ -55,7 +55,7 @@ class Symbol(Struct, frozen=True):
     depth: int = 0
 
 
-class ServerState(Struct, frozen=True):
+class LanguageServerState(Struct, frozen=True):
     """One server that is running, or was to."""
 
     name: str
@@ -89,7 +89,7 @@ class Languages(Protocol):
     def known(self, root: str) -> Sequence[Findings]:
         """What was last said of every file of the workspace, where anything was."""
 
-    def states(self, root: str) -> Sequence[ServerState]:
+    def states(self, root: str) -> Sequence[LanguageServerState]:
         """How those stand that are for this workspace now, as far as they were needed."""
 
     async def places(

@@ -53,20 +53,18 @@ from typing import Literal, assert_never
 from msgspec import Struct
 
 from quell.core import patterns
-from quell.core.access import Access, Command, Part, is_protected, parts, short
+from quell.core.access import Access, Part, is_protected, parts, short
 from quell.core.errors import InvalidRequest
 
-__all__ = ["Access", "Answer", "Command", "Mode", "Rule", "Scope", "Verdict", "check", "headless_reason", "parse_rule"]
-
 Mode = Literal["ask", "edits", "auto", "plan", "yolo"]
-Answer = Literal["allow", "ask", "deny"]
+RuleAnswer = Literal["allow", "ask", "deny"]
 Scope = Literal["user", "project", "session", "run"]
 
 
 class Rule(Struct, frozen=True):
     """`answer` for what `pattern`, the rule's text, matches. `scope` says where the rule came from."""
 
-    answer: Answer
+    answer: RuleAnswer
     pattern: str
     scope: Scope = "user"
 
@@ -74,12 +72,12 @@ class Rule(Struct, frozen=True):
 class Verdict(Struct, frozen=True):
     """The answer, why (written for the model as well as for people), and the narrowest rule that "always" would add."""
 
-    answer: Answer
+    answer: RuleAnswer
     reason: str
     always: str | None = None
 
 
-def parse_rule(text: str, scope: Scope, answer: Answer = "allow") -> Rule:
+def parse_rule(text: str, scope: Scope, answer: RuleAnswer = "allow") -> Rule:
     """Raises `InvalidRequest` when the text is no rule."""
     patterns.parse(text)
     return Rule(answer, text.strip(), scope)
@@ -116,7 +114,7 @@ def headless_reason(access: Access, verdict: Verdict) -> str:
 
 # The judgement of a part
 
-_SEVERITY: dict[Answer, int] = {"allow": 0, "ask": 1, "deny": 2}
+_SEVERITY: dict[RuleAnswer, int] = {"allow": 0, "ask": 1, "deny": 2}
 _NEARNESS: dict[Scope, int] = {"user": 0, "project": 1, "session": 2, "run": 3}
 
 
@@ -124,7 +122,7 @@ class _Judged(Struct, frozen=True):
     """`rule` is None where the mode answered. `companion`: allowed beside a command that a rule allows."""
 
     part: Part
-    answer: Answer
+    answer: RuleAnswer
     rule: Rule | None = None
     companion: bool = False
 
@@ -144,7 +142,7 @@ def _judge(access: Access, rules: Sequence[Rule], mode: Mode) -> Sequence[_Judge
     return judged
 
 
-def _strictest(judged: Sequence[_Judged]) -> Answer:
+def _strictest(judged: Sequence[_Judged]) -> RuleAnswer:
     return max((j.answer for j in judged), key=_SEVERITY.__getitem__)
 
 
@@ -163,7 +161,7 @@ def _judge_part(part: Part, access: Access, rules: Sequence[Rule], mode: Mode) -
     return _Judged(part, rule.answer, rule)
 
 
-def _by_mode(part: Part, mode: Mode) -> Answer:
+def _by_mode(part: Part, mode: Mode) -> RuleAnswer:
     """The table of the module's docstring."""
     if mode == "yolo":
         return "allow"

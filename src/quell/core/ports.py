@@ -11,9 +11,9 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from quell.core.access import Access
 from quell.core.facts import Outcome, Recorded, Role
 from quell.core.messages import ModelRequest, PartDelta, Reply, StopReason, ToolCall, ToolKind, ToolResult, ToolSpec
-from quell.core.permissions import Access
 from quell.core.questions import Question
 from quell.core.session import Summary
 from quell.core.todos import Todo
@@ -184,7 +184,7 @@ class Place(Struct, frozen=True):
     kept: bool = False
 
 
-class Entry(Struct, frozen=True):
+class DirectoryEntry(Struct, frozen=True):
     """One name in a folder, links not followed. `size` in bytes, `modified` in nanoseconds since 1970."""
 
     path: str
@@ -196,7 +196,7 @@ class Entry(Struct, frozen=True):
 class Listing(Struct, frozen=True):
     """Entries that were found; `cut` says what kept the rest from being found."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[DirectoryEntry, ...]
     cut: Literal["limit", "time"] | None = None
 
 
@@ -291,7 +291,7 @@ class Workspace(Protocol):
     def git_programs(self, folder: str) -> tuple[str, ...]:
         """The settings by which the repository that `folder` is in has git run programs though it only reads."""
 
-    async def entry(self, path: str) -> Entry: ...
+    async def entry(self, path: str) -> DirectoryEntry: ...
 
     async def read(self, path: str, start: int = 0, limit: int | None = None) -> bytes:
         """At most `limit` bytes of a regular file, from `start` on. Devices, pipes and folders are refused."""

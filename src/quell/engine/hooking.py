@@ -5,8 +5,6 @@ They see the calls of sub-agents, too: a guard that a model could get around by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from msgspec.structs import replace
 
 from quell.core.hooks import Hooked, HookPlace, RunEnd
@@ -16,30 +14,25 @@ from quell.core.session import Call, Calling, Session
 from quell.engine.environments import Environments
 from quell.engine.ledger import Ledger
 from quell.engine.options import Ports
+from quell.engine.scene import Means
 
 CHANGED = "A hook has changed the input of this call to"
 
 
-async def before(
-    call: ToolCall, session: Session, ports: Ports, environment: Mapping[str, str], redactor: Redactor
-) -> Hooked | None:
-    hooks = ports.hooks()
-    return None if hooks is None else _hidden(await hooks.before(call, _place(session), environment), redactor)
+async def before(call: ToolCall, session: Session, means: Means) -> Hooked | None:
+    hooks = means.ports.hooks()
+    if hooks is None:
+        return None
+    return _hidden(await hooks.before(call, _place(session), means.environment), means.redactor)
 
 
-async def after(
-    call: ToolCall,
-    result: ToolResult,
-    session: Session,
-    ports: Ports,
-    environment: Mapping[str, str],
-    redactor: Redactor,
-) -> Hooked | None:
+async def after(call: ToolCall, result: ToolResult, session: Session, means: Means) -> Hooked | None:
     """Of a call that did what was asked, or failed in it."""
-    hooks = ports.hooks()
+    hooks = means.ports.hooks()
     if hooks is None or result.status not in ("completed", "failed"):
         return None
-    return _hidden(await hooks.after(call, result.status, result.text, _place(session), environment), redactor)
+    said = await hooks.after(call, result.status, result.text, _place(session), means.environment)
+    return _hidden(said, means.redactor)
 
 
 def settled(ledger: Ledger, ports: Ports, environments: Environments) -> None:

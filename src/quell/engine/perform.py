@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
+import os
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ from quell.engine.environments import Environments
 from quell.engine.inbox import RETRY_REFUSED
 from quell.engine.options import Options, Ports
 from quell.engine.owner import Ownership
-from quell.engine.scene import Scene
+from quell.engine.scene import Means, Scene
 from quell.wire import times
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Performer:
             reason: FailureCode = "unknown_model" if isinstance(refusal, UnknownModel) else "invalid_request"
             outcome = _failure(effect, reason, str(refusal))
         except Exception:  # the outermost loop of an effect
-            incident = uuid.uuid4().hex[:8]
+            incident = os.urandom(4).hex()
             log.exception("session %s: %r failed, incident %s", scene.ledger.id, effect, incident)
             outcome = _failure(effect, "internal", f"Quell has a bug: incident {incident} in its log.")
         if outcome is not None:
@@ -62,23 +62,23 @@ class Performer:
             await asyncio.sleep(0)
 
     async def _outcome(self, effect: Effect, scene: Scene) -> i.Input | None:
-        environment = self.environments.of(scene.ledger.id)
-        redactor = self.environments.redactor(scene.ledger.id)
+        id = scene.ledger.id
+        means = Means(self.ports, self.environments.of(id), self.environments.redactor(id))
         match effect:
             case Sample():
                 await self._sleep_until(effect.not_before)
-                outcome = _hidden(await sample.sample(effect, scene, self.ports, environment), redactor)
+                outcome = _hidden(await sample.sample(effect, scene, means), means.redactor)
                 return await self._with_snapshot(outcome, scene)
             case Compact():
                 await self._sleep_until(effect.not_before)
-                return _hidden(await sample.compact(effect, scene, self.ports, environment), redactor)
+                return _hidden(await sample.compact(effect, scene, means), means.redactor)
             case Check():
-                return await toolcall.check(effect, scene, self.ports, environment, redactor)
+                return await toolcall.check(effect, scene, means)
             case Execute():
                 child = self.delegates.of(scene.ledger.session, effect.call)
-                return await toolcall.execute(effect, scene, self.ports, environment, redactor, child)
+                return await toolcall.execute(effect, scene, means, child)
             case Title():
-                return await title.title(effect, scene, self.ports, environment)
+                return await title.title(effect, scene, means)
             case Expire():
                 await self._sleep_until(times.later(effect.started, effect.seconds))
                 return i.TimeUp(run=effect.run)

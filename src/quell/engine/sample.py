@@ -6,8 +6,6 @@ connection to the provider, and what had arrived stays in `scene.streams`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from msgspec.structs import replace
 
 from quell.core import inputs as i
@@ -17,22 +15,24 @@ from quell.core.messages import Message, ModelRequest, Reply, ToolMessage, UserM
 from quell.core.session import Compact, Sample, Session, message_id
 from quell.engine import images
 from quell.engine.options import Ports
-from quell.engine.scene import Scene
+from quell.engine.scene import Means, Scene
 from quell.wire import times
 
 RESULT_SUMMED_UP = 8_000
 """Code points of a tool's result that a compaction sends."""
 
 
-async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
+async def sample(effect: Sample, scene: Scene, means: Means) -> i.Input:
     """The next message of the run, or why there is none. Raises `InvalidRequest`."""
-    session = scene.ledger.session
+    session, ports = scene.ledger.session, means.ports
     if is_looping(scene.ledger.transcript.messages):
         return i.Looping(run=effect.run)
     live = scene.streams.begin(message_id(effect.run, effect.turn, effect.attempt), session.model)
     try:
         workspace = ports.open_workspace(session)
-        for news in await ports.equip(session, environment, _answered(session)) if ports.equip is not None else ():
+        for news in (
+            await ports.equip(session, means.environment, _answered(session)) if ports.equip is not None else ()
+        ):
             scene.post(i.Note(text=news))
         messages = scene.ledger.transcript.to_send()
         vision = ports.models.sees(session.model)
@@ -46,7 +46,7 @@ async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mappin
             sub_agent=session.parent is not None,
             memo=scene.memo,
         )
-        model = await ports.models.open(session.model, environment)
+        model = await ports.models.open(session.model, means.environment)
         reply = await model.sample(request, live.emit)
     except ModelFailed as failure:
         return _failed(effect, failure, live.fragment(), ports)
@@ -59,9 +59,9 @@ async def sample(effect: Sample, scene: Scene, ports: Ports, environment: Mappin
     )
 
 
-async def compact(effect: Compact, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.Input:
+async def compact(effect: Compact, scene: Scene, means: Means) -> i.Input:
     """A summary of the conversation so far. It streams to nobody: it is no message of the run."""
-    session = scene.ledger.session
+    session, ports = scene.ledger.session, means.ports
     message = message_id(effect.run, effect.turn, effect.attempt)
     request = ModelRequest(
         message=message,
@@ -75,7 +75,7 @@ async def compact(effect: Compact, scene: Scene, ports: Ports, environment: Mapp
         purpose="summary",
     )
     try:
-        model = await ports.models.open(session.model, environment)
+        model = await ports.models.open(session.model, means.environment)
         reply = await model.sample(request, lambda _: None)
         summary = said(reply.parts).strip()
         if not summary:

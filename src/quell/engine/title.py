@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
 
 from quell.core import inputs as i
 from quell.core.errors import InvalidRequest, ModelFailed
 from quell.core.messages import ModelRequest, Reply, Usage, UserMessage, headline, said
 from quell.core.session import Title
-from quell.engine.options import Ports
-from quell.engine.scene import Scene
+from quell.engine.scene import Means, Scene
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +27,14 @@ _THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 _MARKS = " \t\"'“”‘’«»`*_#.:"
 
 
-async def title(effect: Title, scene: Scene, ports: Ports, environment: Mapping[str, str]) -> i.TitleFound:
+async def title(effect: Title, scene: Scene, means: Means) -> i.TitleFound:
     """What it found, and what that cost."""
     session, text = scene.ledger.session, _text(scene, effect.prompt)[:SHOWN]
     if not text.strip():
         return i.TitleFound(prompt=effect.prompt, attempt=effect.attempt)
     request = ModelRequest(
         message=f"{effect.prompt}-title",
-        system=ports.title_prompt,
+        system=means.ports.title_prompt,
         messages=(UserMessage(id=effect.prompt, text=text),),
         purpose="title",
     )
@@ -44,7 +42,7 @@ async def title(effect: Title, scene: Scene, ports: Ports, environment: Mapping[
     for spec in dict.fromkeys(filter(None, (session.small_model, session.model))):
         try:
             async with asyncio.timeout(PATIENCE):
-                reply = await (await ports.models.open(spec, environment)).sample(request, lambda _: None)
+                reply = await (await means.ports.models.open(spec, means.environment)).sample(request, lambda _: None)
         except (ModelFailed, InvalidRequest, TimeoutError) as failure:
             log.info("session %s: %s gave no title: %s", session.id, spec, str(failure) or "it took too long")
             continue

@@ -6,39 +6,36 @@ Whatever happens is a result for the model: input that cannot be understood, a d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 
 from msgspec.structs import replace
 
 from quell.core import inputs as i
-from quell.core.hooks import Hooked
+from quell.core.hooks import Hooked, HookReport
 from quell.core.messages import AssistantMessage, Spent, ToolCall, ToolResult
 from quell.core.permissions import Verdict, headless_reason, parse_rule
 from quell.core.permissions import check as judge
 from quell.core.ports import PreparedCall, ToolContext
-from quell.core.redaction import Redactor
 from quell.core.session import Check, Execute, Session
 from quell.engine import hooking, keeping
 from quell.engine.delegate import Child
 from quell.engine.options import Ports
-from quell.engine.scene import Scene
+from quell.engine.scene import Means, Scene
 
 NOBODY = "Nobody is there to answer. Decide it yourself, and say in your answer what you assumed."
 
 
-async def check(
-    effect: Check, scene: Scene, ports: Ports, environment: Mapping[str, str], redactor: Redactor
-) -> i.Input:
+async def check(effect: Check, scene: Scene, means: Means) -> i.Input:
     """What the user's hooks, the rules and the mode, as they are now, say to the call."""
-    session = scene.ledger.session
+    session, ports = scene.ledger.session, means.ports
     workspace, tools = ports.open_workspace(session), ports.tools(session)
     call = _call(scene, effect.call)
     prepared = tools.prepare(call, workspace)
     if isinstance(prepared, ToolResult):
         return i.CallReturned(run=effect.run, call=effect.call, result=prepared)
     named = replace(call, name=prepared.access.tool)  # as it is called, however the model has written that
-    hooked = await hooking.before(named, session, ports, environment, redactor)
+    hooked = await hooking.before(named, session, means)
     if hooked is not None and hooked.input is not None:
         prepared = tools.prepare(replace(call, input=hooked.input), workspace)
         if isinstance(prepared, ToolResult):
@@ -55,7 +52,7 @@ def _judged(
     allowed = tuple(parse_rule(text, "run") for text in run.entry.allow) if run is not None else ()
     verdict = judge(prepared.access, (*ports.rules(session.workspace), *session.rules, *allowed), session.mode_now)
     if verdict.answer != "deny" and (hooked.halts or hooked.decision == "deny"):
-        return _denied(effect, hooking.denial(hooked))
+        return _denied(effect, hooking.denial(hooked), hooked.by("deny"))
     if verdict.answer == "ask" and hooked.decision == "allow" and session.mode_now != "plan":
         verdict = replace(verdict, answer="allow")
     elif verdict.answer == "allow" and hooked.decision == "ask":
@@ -87,7 +84,8 @@ def _judged(
                 changes=_changes(prepared, ports),
             )
         case "ask" if hooked.decision == "ask":
-            return _denied(effect, f"Denied, because nobody is there to be asked. {verdict.reason}")
+            reason = f"Denied, because nobody is there to be asked. {verdict.reason}"
+            return _denied(effect, reason, hooked.by("ask"))
         case "ask":
             return _denied(effect, headless_reason(prepared.access, verdict))
         case "deny":
@@ -103,20 +101,16 @@ def _changes(call: PreparedCall, ports: Ports) -> bool:
     return bool(access.paths) or not (reads or call.kind == "fetch")
 
 
-def _denied(effect: Check, reason: str) -> i.CallReturned:
-    return i.CallReturned(run=effect.run, call=effect.call, result=ToolResult(text=reason, status="denied"))
+def _denied(effect: Check, reason: str, hooks: Sequence[HookReport] = ()) -> i.CallReturned:
+    """`hooks` are those that it is denied for: no rule would allow it."""
+    metadata = {"hooks": [hook.name for hook in hooks]} if hooks else {}
+    result = ToolResult(text=reason, status="denied", metadata=metadata)
+    return i.CallReturned(run=effect.run, call=effect.call, result=result)
 
 
-async def execute(
-    effect: Execute,
-    scene: Scene,
-    ports: Ports,
-    environment: Mapping[str, str],
-    redactor: Redactor,
-    child: Child | None,
-) -> i.Input:
+async def execute(effect: Execute, scene: Scene, means: Means, child: Child | None) -> i.Input:
     """Run the call to its end. When it is stopped, the session is told what it had printed by then."""
-    session = scene.ledger.session
+    session, ports, redactor = scene.ledger.session, means.ports, means.redactor
     workspace = ports.open_workspace(session)
     call = _call(scene, effect.call)
     prepared = ports.tools(session).prepare(call, workspace)
@@ -129,7 +123,7 @@ async def execute(
         session=scene.ledger.id,
         call=effect.call,
         workspace=workspace,
-        environment=environment,
+        environment=means.environment,
         seen=scene.ledger.transcript.seen,
         output=printing.feed,
         todos=scene.ledger.transcript.todos,
@@ -137,7 +131,7 @@ async def execute(
         hide=redactor.text,
         delegate=child,
         read_only=session.mode_now == "plan",
-        describe=partial(ports.describe, session, environment),
+        describe=partial(ports.describe, session, means.environment),
         vision=ports.models.sees(session.model),
     )
     try:
@@ -155,7 +149,7 @@ async def execute(
         return returned  # what it had done by then; nothing more is started
     named = replace(call, name=access.tool)
     async with asyncio.TaskGroup() as group:
-        told = group.create_task(hooking.after(named, returned.result, session, ports, environment, redactor))
+        told = group.create_task(hooking.after(named, returned.result, session, means))
         try:
             await asyncio.wait((told,))
         except asyncio.CancelledError:

@@ -218,9 +218,8 @@ def _line_of(source: str, path: _Path) -> int:
     """The line on which the value at `path` is complete; for a table with a header of its own, the line of that."""
     lines = source.splitlines()
     first, depth = 0, 1
-    if (
-        len(path) > 1
-    ):  # skip to the header of the n-th [[reply]], [[when]] or [[agent]], which starts a piece that parses alone
+    if len(path) > 1:
+        # Skip to the header of the n-th [[reply]], [[when]] or [[agent]], which starts a piece that parses alone.
         header = re.compile(rf"\s*\[\[\s*{path[0]}\s*\]\]")
         depth = 2
         for number in (number for number, line in enumerate(lines) if header.match(line)):

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 import msgspec
 
-from quell.core.languages import Findings, Nobody, Relation, ServerState, Spot, Symbol, Unanswered
+from quell.core.access import within
+from quell.core.languages import Findings, LanguageServerState, Nobody, Relation, Spot, Symbol, Unanswered
 from quell.core.programs import Programs
 from quell.lsp import values
 from quell.lsp.server import LanguageServer, Server, last_used
@@ -70,10 +71,10 @@ class LanguageServers:
             Findings(server.server.name, path, found)
             for server in self._of_root(root)
             for path, found in server.said.items()
-            if found and _within(path, root)
+            if found and within(path, root)
         ]
 
-    def states(self, root: str) -> Sequence[ServerState]:
+    def states(self, root: str) -> Sequence[LanguageServerState]:
         wanted = self._servers(root)
         return [server.state() for server in self._of_root(root) if server.server in wanted]
 
@@ -125,7 +126,7 @@ class LanguageServers:
 
     def _of(self, root: str, path: str, environment: Mapping[str, str]) -> Iterator[LanguageServer]:
         """Those that are for a file, started if they do not run."""
-        if not _within(path, root):
+        if not within(path, root):
             return
         name = os.path.basename(path)
         for server in self._servers(root):
@@ -167,7 +168,7 @@ class LanguageServers:
         self._look_later()
 
     def _of_root(self, root: str) -> Sequence[LanguageServer]:
-        return [server for server in self._running.values() if _within(server.folder, root)]
+        return [server for server in self._running.values() if within(server.folder, root)]
 
 
 def _understood(server: LanguageServer, meaning: Callable[[msgspec.Raw], T], answer: msgspec.Raw) -> T:
@@ -177,16 +178,12 @@ def _understood(server: LanguageServer, meaning: Callable[[msgspec.Raw], T], ans
         raise Unanswered(f"{server.server.name} has answered what cannot be understood.") from None
 
 
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
 def _marked(server: Server, root: str, path: str) -> str | None:
     """The nearest folder above the file, up to the workspace, with one of the server's marks; the workspace, if it needs none."""
     if not server.root_markers:
         return root
     folder = os.path.dirname(path)
-    while _within(folder, root):
+    while within(folder, root):
         if any(os.path.exists(os.path.join(folder, mark)) for mark in server.root_markers):
             return folder
         folder = os.path.dirname(folder)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from quell.core.languages import Diagnostic, Findings, ServerState, Unanswered
+from quell.core.languages import Diagnostic, Findings, LanguageServerState, Unanswered
 from quell.core.programs import Program, Programs
 from quell.lsp import values
 from quell.lsp.connection import Broken, Connection
@@ -107,9 +107,9 @@ class LanguageServer:
         """Why it can do nothing any more; empty while it can, or may soon."""
         return self._connection.broken or ""
 
-    def state(self) -> ServerState:
+    def state(self) -> LanguageServerState:
         state = "ended" if self.problem else "ready" if self._ready.is_set() else "starting"
-        return ServerState(self.server.name, self.folder, state, self.problem)  # type: ignore[arg-type]  # literals
+        return LanguageServerState(self.server.name, self.folder, state, self.problem)  # type: ignore[arg-type]  # literals
 
     def end(self, why: str = "it was ended") -> None:
         """Told to, and stopped with its whole tree. Waits for nothing."""
@@ -268,12 +268,12 @@ class LanguageServer:
         self._signs.add((path, sign))
         try:
             self._tell(path, text)
-            if not await _within(sign, FIRST_SIGN):
+            if not await _set_within(sign, FIRST_SIGN):
                 silence = f"it has not said anything within {FIRST_SIGN:g} s"
                 return Findings(self.server.name, path, problem=self.problem or silence, silent=not self.problem)
             while (left := end - asyncio.get_running_loop().time()) > 0:
                 sign.clear()
-                if self.problem or not await _within(sign, min(QUIET, left)):
+                if self.problem or not await _set_within(sign, min(QUIET, left)):
                     break
         finally:
             self._signs.discard((path, sign))
@@ -308,11 +308,11 @@ class LanguageServer:
         if not self._ready.is_set():
             now = asyncio.get_running_loop().time()
             self._until = self._until or now + patience
-            await _within(self._ready, max(0.0, self._until - now))
+            await _set_within(self._ready, max(0.0, self._until - now))
         return self._ready.is_set() and not self.problem
 
 
-async def _within(event: asyncio.Event, seconds: float) -> bool:
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

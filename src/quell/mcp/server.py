@@ -40,6 +40,8 @@ CLOSING = 1.5
 """Seconds to say good-bye in."""
 REFRESH_WITHIN = 30.0
 
+_CONNECTION = "quell.mcp.connection"
+
 
 class Surroundings:
     """What servers need of the world. `hide` takes keys out of what they have said before they ended."""
@@ -226,9 +228,6 @@ def load() -> Any:
         if collecting:
             gc.enable()
     return module
-
-
-_CONNECTION = "quell.mcp.connection"
 
 
 class _Life:

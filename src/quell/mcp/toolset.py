@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from quell.core.access import short
+from quell.core.access import Access, short
 from quell.core.mcp import LIST_RESOURCES, READ_RESOURCE, is_of_servers
 from quell.core.messages import ToolCall, ToolKind, ToolResult, ToolSpec
-from quell.core.permissions import Access
 from quell.core.ports import JobState, PreparedCall, ToolContext, Toolset, Workspace
 from quell.core.questions import Question
 from quell.mcp import results

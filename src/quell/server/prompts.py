@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 from decimal import Decimal
 
 import msgspec
@@ -32,7 +31,7 @@ async def submit(call: Call[api.Nothing, api.NewPrompt]) -> i.Accepted:
             "The header Idempotency-Key and the field `id` name two different prompts; send one of them."
         )
     submission = i.Submit(
-        prompt=body.id or (os.urandom(8).hex() if key is None else _checked_key(key)),
+        prompt=body.id or (api.new_id() if key is None else _checked_key(key)),
         text=body.text,
         attachments=tuple(_attachment(attachment) for attachment in body.attachments),
         delivery=body.delivery,
@@ -133,4 +132,4 @@ async def cancel(call: Call[api.Nothing, api.Cancellation]) -> i.Covered:
 
 async def compact(call: Call[api.Nothing, api.Nothing]) -> i.Accepted:
     """Replace the conversation so far by a summary, in a run of its own."""
-    return await call.apply(i.Compact(entry=os.urandom(8).hex()))
+    return await call.apply(i.Compact(entry=api.new_id()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import assert_never
 
 import msgspec
@@ -20,7 +19,7 @@ from quell.wire import api
 
 async def create(call: Call[api.Nothing, api.NewSession]) -> Summary:
     """Begin a session in a folder. What is left out is as configured."""
-    request = await call.site.choices.new_session(os.urandom(8).hex(), call.body)
+    request = await call.site.choices.new_session(api.new_id(), call.body)
     await call.engine.apply(request.session, request, call.body.environment or None)
     return await call.engine.summary(request.session)
 
@@ -66,7 +65,7 @@ async def delete(call: Call[api.Nothing, api.Nothing]) -> None:
 
 async def fork(call: Call[api.Nothing, api.Fork]) -> Summary:
     """A new session that begins as this one did. It is idle, whatever this one does; its prompts, requests and costs are its own."""
-    session = os.urandom(8).hex()
+    session = api.new_id()
     request = i.Fork(session=session, source=call.session, upto=call.body.at)
     await call.engine.apply(session, request, call.engine.environment(call.session))
     return await call.engine.summary(session)

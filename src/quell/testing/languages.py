@@ -16,9 +16,9 @@ from quell.core.languages import (
     Diagnostic,
     Findings,
     Languages,
+    LanguageServerState,
     Nobody,
     Relation,
-    ServerState,
     Spot,
     Symbol,
     Unanswered,
@@ -65,8 +65,8 @@ class FakeLanguages:
     def known(self, root: str) -> Sequence[Findings]:
         return [Findings("fake", path, _wrong(text)) for path, text in self.heard.items() if _wrong(text)]
 
-    def states(self, root: str) -> Sequence[ServerState]:
-        return (ServerState("fake", root, "ready"),)
+    def states(self, root: str) -> Sequence[LanguageServerState]:
+        return (LanguageServerState("fake", root, "ready"),)
 
     async def places(
         self, relation: Relation, root: str, path: str, text: str, at: tuple[int, int], environment: Mapping[str, str]

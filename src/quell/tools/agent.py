@@ -10,9 +10,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from quell.core.access import Access
 from quell.core.errors import QuellError
 from quell.core.messages import ResultStatus, ToolResult, headline
-from quell.core.permissions import Access
 from quell.core.ports import Delegation, Task, ToolContext, Workspace
 from quell.tools.tool import Call, Options, Refused
 

@@ -8,7 +8,7 @@ overruled without knowing their names: where a repository has one of its own, gi
 
 from __future__ import annotations
 
-from quell.core.permissions import Access
+from quell.core.access import Access
 
 _ALWAYS = (("safe.bareRepository", "explicit"), ("core.fsmonitor", "false"))
 """A repository may hold another one as plain files, whose configuration runs a program when git merely looks around there."""

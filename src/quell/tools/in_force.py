@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from quell.core.access import Access
 from quell.core.messages import ToolResult
-from quell.core.permissions import Access
 from quell.core.ports import ToolContext, Workspace
 from quell.tools.tool import Call, Options
 

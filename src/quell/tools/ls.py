@@ -10,7 +10,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from quell.core.messages import ToolResult
-from quell.core.ports import Entry, Listing, Place, ToolContext, Workspace
+from quell.core.ports import DirectoryEntry, Listing, Place, ToolContext, Workspace
 from quell.tools.paths import not_found
 from quell.tools.tool import Call, Options, Refused, place, shown_name, touches
 
@@ -56,8 +56,8 @@ def _notes(listing: Listing) -> list[str]:
             return []
 
 
-def _tree(top: str, entries: Sequence[Entry], level: int) -> list[str]:
-    children: dict[str, list[Entry]] = {}
+def _tree(top: str, entries: Sequence[DirectoryEntry], level: int) -> list[str]:
+    children: dict[str, list[DirectoryEntry]] = {}
     for entry in entries:
         children.setdefault(os.path.dirname(entry.path), []).append(entry)
     lines: list[str] = []

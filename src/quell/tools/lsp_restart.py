@@ -7,8 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from quell.core.access import Access
 from quell.core.messages import ToolResult
-from quell.core.permissions import Access
 from quell.core.ports import ToolContext, Workspace
 from quell.tools import language
 from quell.tools.tool import Call, Options

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from quell.core.access import is_protected
+from quell.core.access import Access, Command, is_protected
 from quell.core.patterns import path_names
-from quell.core.permissions import Access, Command
 from quell.core.ports import Place, Workspace
 from quell.tools.readonly import is_read_only
 from quell.tools.shell import Line, Simple, parse

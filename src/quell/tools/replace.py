@@ -129,9 +129,8 @@ def _indented(new: Sequence[str], old: Sequence[str], there: Sequence[str], line
     unit = _unit(old), _unit(lines)
     kept: dict[str, str] = {}
     for mine, real in zip(old, there, strict=True):
-        kept[mine] = (
-            real if kept.get(mine, real) == real else ""
-        )  # the same line in two ways: which is meant is not known
+        # The same line in two ways: which is meant is not known.
+        kept[mine] = real if kept.get(mine, real) == real else ""
     result = []
     for line in new:
         if not line.strip():

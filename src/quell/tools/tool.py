@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
+from quell.core.access import Access
 from quell.core.errors import WebRefused
 from quell.core.languages import Languages
 from quell.core.messages import ToolKind, ToolResult, ToolSpec, printable
-from quell.core.permissions import Access
 from quell.core.ports import Place, ToolContext, Workspace
 from quell.core.questions import Question
 from quell.core.web import Web

@@ -8,9 +8,9 @@ from functools import partial
 
 from msgspec import Struct
 
+from quell.core.access import Access
 from quell.core.errors import WebRefused
 from quell.core.messages import printable
-from quell.core.permissions import Access
 from quell.core.ports import Place, Workspace
 from quell.core.web import Destination, Page, Web
 from quell.tools.text import looks_binary

@@ -7,6 +7,7 @@ that value is the body and is not repeated here. Paths, statuses and which body 
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -24,6 +25,12 @@ from quell.core.view import QueueItem, RequestView, View
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)", max_length=128)]
 """An id that a client chooses: it has to fit into a path."""
+
+
+def new_id() -> Id:
+    """Where nobody has chosen one."""
+    return os.urandom(8).hex()
+
 
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
 Name = Annotated[str, Meta(max_length=1_000)]

@@ -9,7 +9,8 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from quell.core.ports import Entry, Listing, Matches, Process, Sandbox
+from quell.core.access import within
+from quell.core.ports import DirectoryEntry, Listing, Matches, Process, Sandbox
 from quell.workspace.local import LocalWorkspace
 
 
@@ -22,7 +23,7 @@ class ConfinedWorkspace(LocalWorkspace):
     def git_programs(self, folder: str) -> tuple[str, ...]:
         return super().git_programs(self._own(folder))
 
-    async def entry(self, path: str) -> Entry:
+    async def entry(self, path: str) -> DirectoryEntry:
         return await super().entry(self._own(path))
 
     async def read(self, path: str, start: int = 0, limit: int | None = None) -> bytes:
@@ -57,6 +58,6 @@ class ConfinedWorkspace(LocalWorkspace):
     def _own(self, path: str) -> str:
         """Links in it lead nowhere that is not our own: the path is resolved here, whoever did so before."""
         real = os.path.realpath(path)
-        if os.path.commonpath((real, self.root)) != self.root:
+        if not within(real, self.root):
             raise PermissionError(errno.EACCES, "it is outside of the folder that is yours", path)
         return path

@@ -17,7 +17,7 @@ import stat
 import threading
 from collections.abc import Iterator
 
-from quell.core.ports import Entry
+from quell.core.ports import DirectoryEntry
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -90,21 +90,21 @@ def read_from(file: int, start: int, limit: int | None) -> bytes:
         return b"".join(pieces)
 
 
-def entry(path: str) -> Entry:
+def entry(path: str) -> DirectoryEntry:
     """The name itself, a link not followed."""
     return entry_of(path, os.lstat(path))
 
 
-def entry_of(path: str, state: os.stat_result) -> Entry:
+def entry_of(path: str, state: os.stat_result) -> DirectoryEntry:
     match stat.S_IFMT(state.st_mode):
         case stat.S_IFREG:
-            return Entry(path, "file", state.st_size, state.st_mtime_ns)
+            return DirectoryEntry(path, "file", state.st_size, state.st_mtime_ns)
         case stat.S_IFDIR:
-            return Entry(path, "directory", state.st_size, state.st_mtime_ns)
+            return DirectoryEntry(path, "directory", state.st_size, state.st_mtime_ns)
         case stat.S_IFLNK:
-            return Entry(path, "link", state.st_size, state.st_mtime_ns)
+            return DirectoryEntry(path, "link", state.st_size, state.st_mtime_ns)
         case _:
-            return Entry(path, "other", state.st_size, state.st_mtime_ns)
+            return DirectoryEntry(path, "other", state.st_size, state.st_mtime_ns)
 
 
 def write(path: str, content: bytes, replaces: str | None) -> bool:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from quell.core.access import repository_root
+
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
@@ -140,9 +142,4 @@ def _lines(path: str) -> tuple[str, ...]:
 
 def repository(folder: str) -> str:
     """The top of the repository that the folder is in, or the folder itself: patterns above it do not count."""
-    above = folder
-    while above != os.path.dirname(above):
-        if os.path.exists(os.path.join(above, ".git")):
-            return above
-        above = os.path.dirname(above)
-    return folder
+    return repository_root(folder, os.path.lexists) or folder

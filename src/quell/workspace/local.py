@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TypeVar
 
-from quell.core.ports import Entry, Listing, Matches, Place, Process, Sandbox
+from quell.core.access import within
+from quell.core.ports import DirectoryEntry, Listing, Matches, Place, Process, Sandbox
 from quell.workspace import files, repository, sandboxing
 from quell.workspace.process import Running
 from quell.workspace.search import Query, list_files, ripgrep, search
@@ -61,18 +62,18 @@ class LocalWorkspace:
         if "\0" in path:
             raise OSError(errno.EINVAL, "a path cannot hold a NUL character", path.replace("\0", "\\0"))
         real = os.path.realpath(os.path.join(self.root, os.path.expanduser(path)))
-        shown = os.path.relpath(real, self.root) if _within(real, self.root) else real
-        inside = any(_within(real, folder) for folder in (self.root, *self.extra))
+        shown = os.path.relpath(real, self.root) if within(real, self.root) else real
+        inside = any(within(real, folder) for folder in (self.root, *self.extra))
         for kernel in _KERNEL:
-            if _within(real, kernel) and not any(_within(folder, kernel) for folder in (self.root, *self.extra)):
+            if within(real, kernel) and not any(within(folder, kernel) for folder in (self.root, *self.extra)):
                 inside = False
-        kept = bool(self.kept) and _within(real, self.kept)
+        kept = bool(self.kept) and within(real, self.kept)
         return Place(path=real, shown=shown, inside=inside, kept=kept)
 
     def git_programs(self, folder: str) -> tuple[str, ...]:
         return repository.git_programs(folder)
 
-    async def entry(self, path: str) -> Entry:
+    async def entry(self, path: str) -> DirectoryEntry:
         return files.entry(path)
 
     async def read(self, path: str, start: int = 0, limit: int | None = None) -> bytes:
@@ -126,10 +127,6 @@ class LocalWorkspace:
 def _take(new: files.Replacement, piece: bytes, stop: Stop) -> None:
     del stop  # it is over soon
     new.take(piece)
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 async def _to_the_end(work: Callable[[], T]) -> T:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from quell.core.access import repository_root
+
 _LONGEST = 1_000_000
 _RUNS = re.compile(r"filter\..*\.(clean|process|smudge)|include\.path|includeif\..*|lfs\.extension\..*")
 _LARGE_FILES = frozenset({"git-lfs clean -- %f", "git-lfs smudge -- %f", "git-lfs filter-process"})
@@ -26,7 +28,7 @@ def git_programs(folder: str) -> tuple[str, ...]:
     """The settings of the repository that `folder` is in that name programs; none where there is no repository."""
     found: dict[str, None] = {}
     try:
-        top = _top(folder)
+        top = repository_root(folder, os.path.lexists)
         if top is None:
             return ()
         own = _git_folder(top)
@@ -56,7 +58,7 @@ def git_folders(folder: str) -> GitFolders | None:
     A `.git` that names a folder elsewhere is believed if that folder names it as well: what came with an archive cannot have made it do so.
     """
     try:
-        top = _top(folder)
+        top = repository_root(folder, os.path.lexists)
         if top is None:
             return None
         entry, own = os.path.join(top, ".git"), _git_folder(top)
@@ -101,15 +103,6 @@ def settings(text: str) -> Iterator[tuple[str, str]]:
 
 def _plain(value: str) -> str:
     return re.sub(r'\\\n|"', "", value).strip()
-
-
-def _top(folder: str) -> str | None:
-    while not os.path.lexists(os.path.join(folder, ".git")):
-        above = os.path.dirname(folder)
-        if above == folder:
-            return None
-        folder = above
-    return folder
 
 
 def _git_folder(top: str) -> str:

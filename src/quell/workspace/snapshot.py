@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import Struct
 
+from quell.core.access import within
 from quell.core.checkpoints import CheckpointRefused
 from quell.workspace.blobs import UNKNOWN, Blobs, Item, Snapshot
 from quell.workspace.files import open_file, open_folder
@@ -219,7 +220,7 @@ def outermost(folders: Iterable[str]) -> list[str]:
     """Without those that are inside another one."""
     kept: list[str] = []
     for folder in sorted(folders, key=len):
-        if not any(folder == other or folder.startswith(other.rstrip("/") + "/") for other in kept):
+        if not any(within(folder, other) for other in kept):
             kept.append(folder)
     return kept
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from quell.core.ports import Entry, Listing
+from quell.core.ports import DirectoryEntry, Listing
 from quell.workspace.files import entry_of
 from quell.workspace.globs import compile_glob
 from quell.workspace.ignore import Ignored
@@ -37,7 +37,7 @@ class Stop:
 
 def walk(top: str, depth: int | None, patterns: Sequence[str], limit: int, stop: Stop) -> Listing:
     """As `Workspace.walk` in the port: level by level, so that a limit costs what is deepest."""
-    found: list[Entry] = []
+    found: list[DirectoryEntry] = []
     for entry in _below(top, depth, Ignored(top, patterns), stop):
         if len(found) == limit:
             return Listing(tuple(found), cut="limit")
@@ -55,7 +55,7 @@ def files_below(top: str, stop: Stop) -> Iterator[str]:
 def find(top: str, pattern: str, names: Iterator[str], limit: int, stop: Stop) -> Listing:
     """Those of the `names` (relative to `top`) that fit the glob, last modified first."""
     fits = compile_glob(pattern).fullmatch
-    found: list[Entry] = []
+    found: list[DirectoryEntry] = []
     for name in names:
         if fits(name):
             path = os.path.join(top, name)
@@ -67,7 +67,7 @@ def find(top: str, pattern: str, names: Iterator[str], limit: int, stop: Stop) -
     return Listing(tuple(newest), cut="limit" if len(found) > limit else stop.cut)
 
 
-def _below(top: str, depth: int | None, ignored: Ignored, stop: Stop) -> Iterator[Entry]:
+def _below(top: str, depth: int | None, ignored: Ignored, stop: Stop) -> Iterator[DirectoryEntry]:
     waiting = deque([(top, 1)])
     while waiting:
         folder, level = waiting.popleft()
@@ -82,8 +82,8 @@ def _below(top: str, depth: int | None, ignored: Ignored, stop: Stop) -> Iterato
                 waiting.append((entry.path, level + 1))
 
 
-def _children(folder: str, *, must_exist: bool) -> list[Entry]:
-    found: list[Entry] = []
+def _children(folder: str, *, must_exist: bool) -> list[DirectoryEntry]:
+    found: list[DirectoryEntry] = []
     try:
         with os.scandir(folder) as entries:
             for each in entries:

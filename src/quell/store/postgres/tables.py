@@ -80,6 +80,5 @@ def _migrate(connection: Patient, shown: str, schema: str, steps: Sequence[Migra
     for step in lacking:
         connection.execute(step.script.encode(), prepare=False)  # from a file of ours
         connection.execute("INSERT INTO versions (number) VALUES (%s)", (step.number,))
-    connection.execute(
-        "UPDATE owner SET generation = generation + 1"
-    )  # who owned the older tables, and is paused, does not write into these
+    # Who owned the older tables, and is paused, does not write into these.
+    connection.execute("UPDATE owner SET generation = generation + 1")
