@@ -77,9 +77,8 @@ def describe_result(result: Json, answer: Json) -> tuple[str, str]:
     if answer.text("option").startswith("reject"):
         note = _first_line(answer.text("note")).rstrip(".")
         return (f"rejected: {note}" if note else "rejected", style)
-    why = _SENTENCE.split(_NOT_RUN.sub("", _first_line(result.text("text"))), maxsplit=1)[
-        0
-    ]  # what follows is for the model
+    why = _NOT_RUN.sub("", _first_line(result.text("text")))
+    why = _SENTENCE.split(why, maxsplit=1)[0]  # what follows is for the model
     if why.lower().startswith(said):  # `Denied by the rule …`: it says so itself
         return (said + why[len(said) :].replace(", because ", ": ", 1), style)
     return (f"{said}: {why}" if why else said, style)
