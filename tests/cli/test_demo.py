@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from tests.cli.command import Home
 
+GIT = """
+[commit]
+    gpgsign = true
+[core]
+    autocrlf = true
+    hooksPath = /nowhere
+[diff]
+    external = false
+"""
+"""What people have git do for their own work."""
+
 
 def test_the_demonstration_repairs_its_project_and_stops_a_long_run(home: Home) -> None:
+    (home.root / ".gitconfig").write_text(GIT, encoding="utf-8")
     done = home.quell("demo")
     assert done.status == 0, done
     assert "FAILED (failures=3)" in done.out

@@ -74,8 +74,11 @@ class _Stage:
         self._colours = terminal.has_colours(sys.stdout)
         # Without a sandbox, whatever this machine has: what is shown is looked at from outside, by its process number.
         (folder / "config.toml").write_text('[sandbox]\nmode = "off"\n', encoding="utf-8")
+        # And without what git is told for the person's own work: to sign, to run hooks, to show differences with another program.
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("QUELL_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("QUELL_", "GIT_"))},
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
             "QUELL_DATA_DIR": str(folder / "data"),
             "QUELL_CONFIG": str(folder / "config.toml"),
             "PYTHONDONTWRITEBYTECODE": "1",
