@@ -171,22 +171,28 @@ async def test_i10_a_claim_waits_for_what_its_predecessor_is_writing_and_lists_i
     generation = (await claimed(first)).generation
     author = await Author(first).create()
     place.ask(
-        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;"
-        "CREATE TRIGGER slowly AFTER INSERT ON facts FOR EACH STATEMENT EXECUTE FUNCTION slowly()"
+        "CREATE TABLE told (); CREATE FUNCTION when_told() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN WHILE NOT EXISTS (SELECT FROM told) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NULL; END $$;"
+        "CREATE TRIGGER when_told AFTER INSERT ON facts FOR EACH STATEMENT EXECUTE FUNCTION when_told()"
     )
+    place.end_lease()
     async with asyncio.TaskGroup() as tasks:
-        writing = tasks.create_task(author.write(i.Submit(prompt="p1", text="Go."), generation=generation))
-        sleeps = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-        while not await asyncio.to_thread(place.ask, sleeps):
-            pass
-        place.end_lease()
-        assert not writing.done()
-        claim = await claimed(second)
-        assert writing.done()
+        tasks.create_task(author.write(i.Submit(prompt="p1", text="Go."), generation=generation))
+        await _is_seen(place, "wait_event = 'PgSleep'")
+        claiming = tasks.create_task(claimed(second))
+        await _is_seen(place, "wait_event_type = 'Lock'")
+        place.ask("INSERT INTO told DEFAULT VALUES")
+    claim = claiming.result()
     assert claim.unfinished == ("s1",)
     await first.close()
     await second.close()
+
+
+async def _is_seen(place: Place, waits: str) -> None:
+    """One of the place's connections waits for something."""
+    of_place = f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{place.options.schema}'"
+    while not await asyncio.to_thread(place.ask, f"{of_place} AND {waits}"):
+        pass
 
 
 names = itertools.count(1)
