@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from quell.store.postgres.address import PostgresOptions, address
 from quell.store.postgres.doorbell import NotifyDoorbell
 from quell.store.postgres.journal import PostgresJournal
 from quell.store.postgres.lease import STOPPING
-from quell.store.postgres.line import OLDEST, check
+from quell.store.postgres.line import OLDEST, Patient, check
 from quell.store.steps import Migration, migrations
 from quell.testing.harness import Play, played
 from quell.testing.journals import LONG, Author, claimed
@@ -32,7 +33,6 @@ from tests.store.proxy import Proxy
 
 STEPS = migrations(tables.MIGRATIONS)
 NEWEST = len(STEPS)
-HASTY = PostgresOptions(patience=0.5, brief=0.3)
 
 
 @pytest.fixture
@@ -50,6 +50,25 @@ async def far(server: Server, options: PostgresOptions = PostgresOptions()) -> A
 async def opened(place: Place) -> PostgresJournal:
     """In a thread: what is between may be in this loop."""
     return await asyncio.to_thread(place.open)
+
+
+class Haste:
+    """While it is `on` nobody waits long. What has to be answered is waited for as usual: the machine may stand still for a while."""
+
+    on = False
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        wait = Patient.wait
+
+        def hasty(connection: Patient, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            return wait(connection, gen, interval, 0.3 if self.on else timeout)
+
+        monkeypatch.setattr(Patient, "wait", hasty)
+
+
+@pytest.fixture
+def haste(monkeypatch: pytest.MonkeyPatch) -> Haste:
+    return Haste(monkeypatch)
 
 
 # What is kept
@@ -254,16 +273,20 @@ async def test_k5_a_connection_that_the_server_ends_between_two_requests_is_nobo
     await journal.close()
 
 
-async def test_k5_an_append_whose_answer_is_lost_is_refused_and_found(postgresql: Server) -> None:
+async def test_k5_an_append_whose_answer_is_lost_is_refused_and_found(postgresql: Server, haste: Haste) -> None:
     """It says so, another process's number changes in it, and nothing is written twice."""
-    async with far(postgresql, HASTY) as (place, proxy):
+    async with far(postgresql) as (place, proxy):
         journal = await opened(place)
         author = await Author(journal).create()
         version = await journal.version()
         proxy.lose_answers()
         records, session = author.decide(i.Submit(prompt="p1", text="Go."))
+        haste.on = True
         with pytest.raises(StorageRefused, match=r"may have been done"):
             await journal.append("s1", 1, records, summary(session))
+        while place.ask("SELECT count(*) FROM facts") == [(1,)]:  # noqa: ASYNC110  # it is on its way, and no event says when it is there
+            await asyncio.sleep(0)
+        haste.on = False
         proxy.cut()
         proxy.mend()
         assert list(await journal.read("s1", after=1)) == list(records)
@@ -274,7 +297,7 @@ async def test_k5_an_append_whose_answer_is_lost_is_refused_and_found(postgresql
 
 
 async def test_k5_what_is_asked_for_while_the_database_is_away_is_refused_in_clear_words(postgresql: Server) -> None:
-    async with far(postgresql, HASTY) as (place, proxy):
+    async with far(postgresql) as (place, proxy):
         journal = await opened(place)
         author = await Author(journal).create()
         proxy.cut()
@@ -295,11 +318,12 @@ async def test_k5_what_is_asked_for_while_the_database_is_away_is_refused_in_cle
         await journal.close()
 
 
-async def test_k5_a_database_that_does_not_answer_is_not_waited_for(postgresql: Server) -> None:
-    async with far(postgresql, HASTY) as (place, proxy):
+async def test_k5_a_database_that_does_not_answer_is_not_waited_for(postgresql: Server, haste: Haste) -> None:
+    async with far(postgresql) as (place, proxy):
         journal = await opened(place)
         author = await Author(journal).create()
         proxy.silence()
+        haste.on = True
         async with asyncio.TaskGroup() as tasks:
             calls = [tasks.create_task(_refused(call)) for call in (author.prompt(), journal.busy(), journal.version())]
         assert all(call.result() for call in calls)
@@ -415,6 +439,15 @@ async def test_a_migration_that_fails_changes_nothing(place: Place) -> None:
         )
         == []
     )
+
+
+async def test_a_migration_that_takes_too_long_is_said_to(place: Place, haste: Haste) -> None:
+    """And not what went wrong while it was given up."""
+    await place.open().close()
+    steps = (*STEPS, Migration(NEWEST + 1, "SELECT pg_sleep(3)"))
+    haste.on = True
+    with pytest.raises(StorageRefused, match="does not answer in time"):
+        PostgresJournal.open(place.address, place.options, steps)
 
 
 async def test_of_many_that_open_it_first_one_makes_the_tables(place: Place) -> None:
