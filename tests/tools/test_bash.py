@@ -10,10 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from quell.core.messages import LONGEST_RESULT, ToolCall, ToolResult
-from quell.core.ports import ProcessEnd, ToolContext
+from quell.core.ports import ToolContext
 from quell.tools.output import Output, clean
-from quell.workspace.process import Running
-from tests.tools.conftest import Hands
+from tests.tools.conftest import CountFrom, Hands
 
 
 async def test_output_and_exit_code(hands: Hands) -> None:
@@ -87,16 +86,8 @@ async def test_a_command_too_long_for_the_system(hands: Hands) -> None:
     assert "was not run: argument list too long" in (await hands.use("bash", command="true " + "x" * 200_000)).text
 
 
-async def test_the_time_limit(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted from when it has begun, which on a busy machine may take longer than a second."""
-    begun, wait = asyncio.Event(), Running.wait
-    hands.watch(lambda _: begun.set())
-
-    async def wait_then(running: Running, timeout: float | None = None) -> ProcessEnd | None:
-        await begun.wait()
-        return await wait(running, timeout)
-
-    monkeypatch.setattr(Running, "wait", wait_then)
+async def test_the_time_limit(hands: Hands, count_from: CountFrom) -> None:
+    count_from(lambda: hands.live)
     result = await hands.use("bash", command="echo begun; sleep 100", timeout=1)
     assert result.status == "failed"
     assert result.text.startswith("begun\nThe command was stopped after 1 s,")
