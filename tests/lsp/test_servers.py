@@ -58,13 +58,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
     until(lambda: not place.processes())
 
 
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine a server that works may take longer than an edit waits. Where the wait has to end, the test says so."""
-    for wait in ("FIRST_SIGN", "PATIENCE", "ANSWER_WITHIN"):
-        monkeypatch.setattr(server, wait, 100.0)
-
-
 async def test_what_it_says_is_of_the_content_that_it_was_told(place: Place) -> None:
     languages = place.has(spoken())
     try:
