@@ -53,15 +53,15 @@ async def opened(place: Place) -> PostgresJournal:
 
 
 class Haste:
-    """While it is `on` nobody waits long. What has to be answered is waited for as usual: the machine may stand still for a while."""
+    """Nobody waits long for the server at this `port`. What has to be answered is waited for as usual: the machine may stand still for a while."""
 
-    on = False
+    port: int | None = None
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         wait = Patient.wait
 
         def hasty(connection: Patient, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-            return wait(connection, gen, interval, 0.3 if self.on else timeout)
+            return wait(connection, gen, interval, 0.3 if connection.info.port == self.port else timeout)
 
         monkeypatch.setattr(Patient, "wait", hasty)
 
@@ -229,14 +229,14 @@ async def node(place: Place, *, guest: bool = False) -> AsyncIterator[Play]:
 
 
 async def test_race_owner_paused_and_resumed_by_the_network_stops_before_another_can_claim(
-    postgresql: Server, monkeypatch: pytest.MonkeyPatch
+    postgresql: Server, haste: Haste, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I10. Nothing gets through to the database any more, and nothing says so. When its effects have ended, the lease has not.
 
     Fails when it waits for an answer.
     """
     monkeypatch.setattr(owner, "LOOK_SECONDS", 0.1)
-    async with far(postgresql, PostgresOptions(lease=STOPPING + 1.5, patience=1.0, brief=0.5)) as (place, proxy):
+    async with far(postgresql, PostgresOptions(lease=STOPPING + 1.5)) as (place, proxy):
         near = Place(postgresql, place.options)
         near.options = place.options
         async with node(place) as first, node(near, guest=True) as second:
@@ -244,12 +244,14 @@ async def test_race_owner_paused_and_resumed_by_the_network_stops_before_another
             await first.submit(session, "one")
             asked = await first.asked()
             proxy.silence()
+            haste.port = proxy.port
             await asked.closed.wait()
             assert place.ask("SELECT expires > clock_timestamp() FROM owner") == [(True,)]
             assert not first.engine.ownership.owned.is_set()
             await second.engine.ownership.owned.wait()
             (await second.asked()).reply()
             await second.idle(session)
+            haste.port = None
             proxy.mend()
             while await _refused(first.submit(session, "two", prompt="two")) is not None:
                 pass
@@ -281,12 +283,12 @@ async def test_k5_an_append_whose_answer_is_lost_is_refused_and_found(postgresql
         version = await journal.version()
         proxy.lose_answers()
         records, session = author.decide(i.Submit(prompt="p1", text="Go."))
-        haste.on = True
+        haste.port = proxy.port
         with pytest.raises(StorageRefused, match=r"may have been done"):
             await journal.append("s1", 1, records, summary(session))
         while place.ask("SELECT count(*) FROM facts") == [(1,)]:  # noqa: ASYNC110  # it is on its way, and no event says when it is there
             await asyncio.sleep(0)
-        haste.on = False
+        haste.port = None
         proxy.cut()
         proxy.mend()
         assert list(await journal.read("s1", after=1)) == list(records)
@@ -323,7 +325,7 @@ async def test_k5_a_database_that_does_not_answer_is_not_waited_for(postgresql: 
         journal = await opened(place)
         author = await Author(journal).create()
         proxy.silence()
-        haste.on = True
+        haste.port = proxy.port
         async with asyncio.TaskGroup() as tasks:
             calls = [tasks.create_task(_refused(call)) for call in (author.prompt(), journal.busy(), journal.version())]
         assert all(call.result() for call in calls)
@@ -445,7 +447,7 @@ async def test_a_migration_that_takes_too_long_is_said_to(place: Place, haste: H
     """And not what went wrong while it was given up."""
     await place.open().close()
     steps = (*STEPS, Migration(NEWEST + 1, "SELECT pg_sleep(3)"))
-    haste.on = True
+    haste.port = 5432
     with pytest.raises(StorageRefused, match="does not answer in time"):
         PostgresJournal.open(place.address, place.options, steps)
 
