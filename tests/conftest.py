@@ -39,6 +39,8 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.get_closest_marker("processor"):
+        item.add_marker(pytest.mark.timeout(0))
     if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
         marker = item.get_closest_marker("timeout")
         limit = marker.args[0] if marker else item.config.getoption("timeout") or item.config.getini("timeout")
@@ -55,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     long: list[pytest.Item] = []
     short: list[pytest.Item] = []
     for item in items:
-        marker = item.get_closest_marker("timeout")
+        marker = item.get_closest_marker("processor") or item.get_closest_marker("timeout")
         (long if marker and marker.args[0] > float(config.getini("timeout")) else short).append(item)
     dealt: list[pytest.Item] = []
     for process in range(processes):
@@ -64,6 +66,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         dealt += first + short[:share]
         del short[:share]
     items[:] = dealt
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """What only computes has a limit of processor time: how long that takes by the clock is up to whoever else is on the machine."""
+    marker = item.get_closest_marker("processor")
+    if marker is None or sys.platform == "win32":
+        return (yield)
+
+    def late(number: int, frame: object) -> None:
+        pytest.fail(f"it has computed for {marker.args[0]} s")
+
+    before = signal.signal(signal.SIGVTALRM, late)
+    signal.setitimer(signal.ITIMER_VIRTUAL, marker.args[0])
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def pytest_collection_finish() -> None:

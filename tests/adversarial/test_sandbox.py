@@ -358,7 +358,8 @@ async def test_t1_a_command_in_a_sandbox_has_time_to_clean_up(yard: Yard) -> Non
 
 
 async def test_t1_what_outlives_its_command_in_a_sandbox_is_ended_and_named(yard: Yard) -> None:
-    end, _ = await yard.run("setsid sleep 1000 & (setsid sleep 1000 &) ; exit 3")
+    sleeps = "sleeps() { until grep -q sleep /proc/$1/comm; do :; done; }"  # and is nothing any more that is about to
+    end, _ = await yard.run(f"{sleeps}; setsid sleep 1000 & sleeps $!; (setsid sleep 1000 & sleeps $!); exit 3")
     assert (end.status, set(end.leftover), alive(yard.project)) == (3, {"sleep"}, [])
 
 

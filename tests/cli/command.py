@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 SCRIPT = r"""
@@ -312,7 +313,8 @@ class Home:
 
     def kill_server(self) -> None:
         for pid in self.servers():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was leaving
+                os.kill(pid, signal.SIGKILL)
         until(lambda: not self.servers())
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from quell.config.paths import paths, standby_sockets
 from quell.testing.postgresql import Server
 from tests.cli.command import Home, Started, until
 
-WAITING = '[[reply]]\nstep = [{ wait = 1.5 }, { text = "Late." }]\n'
+SILENT = "[[reply]]\nstep = [{ silence = true }]\n"
 
 
 @contextmanager
@@ -69,12 +69,16 @@ def test_the_owner_is_killed_in_the_middle(any_home: Home, stopped: bool) -> Non
 
 def test_the_owner_is_killed_before_the_first_word(own_home: Home) -> None:
     """The standby begins the run again (contract K3), and the command sees it through; Ctrl-C would reach it there."""
-    (own_home.root / "script.toml").write_text(WAITING, encoding="utf-8")
+    script = own_home.root / "script.toml"
+    script.write_text(SILENT, encoding="utf-8")
     with serving(own_home) as owner, serving(own_home, "--standby") as standby:
         running = own_home.start("run", "--stream-json", "--model", own_home.model, "wait")
         running.reads("run_started")
+        standby.process.send_signal(signal.SIGSTOP)  # until there is something to say
         owner.process.kill()
         owner.process.wait()
+        script.write_text('[[reply]]\nstep = [{ text = "Late." }]\n', encoding="utf-8")
+        standby.process.send_signal(signal.SIGCONT)
         done = running.end()
         assert done.status == 0, done
         assert "the run begins again" in done.err
@@ -83,7 +87,7 @@ def test_the_owner_is_killed_before_the_first_word(own_home: Home) -> None:
 
 
 def test_a_cancel_reaches_the_server_that_took_over(own_home: Home) -> None:
-    (own_home.root / "script.toml").write_text("[[reply]]\nstep = [{ silence = true }]\n", encoding="utf-8")
+    (own_home.root / "script.toml").write_text(SILENT, encoding="utf-8")
     with serving(own_home) as owner, serving(own_home, "--standby") as standby:
         running = own_home.start("run", "--stream-json", "--model", own_home.model, "wait")
         running.reads("run_started")

@@ -19,7 +19,7 @@ from quell.testing.exploration.table import SMALL, WORLDS
 from quell.testing.exploration.worlds import CREATE
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.processor(300)
 @pytest.mark.parametrize("number", range(len({size.kind for size in WORLDS.values()})))
 def test_every_order_keeps_the_invariants(number: int) -> None:
     """One kind of worlds after the other: those of one kind have most of their states in common."""
@@ -32,7 +32,7 @@ def test_every_order_keeps_the_invariants(number: int) -> None:
             assert found.states > 100
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.processor(300)
 @pytest.mark.parametrize("name", TWO_NODES)
 def test_i10_two_nodes_and_a_change_of_owner_keep_the_invariants(name: str) -> None:
     states, moves, _ = explore_nodes(TWO_NODES[name])

@@ -15,7 +15,7 @@ from quell.testing.mutation.trial import Trial
 SAMPLE = 16
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.processor(300)
 def test_a_sample_of_mutants_and_of_pairs_is_caught() -> None:
     """Together, because a trial is a third of the work."""
     trial = Trial()

@@ -6,9 +6,8 @@ Virtual time: the second attempts of contract K5 come at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from functools import reduce, wraps
-from random import Random
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -27,21 +26,7 @@ from quell.engine.live import DRAFT_INTERVAL
 from quell.store.memory import MemoryJournal
 from quell.testing.faults import FaultyJournal, Hold, LoseAnswer, Refuse
 from quell.testing.harness import Asked, Play, crashed, played
-from quell.testing.simulation.loop import VirtualLoop
-
-Story = Callable[[], Coroutine[Any, Any, None]]
-
-
-def in_virtual_time(story: Story) -> Callable[[], None]:
-    @wraps(story)
-    def test() -> None:
-        loop = VirtualLoop(Random(0), 0.0)  # type: ignore[abstract]  # what it lacks raises NotImplementedError
-        try:
-            loop.run(story())
-        finally:
-            loop.close()
-
-    return test
+from tests.engine.virtual import in_virtual_time
 
 
 @in_virtual_time

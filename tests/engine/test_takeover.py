@@ -1,4 +1,7 @@
-"""Two processes on one journal: the owner ends, or is paused, or cannot renew its claim, and another takes over. I10, K2, K3, K6."""
+"""Two processes on one journal: the owner ends, or is paused, or cannot renew its claim, and another takes over. I10, K2, K3, K6.
+
+Where a claim ends by itself, time is virtual: on a machine that stands still it would end where the story does not say so.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from quell.store.memory import MemoryJournal
 from quell.testing.doorbells import Wire
 from quell.testing.faults import Hold, Refuse
 from tests.engine.nodes import node, outcomes, question, two
+from tests.engine.virtual import in_virtual_time
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +133,7 @@ async def test_i10_an_owner_that_is_told_of_another_stops_at_once() -> None:
         assert await outcomes(first.play, session) == ["completed"]
 
 
+@in_virtual_time
 async def test_race_owner_paused_and_resumed_stops_before_another_can_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     """I10. Its renewal gets no answer, as when the network between is gone. Nobody has claimed yet, and nothing of it runs any more.
 
@@ -154,6 +159,7 @@ async def test_race_owner_paused_and_resumed_stops_before_another_can_claim(monk
         assert await outcomes(second.play, sessions[1]) == ["interrupted"]
 
 
+@in_virtual_time
 async def test_race_owner_paused_and_resumed_stops_in_time_also_while_an_append_gets_no_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -207,6 +213,7 @@ async def test_i10_what_was_found_out_under_a_claim_that_is_over_is_not_recorded
         assert await outcomes(only.play, session) == ["completed", "completed"]
 
 
+@in_virtual_time
 async def test_i10_an_owner_that_renews_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """For longer than a claim holds by itself."""
     monkeypatch.setattr(owner, "LOOK_SECONDS", 0.01)

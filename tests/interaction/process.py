@@ -15,11 +15,12 @@ from tests.interaction.conversation import Chat
 
 
 @asynccontextmanager
-async def served(home: Home) -> AsyncIterator[tuple[Client, asyncio.subprocess.Process]]:
-    """The process as well, for who wants to end it."""
+async def served(home: Home, before: str = "") -> AsyncIterator[tuple[Client, asyncio.subprocess.Process]]:
+    """The process as well, for who wants to end it. `before` is a line of Python that it begins with."""
     reading, writing = os.pipe()
+    code = f"{before}\nimport sys\nfrom quell.__main__ import main\nsys.exit(main())"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "quell", "serve", "--ready-fd", str(writing)),
+        *(sys.executable, "-c", code, "serve", "--ready-fd", str(writing)),
         env=home.environment,
         pass_fds=(writing,),
         stderr=asyncio.subprocess.DEVNULL,
@@ -43,16 +44,17 @@ async def serving(home: Home) -> AsyncIterator[Client]:
 
 
 class Server:
-    """`quell serve` in a home of its own, with a scripted model."""
+    """`quell serve` in a home of its own, with a scripted model. `before`: as in `served`."""
 
-    def __init__(self, home: Home, content: str) -> None:
+    def __init__(self, home: Home, content: str, before: str = "") -> None:
         self.home = home
+        self._before = before
         script = home.root / "tools.toml"
         script.write_text(content, encoding="utf-8")
         self._new = NewSession(workspace=str(home.workspace), model=f"scripted:{script}", mode="yolo")
 
     def life(self) -> AbstractAsyncContextManager[tuple[Client, asyncio.subprocess.Process]]:
-        return served(self.home)
+        return served(self.home, self._before)
 
     async def chat(self, client: Client) -> Chat:
         return Chat(client, (await client.create(self._new)).id)

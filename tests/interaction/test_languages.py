@@ -51,10 +51,14 @@ step = [{ text = "Outlined." }]
 """
 
 
+PATIENT = "from quell.lsp import server; server.FIRST_SIGN = server.PATIENCE = server.ANSWER_WITHIN = 1000.0"
+"""One that works is waited for, however slow the machine is, and one that hangs until the cancel comes."""
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     home = Home()
-    yield Server(home, SCRIPT)
+    yield Server(home, SCRIPT, PATIENT)
     home.close()
 
 

@@ -196,7 +196,9 @@ async def test_t5_c7_c8_a_hanging_call_is_abandoned_whatever_its_server_does(ser
             "by the call itself, not when the run's own patience was over"
         )
         if way in ("silent", "stubborn"):
-            told = [m for m in servers.got(way) if m.get("method") == "notifications/cancelled"]
+            cancelled = "notifications/cancelled"
+            await hand.reached(lambda: any(m.get("method") == cancelled for m in servers.got(way)))
+            told = [m for m in servers.got(way) if m.get("method") == cancelled]
             assert [m["params"]["requestId"] for m in told] == [number]
 
 

@@ -78,12 +78,15 @@ class Served:
 
 
 class Pair:
-    """A home, and the servers in it. `stop` makes one of them sleep, `end_sign` takes away what says that the owner lives."""
+    """A home, and the servers in it. `stop` makes one of them sleep, `end_sign` takes away what says that the owner lives.
+
+    On a database it is a lease, and so long that a machine that stands still does not end it; `set_lease` before a server is started."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
         self.stop: Callable[[int], None] = lambda process: stop_between_writes(process, home.data / "quell.db")
         self.end_sign: Callable[[], object] = (home.data / "quell.db.lock").unlink
+        self.set_lease: Callable[[int], object] = lambda seconds: None
         self.script = home.root / "two.toml"
         self.script.write_text(SCRIPT, encoding="utf-8")
 
@@ -149,7 +152,10 @@ def any_pair(home: Home, request: pytest.FixtureRequest) -> Pair:
     if request.param == "postgres":
         server: Server = request.getfixturevalue("postgresql")
         database = server.database()
-        home.configure(f'[server]\ndatabase = "{server.url(database)}"\nlease = 5\n')
+        pair.set_lease = lambda seconds: home.configure(
+            f'[server]\ndatabase = "{server.url(database)}"\nlease = {seconds}\n'
+        )
+        pair.set_lease(100)
         pair.stop = lambda process: os.kill(
             process, signal.SIGSTOP
         )  # a transaction that sleeps is ended by the database
@@ -214,6 +220,7 @@ async def test_e5_c8_a_cancel_at_the_guest_stops_the_owner_s_run(pair: Pair) -> 
 
 async def test_k2_k3_a_guest_takes_over_when_the_owner_is_killed(any_pair: Pair) -> None:
     """What ran is interrupted, what waited goes on, what was parked stays so; followers of the guest see all of it."""
+    any_pair.set_lease(5)
     async with any_pair.both() as (owner, guest):
         chat, parked = await any_pair.new_chat(owner), await any_pair.new_chat(owner)
         await parked.says("for ever", id="stopped")

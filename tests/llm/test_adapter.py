@@ -7,7 +7,6 @@ import base64
 import json
 import socket
 import sys
-import time
 from decimal import Decimal
 from typing import Any
 
@@ -373,14 +372,14 @@ async def test_a_page_instead_of_an_answer_points_at_the_address(dialect: Dialec
 
 @dialects
 async def test_nobody_listens(dialect: Dialect) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.socket() as taken:  # bound, and not listening: so nobody else has it either
+        taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    options = ProviderOptions(name="gone", dialect=dialect, base_url=f"http://127.0.0.1:{port}")
-    models = ProviderModels([options])
-    model = await models.open("gone/model", {})
-    with pytest.raises(ModelFailed, match=f"127.0.0.1:{port} cannot be reached") as failed:
-        await model.sample(request(), lambda _: None)
-    await models.close()
+        models = ProviderModels([ProviderOptions(name="gone", dialect=dialect, base_url=f"http://127.0.0.1:{port}")])
+        model = await models.open("gone/model", {})
+        with pytest.raises(ModelFailed, match=f"127.0.0.1:{port} cannot be reached") as failed:
+            await model.sample(request(), lambda _: None)
+        await models.close()
     assert failed.value.reason == "unreachable"
 
 
@@ -410,11 +409,15 @@ async def test_cancelling_closes_the_connection(dialect: Dialect, answer: Mute |
         if isinstance(answer, Stream):
             for _ in range(answer.after):
                 await server.sent.get()
-        cancelled = time.perf_counter()
         task.cancel()
-        closed = await server.closings.get()
+        turns = 0
+        while server.closings.empty():
+            await asyncio.sleep(0.005)
+            turns += 1
     assert task.cancelled()
-    assert closed - cancelled < 0.5  # benchmarks measure it; here it must not wait for anything
+    assert (
+        turns < 100
+    )  # benchmarks measure it; here it must not wait for anything, and who waits for half a second is seen
 
 
 class _Looked:

@@ -159,11 +159,11 @@ async def test_a_connection_that_the_server_ended_at_rest_is_not_used_again(afte
 
 
 async def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    async with client() as ours:
-        with pytest.raises(httpx2.ConnectError, match=r"refused|failed"):
-            await ours.get(f"http://127.0.0.1:{port}/")
+    with socket.socket() as taken:  # bound, and not listening: so nobody else has it either
+        taken.bind(("127.0.0.1", 0))
+        async with client() as ours:
+            with pytest.raises(httpx2.ConnectError, match=r"refused|failed"):
+                await ours.get(f"http://127.0.0.1:{taken.getsockname()[1]}/")
 
 
 async def test_a_server_that_does_not_read_is_given_up() -> None:

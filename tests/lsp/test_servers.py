@@ -45,6 +45,12 @@ class Place:
         return Home.processes_with(None, b"spoken.py", Path(self.root))  # type: ignore[arg-type]  # it needs no home
 
 
+async def ready(languages: LanguageServers, place: Place) -> None:
+    """The first one has begun."""
+    while languages.states(place.root)[0].state != "ready":  # noqa: ASYNC110  # of other processes there is no event
+        await asyncio.sleep(0.005)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
@@ -103,9 +109,7 @@ async def test_of_several_the_first_that_can_is_asked(place: Place) -> None:
         await place.languages.close()
 
 
-async def test_one_that_says_later_what_it_can_is_believed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "FIRST_SIGN", 60.0)
-    monkeypatch.setattr(server, "PATIENCE", 60.0)
+async def test_one_that_says_later_what_it_can_is_believed(place: Place) -> None:
     languages = place.has(spoken("joins"))
     try:
         await languages.changed(place.root, place.path, TEXT, ENVIRONMENT)  # it has joined before it speaks of that
@@ -131,8 +135,10 @@ async def test_one_that_does_not_work_costs_a_bounded_wait_and_says_why(
     place: Place, monkeypatch: pytest.MonkeyPatch, behaviour: str, problem: str
 ) -> None:
     """One that hangs while it starts is waited for once."""
-    monkeypatch.setattr(server, "FIRST_SIGN", 0.3)
-    monkeypatch.setattr(server, "PATIENCE", 0.3 if behaviour == "mute" else 5.0)
+    if behaviour == "mute":
+        monkeypatch.setattr(server, "PATIENCE", 0.3)
+    if behaviour == "deaf":
+        monkeypatch.setattr(server, "FIRST_SIGN", 0.3)
     monkeypatch.setattr(server, "ANSWER_WITHIN", 0.1)
     broken = spoken(behaviour) if behaviour != "missing" else spoken("good", command=("/nowhere/server",))
     languages = place.has(broken)
@@ -150,9 +156,12 @@ async def test_one_that_does_not_work_costs_a_bounded_wait_and_says_why(
 async def test_one_that_says_things_without_end_is_heard_for_a_while(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "PATIENCE", 1.0)
+    """For as long as an edit waits, from when it is told: its start is not counted here."""
     languages = place.has(spoken("floods"))
     try:
+        languages.touched(place.root, place.path, ENVIRONMENT)
+        await ready(languages, place)
+        monkeypatch.setattr(server, "PATIENCE", 0.5)
         (found,) = await languages.changed(place.root, place.path, TEXT, ENVIRONMENT)
         assert len(found.diagnostics) == 2
     finally:
@@ -177,8 +186,7 @@ async def test_a_cancel_is_raised_at_once_and_the_server_is_told(place: Place) -
                 group.create_task(languages.changed(place.root, place.path, TEXT, ENVIRONMENT)),
                 group.create_task(languages.symbols(place.root, place.path, TEXT, ENVIRONMENT)),
             ]
-            while languages.states(place.root)[0].state != "ready":  # noqa: ASYNC110  # of other processes there is no event
-                await asyncio.sleep(0.005)
+            await ready(languages, place)
             for wait in waits:
                 wait.cancel()
         assert [wait.cancelled() or wait.exception() for wait in waits] == [True, True]

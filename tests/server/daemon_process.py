@@ -2,7 +2,8 @@
 
     python -m tests.server.daemon_process FOLDER [--idle-exit=SECONDS] [--patient]
 
-A patient one gives up on nothing: what it waits for when it leaves holds it up for ever. Its model says one word to whatever it is asked; to a prompt that begins with `quick` that is all, any other reply never ends. It prints
+A patient one gives up on nothing: what it waits for when it leaves holds it up for ever. Its model says one word to whatever it is asked; to a
+prompt that begins with `quick` that is all, any other reply never ends. What another one has left goes on before it begins to serve. It prints
 one line when it answers, with the port where it also listens on TCP.
 """
 
@@ -24,9 +25,10 @@ TOKEN = "t" * 43
 USUAL = (Engine().stop_grace, Options(version="").engine_grace, Options(version="").request_grace)
 
 
-async def talk(play: Play) -> None:
+async def talk(play: Play, begun: asyncio.Event) -> None:
     while True:
         asked = await play.asked()
+        begun.set()
         asked.say("word")
         last = asked.request.messages[-1]
         if isinstance(last, UserMessage) and last.text.startswith("quick"):
@@ -38,7 +40,9 @@ async def main(folder: Path, idle_exit: float | None, graces: tuple[float, float
     with unix_socket(str(folder / "s")) as listening:
         journal = SqliteJournal.open(folder / "quell.db")
         async with played(journal, Engine(stop_grace=stop)) as play, asyncio.TaskGroup() as group:
-            talking = group.create_task(talk(play))
+            talking = group.create_task(talk(play, begun := asyncio.Event()))
+            if await journal.busy():
+                await begun.wait()
             options = Options(version="1.2.3", idle_exit=idle_exit, engine_grace=engine, request_grace=int(request))
             tcp = tcp_socket("127.0.0.1", 0)
             ready = f"ready {tcp.getsockname()[1]}"

@@ -126,21 +126,30 @@ async def test_it_leaves_when_it_has_nothing_to_do(daemon: Daemon) -> None:
 
 
 async def test_it_stays_while_somebody_follows_or_a_run_goes_on(daemon: Daemon) -> None:
+    """One or the other from its first moment on: between them it might leave."""
+    async with daemon.started() as process, daemon.client() as client:
+        session = await new_session(client)
+        for prompt in ("a", "b"):
+            await session.submit(NewPrompt(id=prompt, text="talk"))
+        process.kill()
+        await process.wait()
     async with daemon.started("--idle-exit=0.2") as process:
-        async with daemon.client() as client:
-            session = await new_session(client)
-            async with session.events(0) as events:
-                await anext(events)
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.6):
-                        await process.wait()
-            accepted = await session.submit(NewPrompt(text="talk"))
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.6):
-                await process.wait()
-        async with daemon.client() as client:
-            assert (await client.session(session.id).cancel()).run == accepted.run
+        await stays(process)
+        async with daemon.client() as client, client.session(session.id).events(0) as events:
+            await anext(events)
+            session = client.session(session.id)
+            assert (await session.cancel()).run
+            for prompt in ("a", "b"):
+                assert (await session.prompt(prompt, wait=60)).state in ("settled", "dropped")
+            await stays(process)
         assert await process.wait() == 0
+
+
+async def stays(process: asyncio.subprocess.Process) -> None:
+    """For longer than one with nothing to do would."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.6):
+            await process.wait()
 
 
 async def test_shutdown_is_refused_while_a_run_is_active_unless_forced(daemon: Daemon) -> None:

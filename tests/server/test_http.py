@@ -123,7 +123,8 @@ async def test_what_may_be_done_is_named_where_a_method_is_not(tmp_path: Path) -
         assert headers["allow"] == "GET, POST"
 
 
-LITTLE = Options(version="1.2.3", limits=BodyLimits(size=1000, pause=0.05))
+LITTLE = Options(version="1.2.3", limits=BodyLimits(size=1000))
+HASTY = Options(version="1.2.3", limits=BodyLimits(pause=0.05))
 
 
 async def test_a_body_may_be_as_large_as_the_limit_and_no_larger(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ async def test_a_body_without_a_declared_length_is_limited_too(tmp_path: Path) -
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
-    async with serving(tmp_path, options=LITTLE) as s, wire(s) as w:
+    async with serving(tmp_path, options=HASTY) as s, wire(s) as w:
         w.send("POST /v1/sessions", b'{"work', length=100)
         assert await w.problem() == (408, "body_timeout")
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from quell.store.postgres.address import PostgresOptions, address
 from quell.store.postgres.doorbell import NotifyDoorbell
 from quell.store.postgres.journal import PostgresJournal
 from quell.store.postgres.lease import STOPPING
-from quell.store.postgres.line import OLDEST, check
+from quell.store.postgres.line import OLDEST, Patient, check
 from quell.store.steps import Migration, migrations
 from quell.testing.harness import Play, played
 from quell.testing.journals import LONG, Author, claimed
@@ -32,7 +33,6 @@ from tests.store.proxy import Proxy
 
 STEPS = migrations(tables.MIGRATIONS)
 NEWEST = len(STEPS)
-HASTY = PostgresOptions(patience=0.5, brief=0.3)
 
 
 @pytest.fixture
@@ -50,6 +50,25 @@ async def far(server: Server, options: PostgresOptions = PostgresOptions()) -> A
 async def opened(place: Place) -> PostgresJournal:
     """In a thread: what is between may be in this loop."""
     return await asyncio.to_thread(place.open)
+
+
+class Haste:
+    """Nobody waits long for the server at this `port`. What has to be answered is waited for as usual: the machine may stand still for a while."""
+
+    port: int | None = None
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        wait = Patient.wait
+
+        def hasty(connection: Patient, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            return wait(connection, gen, interval, 0.3 if connection.info.port == self.port else timeout)
+
+        monkeypatch.setattr(Patient, "wait", hasty)
+
+
+@pytest.fixture
+def haste(monkeypatch: pytest.MonkeyPatch) -> Haste:
+    return Haste(monkeypatch)
 
 
 # What is kept
@@ -171,22 +190,28 @@ async def test_i10_a_claim_waits_for_what_its_predecessor_is_writing_and_lists_i
     generation = (await claimed(first)).generation
     author = await Author(first).create()
     place.ask(
-        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;"
-        "CREATE TRIGGER slowly AFTER INSERT ON facts FOR EACH STATEMENT EXECUTE FUNCTION slowly()"
+        "CREATE TABLE told (); CREATE FUNCTION when_told() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN WHILE NOT EXISTS (SELECT FROM told) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NULL; END $$;"
+        "CREATE TRIGGER when_told AFTER INSERT ON facts FOR EACH STATEMENT EXECUTE FUNCTION when_told()"
     )
+    place.end_lease()
     async with asyncio.TaskGroup() as tasks:
-        writing = tasks.create_task(author.write(i.Submit(prompt="p1", text="Go."), generation=generation))
-        sleeps = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-        while not await asyncio.to_thread(place.ask, sleeps):
-            pass
-        place.end_lease()
-        assert not writing.done()
-        claim = await claimed(second)
-        assert writing.done()
+        tasks.create_task(author.write(i.Submit(prompt="p1", text="Go."), generation=generation))
+        await _is_seen(place, "wait_event = 'PgSleep'")
+        claiming = tasks.create_task(claimed(second))
+        await _is_seen(place, "wait_event_type = 'Lock'")
+        place.ask("INSERT INTO told DEFAULT VALUES")
+    claim = claiming.result()
     assert claim.unfinished == ("s1",)
     await first.close()
     await second.close()
+
+
+async def _is_seen(place: Place, waits: str) -> None:
+    """One of the place's connections waits for something."""
+    of_place = f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{place.options.schema}'"
+    while not await asyncio.to_thread(place.ask, f"{of_place} AND {waits}"):
+        pass
 
 
 names = itertools.count(1)
@@ -204,14 +229,14 @@ async def node(place: Place, *, guest: bool = False) -> AsyncIterator[Play]:
 
 
 async def test_race_owner_paused_and_resumed_by_the_network_stops_before_another_can_claim(
-    postgresql: Server, monkeypatch: pytest.MonkeyPatch
+    postgresql: Server, haste: Haste, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I10. Nothing gets through to the database any more, and nothing says so. When its effects have ended, the lease has not.
 
     Fails when it waits for an answer.
     """
     monkeypatch.setattr(owner, "LOOK_SECONDS", 0.1)
-    async with far(postgresql, PostgresOptions(lease=STOPPING + 1.5, patience=1.0, brief=0.5)) as (place, proxy):
+    async with far(postgresql, PostgresOptions(lease=STOPPING + 1.5)) as (place, proxy):
         near = Place(postgresql, place.options)
         near.options = place.options
         async with node(place) as first, node(near, guest=True) as second:
@@ -219,12 +244,14 @@ async def test_race_owner_paused_and_resumed_by_the_network_stops_before_another
             await first.submit(session, "one")
             asked = await first.asked()
             proxy.silence()
+            haste.port = proxy.port
             await asked.closed.wait()
             assert place.ask("SELECT expires > clock_timestamp() FROM owner") == [(True,)]
             assert not first.engine.ownership.owned.is_set()
             await second.engine.ownership.owned.wait()
             (await second.asked()).reply()
             await second.idle(session)
+            haste.port = None
             proxy.mend()
             while await _refused(first.submit(session, "two", prompt="two")) is not None:
                 pass
@@ -248,16 +275,20 @@ async def test_k5_a_connection_that_the_server_ends_between_two_requests_is_nobo
     await journal.close()
 
 
-async def test_k5_an_append_whose_answer_is_lost_is_refused_and_found(postgresql: Server) -> None:
+async def test_k5_an_append_whose_answer_is_lost_is_refused_and_found(postgresql: Server, haste: Haste) -> None:
     """It says so, another process's number changes in it, and nothing is written twice."""
-    async with far(postgresql, HASTY) as (place, proxy):
+    async with far(postgresql) as (place, proxy):
         journal = await opened(place)
         author = await Author(journal).create()
         version = await journal.version()
         proxy.lose_answers()
         records, session = author.decide(i.Submit(prompt="p1", text="Go."))
+        haste.port = proxy.port
         with pytest.raises(StorageRefused, match=r"may have been done"):
             await journal.append("s1", 1, records, summary(session))
+        while place.ask("SELECT count(*) FROM facts") == [(1,)]:  # noqa: ASYNC110  # it is on its way, and no event says when it is there
+            await asyncio.sleep(0)
+        haste.port = None
         proxy.cut()
         proxy.mend()
         assert list(await journal.read("s1", after=1)) == list(records)
@@ -268,7 +299,7 @@ async def test_k5_an_append_whose_answer_is_lost_is_refused_and_found(postgresql
 
 
 async def test_k5_what_is_asked_for_while_the_database_is_away_is_refused_in_clear_words(postgresql: Server) -> None:
-    async with far(postgresql, HASTY) as (place, proxy):
+    async with far(postgresql) as (place, proxy):
         journal = await opened(place)
         author = await Author(journal).create()
         proxy.cut()
@@ -289,11 +320,12 @@ async def test_k5_what_is_asked_for_while_the_database_is_away_is_refused_in_cle
         await journal.close()
 
 
-async def test_k5_a_database_that_does_not_answer_is_not_waited_for(postgresql: Server) -> None:
-    async with far(postgresql, HASTY) as (place, proxy):
+async def test_k5_a_database_that_does_not_answer_is_not_waited_for(postgresql: Server, haste: Haste) -> None:
+    async with far(postgresql) as (place, proxy):
         journal = await opened(place)
         author = await Author(journal).create()
         proxy.silence()
+        haste.port = proxy.port
         async with asyncio.TaskGroup() as tasks:
             calls = [tasks.create_task(_refused(call)) for call in (author.prompt(), journal.busy(), journal.version())]
         assert all(call.result() for call in calls)
@@ -409,6 +441,15 @@ async def test_a_migration_that_fails_changes_nothing(place: Place) -> None:
         )
         == []
     )
+
+
+async def test_a_migration_that_takes_too_long_is_said_to(place: Place, haste: Haste) -> None:
+    """And not what went wrong while it was given up."""
+    await place.open().close()
+    steps = (*STEPS, Migration(NEWEST + 1, "SELECT pg_sleep(3)"))
+    haste.port = 5432
+    with pytest.raises(StorageRefused, match="does not answer in time"):
+        PostgresJournal.open(place.address, place.options, steps)
 
 
 async def test_of_many_that_open_it_first_one_makes_the_tables(place: Place) -> None:

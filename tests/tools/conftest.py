@@ -1,18 +1,22 @@
 """A model's hands: tools on a real folder, called as the engine calls them, with what was seen remembered between the calls."""
 
+import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from quell.core.access import Access
 from quell.core.messages import ToolCall, ToolResult
-from quell.core.ports import ToolContext
+from quell.core.ports import ProcessEnd, ToolContext
 from quell.core.todos import Todo
 from quell.tools import Options, Tools
 from quell.workspace import LocalWorkspace
+from quell.workspace.process import Running
+
+CountFrom = Callable[[Callable[[], object]], None]
 
 
 class Hands:
@@ -72,6 +76,23 @@ class Hands:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
+
+
+@pytest.fixture
+def count_from(monkeypatch: pytest.MonkeyPatch) -> CountFrom:
+    """Count the time that is given to commands from when a condition holds, or they have ended: a slow machine needs some to begin with."""
+
+    def count_from(begun: Callable[[], object]) -> None:
+        wait = Running.wait
+
+        async def wait_then(running: Running, timeout: float | None = None) -> ProcessEnd | None:
+            while not begun() and running.end is None:  # noqa: ASYNC110  # of what a command does there is no event
+                await asyncio.sleep(0.005)
+            return await wait(running, timeout)
+
+        monkeypatch.setattr(Running, "wait", wait_then)
+
+    return count_from
 
 
 @pytest.fixture

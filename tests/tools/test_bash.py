@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import shutil
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from quell.core.messages import LONGEST_RESULT, ToolCall, ToolResult
 from quell.core.ports import ToolContext
 from quell.tools.output import Output, clean
-from tests.tools.conftest import Hands
+from tests.tools.conftest import CountFrom, Hands
 
 
 async def test_output_and_exit_code(hands: Hands) -> None:
@@ -85,7 +86,8 @@ async def test_a_command_too_long_for_the_system(hands: Hands) -> None:
     assert "was not run: argument list too long" in (await hands.use("bash", command="true " + "x" * 200_000)).text
 
 
-async def test_the_time_limit(hands: Hands) -> None:
+async def test_the_time_limit(hands: Hands, count_from: CountFrom) -> None:
+    count_from(lambda: hands.live)
     result = await hands.use("bash", command="echo begun; sleep 100", timeout=1)
     assert result.status == "failed"
     assert result.text.startswith("begun\nThe command was stopped after 1 s,")
@@ -138,9 +140,16 @@ async def test_output_that_is_no_text(hands: Hands) -> None:
 
 
 async def test_it_is_shown_while_it_runs(hands: Hands) -> None:
-    await hands.use("bash", command="for i in 1 2 3; do echo $i; sleep 0.12; done; printf é")
-    assert "".join(hands.live) == "1\n2\n3\né"
-    assert len(hands.live) >= 3
+    """It goes on when what it has said was shown."""
+
+    class Shown(list[str]):
+        def append(self, text: str) -> None:
+            super().append(text)
+            (hands.root / text.strip()).touch()
+
+    hands.live = Shown()
+    await hands.use("bash", command="for i in 1 2 3; do echo $i; until [ -e $i ]; do sleep 0.01; done; done; printf é")
+    assert hands.live == ["1\n", "2\n", "3\n", "é"]
 
 
 @pytest.mark.parametrize("command", ["yes", "head -c 400000000 /dev/zero"])
@@ -150,22 +159,25 @@ async def test_printing_without_end_neither_grows_nor_blocks_this_process(hands:
     used = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     latest = 0.0
     loop = asyncio.get_running_loop()
-    stop = loop.time() + 2
+    begun = loop.time()
 
     async def measure() -> None:
+        """The longest turn of the loop, in processor time: that the machine stands still is not our doing."""
         nonlocal latest
-        while (then := loop.time()) < stop:
+        while loop.time() < begun + 2:
+            then = time.thread_time()
             await asyncio.sleep(0.01)
-            latest = max(latest, loop.time() - then - 0.01)
+            latest = max(latest, time.thread_time() - then)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(measure())
         group.create_task(hands.use("bash", command=command, timeout=2))
+    took = loop.time() - begun
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kilobytes
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - used < 1.5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - used < 0.75 * took
     assert latest < 0.5
-    assert len(hands.live) < 60
-    assert sum(map(len, hands.live)) < 60 * 4100
+    assert len(hands.live) < 30 * took
+    assert sum(map(len, hands.live)) < 4100 * len(hands.live)
 
 
 def collect() -> tuple[Output, list[str]]:

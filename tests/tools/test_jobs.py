@@ -9,7 +9,7 @@ import pytest
 from quell.core.messages import LONGEST_RESULT, ToolCall, ToolResult
 from quell.tools import Options, Tools
 from quell.tools.jobs import MOST
-from tests.tools.conftest import Hands
+from tests.tools.conftest import CountFrom, Hands
 
 
 @pytest.fixture
@@ -20,12 +20,18 @@ async def working(hands: Hands, tmp_path: Path) -> AsyncIterator[Hands]:
     await hands.tools.close()
 
 
+WRITES_PID = "echo {} > .pid; mv .pid pid"
+
+
 async def started(hands: Hands, command: str) -> str:
     result = await hands.use("bash", command=command, run_in_background=True)
     return str(result.metadata["job"])
 
 
-async def test_t2_a_command_that_takes_long_goes_on_as_a_job_and_its_end_is_told(working: Hands) -> None:
+async def test_t2_a_command_that_takes_long_goes_on_as_a_job_and_its_end_is_told(
+    working: Hands, count_from: CountFrom
+) -> None:
+    count_from(lambda: working.live)
     assert (await working.use("bash", command="mkfifo gate")).metadata["exit"] == 0
     result = await working.use("bash", command="echo begun; read < gate; echo done; exit 3", auto_background_after=1)
     job = result.metadata["job"]
@@ -41,8 +47,11 @@ async def test_t2_a_command_that_takes_long_goes_on_as_a_job_and_its_end_is_told
     assert "exit code 3" in working.notes[0]
 
 
-async def test_t2_a_job_is_ended_with_all_that_it_started_and_nobody_is_told_what_they_know(working: Hands) -> None:
-    job = await started(working, "(setsid sleep 1000 & echo $! > pid); sleep 1000")
+async def test_t2_a_job_is_ended_with_all_that_it_started_and_nobody_is_told_what_they_know(
+    working: Hands, count_from: CountFrom
+) -> None:
+    count_from((working.root / "pid").exists)
+    job = await started(working, f"(setsid sleep 1000 & {WRITES_PID.format('$!')}); sleep 1000")
     result = await working.use("job_kill", shell_id=job)
     assert result.text == f"Job {job} was ended."
     assert not Path(f"/proc/{(working.root / 'pid').read_text().strip()}").exists()
@@ -50,7 +59,8 @@ async def test_t2_a_job_is_ended_with_all_that_it_started_and_nobody_is_told_wha
     assert working.notes == []
 
 
-async def test_what_fails_at_once_is_no_job(working: Hands) -> None:
+async def test_what_fails_at_once_is_no_job(working: Hands, count_from: CountFrom) -> None:
+    count_from(lambda: False)
     result = await working.use("bash", command="echo no; exit 7", run_in_background=True)
     assert result.text == "no\nExit code 7"
     assert (await working.use("job_output")).text == "There is no background job."
@@ -64,9 +74,12 @@ async def test_an_unknown_job_is_a_clear_refusal(working: Hands) -> None:
     assert f"The jobs are: {job}" in result.text
 
 
-async def test_t2_jobs_end_with_their_session_and_take_what_was_kept_with_them(working: Hands) -> None:
+async def test_t2_jobs_end_with_their_session_and_take_what_was_kept_with_them(
+    working: Hands, count_from: CountFrom
+) -> None:
     await working.use("bash", command=f"yes | head -c {2 * LONGEST_RESULT}")
-    await started(working, "echo $$ > pid; exec sleep 1000")
+    count_from((working.root / "pid").exists)
+    await started(working, f"{WRITES_PID.format('$$')}; exec sleep 1000")
     assert [job.running for job in working.tools.jobs("session")] == [True]
     assert list(working.kept.iterdir())
     await working.tools.forget("session")

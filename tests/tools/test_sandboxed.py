@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from quell.core.ports import Sandbox
 from quell.workspace import LocalWorkspace, sandboxing
-from tests.tools.conftest import Hands
+from tests.tools.conftest import CountFrom, Hands
 
 pytestmark = pytest.mark.skipif(bool(sandboxing.unavailable()), reason=f"no sandbox: {sandboxing.unavailable()}")
 
@@ -83,7 +83,8 @@ async def test_what_was_too_long_can_be_read_inside(boxed: Hands) -> None:
     assert (await boxed.use("bash", command=f"tail -1 {path}")).text == "100000"
 
 
-async def test_a_job_runs_in_it_and_ends_whole(boxed: Hands) -> None:
+async def test_a_job_runs_in_it_and_ends_whole(boxed: Hands, count_from: CountFrom) -> None:
+    count_from(lambda: "ready" in "".join(boxed.live))
     started = await boxed.use("bash", command="touch ~/x; echo ready; sleep 1000", run_in_background=True)
     assert "Read-only file system" in started.text
     ended = await boxed.use("job_kill", shell_id=started.metadata["job"])

@@ -29,6 +29,9 @@ _SPOKEN = 64 * 1024
 """Bytes of what a program answers that are read at once, because they are taken apart here: 13 MB a second."""
 
 _ANSWER_WITHIN = supervisor.PATIENCE + supervisor.KILL_WITHIN + 0.4
+_LOOKS = 64
+"""In which that time is counted, in shorter steps than its own: if the whole machine stands still meanwhile, that is one look, and no sign that the
+supervisor hangs. Were it killed then, what it has not ended yet would live on."""
 _REQUEST_LIMIT = 160_000
 
 
@@ -106,7 +109,7 @@ class Running:
         if self._stopped is None and not self._ended.done():
             self._stopped = why
             self._lifeline.close()
-            self._deadline = asyncio.get_running_loop().call_later(_ANSWER_WITHIN, self._give_up_on_supervisor)
+            self._look(_LOOKS)
 
     async def stop(self, why: Stopped) -> ProcessEnd:
         self.begin_stop(why)
@@ -164,9 +167,14 @@ class Running:
         if not self._ended.done():
             self._ended.set_result(None)
 
-    def _give_up_on_supervisor(self) -> None:
+    def _look(self, left: int) -> None:
+        """At a supervisor that was asked to stop; `left` more times."""
+        loop = asyncio.get_running_loop()
+        if left:
+            self._deadline = loop.call_later(_ANSWER_WITHIN / _LOOKS, self._look, left - 1)
+            return
         self._process.kill()
-        self._deadline = asyncio.get_running_loop().call_later(0.5, self._give_up)
+        self._deadline = loop.call_later(0.5, self._give_up)
 
     def _give_up(self) -> None:
         """The supervisor itself cannot be killed. Its file descriptors stay with it."""

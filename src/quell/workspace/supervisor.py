@@ -30,6 +30,10 @@ LINGER = 0.1
 TAG = "QUELL_CALL"
 """The environment variable that marks a command's processes, for the case that this process itself is killed."""
 
+_STEP = 0.1
+_ROUNDS = 10
+"""Of SIGKILL at least, however long they take."""
+
 SANDBOX = "bwrap"
 """The first process of a sandbox lives as long as anything in it, and is nothing that a command has left."""
 
@@ -274,8 +278,9 @@ class Supervisor:
             send(each, signals.SIGTERM)
             send(each, signals.SIGCONT)  # a stopped process would not notice
         self.wait_until_empty(PATIENCE)
-        deadline = time.monotonic() + KILL_WITHIN
-        while not self.empty and time.monotonic() < deadline:
+        deadline, rounds = time.monotonic() + KILL_WITHIN, 0
+        while not self.empty and (time.monotonic() < deadline or rounds < _ROUNDS):
+            rounds += 1
             for each in self.alive():  # again and again: what is killed may just have forked
                 send(each, signals.SIGKILL)
             self.wait_until_empty(0.01)
@@ -288,8 +293,13 @@ class Supervisor:
         return descendants(os.getpid(), None if sys.platform == "linux" else self.child)
 
     def wait_until_empty(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+        """In short steps: a machine that stands still for a while takes one of them, and not all the time that others have."""
         self.reap()
+        while not self.empty and seconds > 0:
+            self._wait_until(time.monotonic() + min(seconds, _STEP))
+            seconds -= _STEP
+
+    def _wait_until(self, deadline: float) -> None:
         while not self.empty and (remaining := deadline - time.monotonic()) > 0:
             self.wait(remaining, stoppable=False)
 

@@ -6,7 +6,8 @@ process at a time can be in; while somebody owns the journal, its tables stay as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -34,13 +35,23 @@ def prepare(line: Line, options: PostgresOptions, steps: Sequence[Migration]) ->
 def _prepare(connection: Patient, shown: str, schema: str, steps: Sequence[Migration]) -> None:
     if not _lacking(connection, shown, steps):
         return
-    # Of the session, not of the transaction: one that began before the lock was had may not see what was made meanwhile.
+    with _locked(connection, schema), connection.transaction():
+        _migrate(connection, shown, schema, steps)
+
+
+@contextmanager
+def _locked(connection: Patient, schema: str) -> Iterator[None]:
+    """Of the session, not of the transaction: one that began before the lock was had may not see what was made meanwhile."""
     connection.execute("SELECT pg_advisory_lock(hashtext('quell'), hashtext(%s))", (schema,))
+    unlock = "SELECT pg_advisory_unlock_all()"
     try:
-        with connection.transaction():
-            _migrate(connection, shown, schema, steps)
-    finally:
-        connection.execute("SELECT pg_advisory_unlock_all()")
+        yield
+    except BaseException:
+        # What came first is told; where nothing can be asked any more, the lock goes with the connection.
+        with suppress(psycopg.Error):
+            connection.execute(unlock)
+        raise
+    connection.execute(unlock)
 
 
 def _lacking(connection: Patient, shown: str, steps: Sequence[Migration]) -> Sequence[Migration]:
