@@ -25,9 +25,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a script. The commands that tests start would inherit it, and not hear of Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# As git is told for the person's own work, it signs commits, has hooks, and shows differences with another program.
-for name in [name for name in os.environ if name.startswith("GIT_")]:
-    del os.environ[name]
+# As git is told for the person's own work, it signs commits, has hooks, and shows differences with another program; and tests ask this machine
+# only, for which a proxy is no way.
+for name in [*os.environ]:
+    if name.startswith("GIT_") or name.lower().endswith("_proxy"):
+        del os.environ[name]
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 hypothesis.settings.register_profile("default", derandomize=True, deadline=None)

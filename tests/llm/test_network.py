@@ -125,9 +125,20 @@ async def test_encryption_goes_through_a_proxy(serving: ssl.SSLContext, monkeypa
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         async with client() as ours:
-            answer = await ours.send(named(running.port))
-            assert await answer.aread() == b"hi"
+            answer = await ours.get(f"https://good.example:{running.port}/")
+            assert answer.content == b"hi"
         assert [head.split()[0] for head in (*proxy.heads, *running.heads)] == [b"CONNECT", b"GET"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_this_machine_is_asked_without_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model on this machine, and a proxy in the environment that would not find it."""
+    async with server() as proxy, server() as running:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        async with client() as ours:
+            assert (await ours.get(f"http://{host}:{running.port}/")).content == b"hi"
+        assert (len(proxy.heads), len(running.heads)) == (0, 1)
 
 
 async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

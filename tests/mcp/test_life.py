@@ -170,6 +170,14 @@ async def test_t5_over_http_a_cancel_arrives_and_other_calls_go_on(tmp_path: Pat
         assert (await call(one, group, "add", a=1, b=3)).content[0].text == "4"
 
 
+async def test_over_http_this_machine_is_asked_without_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    async with over_http(tmp_path) as (options, _), alone(options) as (one, group):
+        assert (await call(one, group, "add", a=1, b=2)).content[0].text == "3"
+
+
 async def test_over_http_one_that_was_started_anew_is_found_again(tmp_path: Path) -> None:
     async with over_http(tmp_path) as (options, port):
         pass

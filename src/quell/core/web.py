@@ -8,6 +8,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
+HERE = ("localhost", "127.0.0.1", "[::1]")
+"""Hosts that are never asked by way of a proxy: there, they are somebody else. Go's `net/http` does the same; Python's libraries do not."""
+
 
 class Destination(Struct, frozen=True):
     """An address that a model wrote, understood: `url` as it will be asked for, `host` as rules name it."""

@@ -8,6 +8,7 @@ import ssl
 import httpx2
 
 from quell import __version__
+from quell.core.web import HERE
 from quell.llm.network import Network
 from quell.llm.providers import Access
 
@@ -22,6 +23,7 @@ def pool(access: Access, via: httpx2.AsyncBaseTransport | None = None) -> httpx2
     """A pool without a ceiling: how many sessions run at once is decided elsewhere. `via` takes the place of the network."""
     client = httpx2.AsyncClient(
         transport=via,
+        mounts={f"all://{host}": None for host in HERE},  # directly, whatever the environment says of proxies
         verify=_trust(),
         timeout=timeout(access),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=60.0),

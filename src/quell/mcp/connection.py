@@ -32,6 +32,7 @@ from pydantic import TypeAdapter
 
 from quell import __version__
 from quell.core.programs import Programs
+from quell.core.web import HERE
 from quell.mcp.answers import Called, Read, RemoteTool, Resources, ServerFailed
 from quell.mcp.offers import input_schema
 from quell.mcp.options import ServerOptions
@@ -369,7 +370,10 @@ def _client(headers: dict[str, str], forgotten: asyncio.Event) -> httpx2.AsyncCl
             response.stream = _Bounded(response.stream)  # the SDK bounds an event, and reads any other answer whole
 
     return httpx2.AsyncClient(
-        headers=headers, timeout=httpx2.Timeout(CONNECT, read=None), event_hooks={"response": [look]}
+        headers=headers,
+        mounts={f"all://{host}": None for host in HERE},  # directly, whatever the environment says of proxies
+        timeout=httpx2.Timeout(CONNECT, read=None),
+        event_hooks={"response": [look]},
     )
 
 
