@@ -12,7 +12,7 @@ import pytest
 
 from quell.core.errors import WebRefused
 from quell.core.web import PIECE
-from quell.web import GuardedWeb, Options
+from quell.web import GuardedWeb, Options, exchange
 from quell.web.guarded import source_of
 from tests.adversarial.server import Names, Server, forever, redirect, response, server, silence
 
@@ -325,6 +325,14 @@ async def test_certificates_are_held_against_the_name_though_the_address_is_dial
         assert seen == ["good.example", "evil.example", None]
         untrusting = web(*LOOPBACK, names=names)
         assert "could not be trusted" in await refusal(untrusting, running.url(host="good.example", scheme="https"))
+
+
+async def test_certificates_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    exchange._trust.cache_clear()
+    async with server({"/": response(b"plain")}) as running:
+        assert "SSL_CERT_FILE" in await refusal(web(*LOOPBACK), running.url())
+    exchange._trust.cache_clear()
 
 
 async def test_encryption_is_not_given_up_by_a_redirect() -> None:

@@ -14,7 +14,7 @@ from quell.cli import daemon
 from quell.cli.daemon import _older
 from quell.cli.failure import CommandFailed
 from quell.config.paths import paths
-from tests.cli.command import Ended, Home
+from tests.cli.command import Ended, Home, until
 
 
 def test_a_storm_of_commands_starts_one_server(own_home: Home) -> None:
@@ -142,6 +142,20 @@ def test_a_server_that_dies_without_a_word_shows_the_end_of_its_log(own_home: Ho
     assert "the server could not be started: it ended with status 1" in done.err
     assert str(own_home.data / "logs" / "daemon.log") in done.err
     assert "this module is broken" in done.err
+
+
+def test_a_server_that_cannot_load_what_the_model_needs_goes_on(own_home: Home) -> None:
+    """It loads that beforehand, beside what else it does."""
+    (own_home.root / "modules").mkdir()
+    (own_home.root / "modules" / "openai.py").write_text("raise RuntimeError('this module is broken')")
+    own_home.configure('model = "openai/gpt-5"\n')
+    path = f"{own_home.root / 'modules'}:{own_home.environment['PYTHONPATH']}"
+    assert own_home.quell("sessions", environment={"PYTHONPATH": path, "OPENAI_API_KEY": "sk-1"}).status == 0
+    log = own_home.data / "logs" / "daemon.log"
+    until(lambda: "what is loaded beforehand cannot be" in log.read_text())
+    servers = own_home.servers()
+    assert own_home.run("--quiet", "say hello").out == "Hello, wörld.\n"
+    assert own_home.servers() == servers
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")

@@ -15,6 +15,7 @@ import httpcore2
 import httpx2
 import pytest
 
+from quell.core.errors import ModelFailed
 from quell.llm import transport
 from quell.llm.network import Patience
 from quell.llm.providers import Access, Provider
@@ -128,6 +129,46 @@ async def test_encryption_goes_through_a_proxy(serving: ssl.SSLContext, monkeypa
             answer = await ours.get(f"https://good.example:{running.port}/")
             assert answer.content == b"hi"
         assert [head.split()[0] for head in (*proxy.heads, *running.heads)] == [b"CONNECT", b"GET"]
+
+
+async def _socks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A SOCKS 5 server (RFC 1928) that asks for no password, and finds every name here."""
+    methods = (await reader.readexactly(2))[1]
+    await reader.readexactly(methods)
+    writer.write(b"\x05\x00")
+    await reader.readexactly(4)
+    name = await reader.readexactly((await reader.readexactly(1))[0])
+    port = int.from_bytes(await reader.readexactly(2), "big")
+    assert name == b"good.example"
+    writer.write(b"\x05\x00\x00\x01" + bytes(6))
+    theirs, ours = await asyncio.open_connection("127.0.0.1", port)
+    ours.write(await reader.readuntil(b"\r\n\r\n"))
+    writer.write(await theirs.readexactly(len(ANSWER)))
+    ours.close()
+    writer.close()
+
+
+async def test_a_socks_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with server() as running, await asyncio.start_server(_socks, "127.0.0.1", 0) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+        async with client() as ours:
+            assert (await ours.get(f"http://good.example:{running.port}/")).content == b"hi"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("ALL_PROXY", "gopher://me:secret@x"), ("SSL_CERT_FILE", "/nowhere/ca.pem")]
+)
+async def test_what_the_environment_names_and_cannot_be_used_is_said(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    transport._trust.cache_clear()
+    with pytest.raises(ModelFailed, match=variable) as failed:
+        async with client():
+            pass
+    assert failed.value.reason == "invalid_request"
+    assert "secret" not in failed.value.detail
+    transport._trust.cache_clear()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])

@@ -178,6 +178,16 @@ async def test_over_http_this_machine_is_asked_without_a_proxy(tmp_path: Path, m
         assert (await call(one, group, "add", a=1, b=2)).content[0].text == "3"
 
 
+@pytest.mark.parametrize(("variable", "value"), [("ALL_PROXY", "gopher://x"), ("SSL_CERT_FILE", "/nowhere/ca.pem")])
+async def test_over_http_what_the_environment_names_and_cannot_be_used_is_said(
+    variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    async with over_http(tmp_path) as (options, _), alone(options) as (one, group):
+        with pytest.raises(ServerFailed, match="A proxy or the certificates that the environment names"):
+            await call(one, group, "add", a=1, b=2)
+
+
 async def test_over_http_one_that_was_started_anew_is_found_again(tmp_path: Path) -> None:
     async with over_http(tmp_path) as (options, port):
         pass

@@ -191,14 +191,17 @@ def _log_to_stderr(level: str, secrets: Collection[str]) -> None:
 async def _warm_up(
     configured: Configured, tools: Tools, servers: ConfiguredServers, ownership: Ownership, answering: asyncio.Event
 ) -> None:
-    """A guest asks no model, and needs no library of one."""
-    await answering.wait()
-    await asyncio.to_thread(folders.warm)
-    await ownership.owned.wait()
-    await asyncio.to_thread(tools.specs)  # remembered
-    await asyncio.sleep(WARM_UP_AFTER)
-    await configured.warm()
-    await servers.warm()
+    """A guest asks no model, and needs no library of one. What fails here fails again where somebody needs it, and is told there."""
+    try:
+        await answering.wait()
+        await asyncio.to_thread(folders.warm)
+        await ownership.owned.wait()
+        await asyncio.to_thread(tools.specs)  # remembered
+        await asyncio.sleep(WARM_UP_AFTER)
+        await configured.warm()
+        await servers.warm()
+    except Exception:
+        log.exception("what is loaded beforehand cannot be")
 
 
 def _ports(

@@ -361,7 +361,7 @@ async def _sse(options: ServerOptions, forgotten: asyncio.Event) -> AsyncIterato
 
 
 def _client(headers: dict[str, str], forgotten: asyncio.Event) -> httpx2.AsyncClient:
-    """Answers are waited for as long as their calls are; only a connection has to come about soon."""
+    """Answers are waited for as long as their calls are; only a connection has to come about soon. Raises `ServerFailed`."""
 
     async def look(response: httpx2.Response) -> None:
         if response.status_code == 404 and "mcp-session-id" in response.request.headers:
@@ -369,12 +369,15 @@ def _client(headers: dict[str, str], forgotten: asyncio.Event) -> httpx2.AsyncCl
         if "text/event-stream" not in response.headers.get("content-type", ""):
             response.stream = _Bounded(response.stream)  # the SDK bounds an event, and reads any other answer whole
 
-    return httpx2.AsyncClient(
-        headers=headers,
-        mounts={f"all://{host}": None for host in HERE},  # directly, whatever the environment says of proxies
-        timeout=httpx2.Timeout(CONNECT, read=None),
-        event_hooks={"response": [look]},
-    )
+    try:
+        return httpx2.AsyncClient(
+            headers=headers,
+            mounts={f"all://{host}": None for host in HERE},  # directly, whatever the environment says of proxies
+            timeout=httpx2.Timeout(CONNECT, read=None),
+            event_hooks={"response": [look]},
+        )
+    except (ValueError, OSError) as error:
+        raise ServerFailed(f"A proxy or the certificates that the environment names cannot be used: {error}") from None
 
 
 class _Bounded(httpx2.AsyncByteStream):

@@ -143,5 +143,10 @@ def _explained(error: Exception, target: Target, proxy: str | None) -> WebRefuse
 
 @functools.cache
 def _trust() -> ssl.SSLContext:
-    """The system's certificates, or what SSL_CERT_FILE names. Loading them takes longer than anything else here."""
-    return httpcore2.default_ssl_context()
+    """The system's certificates, or what SSL_CERT_FILE names. Loading them takes longer than anything else here. Raises `WebRefused`."""
+    try:
+        return httpcore2.default_ssl_context()
+    except OSError as error:
+        raise WebRefused(
+            f"Nobody can be trusted: the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read ({error})."
+        ) from None
