@@ -30,10 +30,9 @@ async def sample(effect: Sample, scene: Scene, means: Means) -> i.Input:
     live = scene.streams.begin(message_id(effect.run, effect.turn, effect.attempt), session.model)
     try:
         workspace = ports.open_workspace(session)
-        for news in (
-            await ports.equip(session, means.environment, _answered(session)) if ports.equip is not None else ()
-        ):
-            scene.post(i.Note(text=news))
+        if ports.equip is not None:
+            for news in await ports.equip(session, means.environment, _answered(session)):
+                scene.post(i.Note(text=news))
         messages = scene.ledger.transcript.to_send()
         vision = ports.models.sees(session.model)
         request = ModelRequest(
