@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from quell.core.errors import ModelFailed
+from quell.core.web import HERE
 from quell.llm import transport
 from quell.llm.network import Patience
 from quell.llm.providers import Access, Provider
@@ -75,9 +76,9 @@ class Server:
 
 
 @asynccontextmanager
-async def server(tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def server(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[Server]:
     running = Server()
-    listening = await asyncio.start_server(running.serve, "127.0.0.1", 0, ssl=tls)
+    listening = await asyncio.start_server(running.serve, host, 0, ssl=tls)
     running.port = listening.sockets[0].getsockname()[1]
     async with listening:
         yield running
@@ -171,10 +172,15 @@ async def test_what_the_environment_names_and_cannot_be_used_is_said(
     transport._trust.cache_clear()
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize("host", HERE)
 async def test_this_machine_is_asked_without_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model on this machine, and a proxy in the environment that would not find it."""
-    async with server() as proxy, server() as running:
+    address = "::1" if host == "[::1]" else "127.0.0.1"
+    try:
+        socket.create_server((address, 0), family=socket.AF_INET6 if host == "[::1]" else socket.AF_INET).close()
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    async with server() as proxy, server(host=address) as running:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.delenv("NO_PROXY", raising=False)
         async with client() as ours:

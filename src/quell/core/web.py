@@ -9,7 +9,8 @@ from typing import Protocol
 from msgspec import Struct
 
 HERE = ("localhost", "127.0.0.1", "[::1]")
-"""Hosts that are never asked by way of a proxy: there, they are somebody else. Go's `net/http` does the same; Python's libraries do not."""
+"""Hosts that are never asked by way of a proxy: there, they are somebody else. Go's `net/http` excepts all of loopback;
+Python's libraries nothing."""
 
 
 class Destination(Struct, frozen=True):
